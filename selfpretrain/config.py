@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class UserError(ValueError):
+    """A mistake of the user's: one line that says what was given, what is allowed and what fixes it; exit code 2."""
+
+
 @dataclass
 class ModelConfig:
     """One Transformer encoder; for ELECTRA the discriminator, from which the generator is derived."""
@@ -115,7 +119,7 @@ class CorpusConfig:
 class TextCard:
     """A collection of plain text (a file under corpora/corpus/)."""
 
-    name: str = "???"
+    name: str = ""
     version: int = 1  # raised whenever the text could change
     loader: str = "hub"  # hub | docs
     parts: list[Any] = field(default_factory=list)  # hub: {hub_id, hub_config, revision, split, column}
@@ -129,7 +133,7 @@ class TextCard:
 class TaskConfig:
     """A labelled data set (a file under corpora/task/), or the user's own file."""
 
-    name: str = "???"
+    name: str = ""
     version: int = 1  # raised whenever scores could change
     loader: str = "hub"  # hub (or its mirror) | docs | local
     hub_id: str | None = None  # owner/name
@@ -231,7 +235,3 @@ class Settings:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
-
-
-class UserError(ValueError):
-    """A mistake of the user's: one line that says what was given, what is allowed and what fixes it; exit code 2."""

@@ -1,0 +1,208 @@
+"""The one door from YAML and the command line to dataclasses, and the identity of a run.
+
+Only this file, ``__main__`` and the sweeper know Hydra and OmegaConf; everything below gets dataclasses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from selfpretrain.config import Settings, StudyConfig, TaskConfig, TextCard, UserError
+
+T = TypeVar("T")
+
+# settings that change how a run is carried out, never what it computes; listed here and nowhere else
+OPERATIONAL = ("runtime", "tracking", "study")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.family": ("electra", "roberta", "bert"),
+    "model.init_scheme": ("normal", "mimetic"),
+    "objective.name": ("rtd", "mlm"),
+    "pretrain.schedule": ("joint", "linear", "constant"),
+    "finetune.schedule": ("joint", "linear", "constant"),
+    "pretrain.precision": ("auto", "fp32", "bf16"),
+    "finetune.precision": ("auto", "fp32", "bf16"),
+    "pretrain.packing": ("segments", "full"),
+    "finetune.head": ("linear", "gelu", "tanh"),
+    "finetune.pooling": ("cls", "mean"),
+    "tokenizer.kind": ("wordpiece", "bpe"),
+    "corpus.source": ("own", "own_of", "card"),
+    "runtime.device": ("auto", "cpu", "cuda"),
+    "tracking.name": ("none", "wandb"),
+    "tracking.mode": ("auto", "online", "offline"),
+}
+
+
+def find_folder(name: str) -> Path:
+    """The folder ``conf`` or ``corpora``: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside, beside = package / name, package.parent / name
+    return inside if inside.is_dir() else beside
+
+
+def _explain(error: Exception, schema: type) -> str:
+    text = str(error).splitlines()[0]
+    key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "")
+    last = key.rsplit(".", 1)[-1]
+    names = [f.name for f in dataclasses.fields(getattr(error, "object_type", None) or schema)]  # type: ignore[arg-type]
+    near = difflib.get_close_matches(last, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near and near[0] != last else ""
+    return f"setting {key or '?'}: {text}{hint}"
+
+
+def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
+    """A plain container as an instance of ``schema``; unknown keys and wrong types are refused (UserError)."""
+    try:
+        # merged onto the schema as a plain container: to_object alone would drop keys added with "+"
+        merged = OmegaConf.merge(OmegaConf.structured(schema), raw)
+        result = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(_explain(error, schema)) from None
+    assert isinstance(result, schema)
+    return result
+
+
+def _listed(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    return [value] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _complete_task(task: TaskConfig) -> TaskConfig:
+    return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label))
+
+
+def open_config(config: DictConfig) -> Settings:
+    """The composed configuration as checked :class:`Settings`.
+
+    Raises :class:`UserError` for unknown keys, wrong types and contradictory values.
+    """
+    raw = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(raw, dict)
+    raw.pop("hydra", None)
+    settings = to_dataclass({str(k): v for k, v in raw.items()}, Settings)
+    settings = dataclasses.replace(settings, task=_complete_task(settings.task))
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Refuse values that are not allowed or contradict one another."""
+    for key, allowed in CHOICES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(settings, section), name)
+        if value not in allowed:
+            raise UserError(f"{key}={value} is not known; allowed: {', '.join(allowed)}")
+    m, o, p, f = settings.model, settings.objective, settings.pretrain, settings.finetune
+    rules = [
+        (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
+        (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
+        (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
+        (o.name == "rtd" and m.family != "electra", f"objective.name=rtd needs model.family=electra, not {m.family}"),
+        (o.name == "mlm" and m.family == "electra", "objective.name=mlm needs model.family=roberta or bert, not electra"),
+        (p.packing == "segments" and m.type_vocab_size < 2, "pretrain.packing=segments needs model.type_vocab_size=2"),
+        (not 0 < o.mask_prob < 1, f"objective.mask_prob={o.mask_prob} must lie between 0 and 1"),
+        (o.mask_token_prob + o.random_token_prob > 1, "objective.mask_token_prob + objective.random_token_prob exceed 1"),
+        (settings.corpus.source == "own_of" and not settings.corpus.task, "corpus.source=own_of needs corpus.task=<name>"),
+        (settings.corpus.source == "card" and not settings.corpus.card, "corpus.source=card needs corpus.card=<name>"),
+    ]
+    for section, stage in (("pretrain", p), ("finetune", f)):
+        rules += [
+            (stage.warmup_steps is not None and stage.warmup_fraction is not None,
+             f"{section}.warmup_steps and {section}.warmup_fraction are both set; set one to null"),
+            (stage.batch_size < 1 or stage.seq_len < 8, f"{section}.batch_size must be at least 1 and {section}.seq_len at least 8"),
+            (stage.micro_batch_size is not None and stage.batch_size % stage.micro_batch_size != 0,
+             f"{section}.batch_size={stage.batch_size} is not a multiple of {section}.micro_batch_size={stage.micro_batch_size}"),
+            (stage.peak_lr <= 0, f"{section}.peak_lr={stage.peak_lr} must be positive"),
+        ]  # fmt: skip
+    rules.append((p.total_steps < 1, f"pretrain.total_steps={p.total_steps} must be at least 1"))
+    rules.append((settings.runtime.save_every < 1, "runtime.save_every must be at least 1"))
+    for broken, message in rules:
+        if broken:
+            raise UserError(message)
+
+
+def _load_card(kind: str, name: str, schema: type[T]) -> T:
+    folder = find_folder("corpora") / kind
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"{kind} {name!r} has no card; {hint}known: {', '.join(known)}")
+    raw = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=True)
+    assert isinstance(raw, dict)
+    return to_dataclass({str(k): v for k, v in raw.items()}, schema)
+
+
+@lru_cache(maxsize=None)
+def load_task_card(name: str) -> TaskConfig:
+    """The card ``corpora/task/<name>.yaml``."""
+    return _complete_task(_load_card("task", name, TaskConfig))
+
+
+@lru_cache(maxsize=None)
+def load_text_card(name: str) -> TextCard:
+    """The card ``corpora/text/<name>.yaml``."""
+    return _load_card("text", name, TextCard)
+
+
+def register_schema() -> None:
+    """Make :class:`Settings` known to Hydra under the name ``settings``."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="settings", node=Settings)
+
+
+def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
+    """The settings a command line would give; for studies, tests and notebooks.
+
+    Works inside and outside a running Hydra application.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_schema()
+    if GlobalHydra.instance().is_initialized():
+        return open_config(compose(command, overrides=list(overrides)))
+    with initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
+        return open_config(compose(command, overrides=list(overrides)))
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass (or container) as plain dicts with every None left out and sorted keys."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): to_plain(value[k]) for k in sorted(value) if value[k] is not None}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def compute_identity(stage: str, parts: dict[str, Any]) -> str:
+    """The id of a run: 12 hex digits of the SHA-256 of what determines its result.
+
+    ``parts`` are the settings the stage reads and the ids of what it starts from. None is left out, so a new
+    optional setting does not rename old runs; floats are written by repr, so 5e-4 and 0.0005 are one id.
+    """
+    text = json.dumps({"stage": stage, **to_plain(parts)}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_yaml(settings: Any) -> str:
+    """A dataclass as YAML, for the run folder's config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
+
+
+__all__ = ["OPERATIONAL", "StudyConfig", "check", "compose_settings", "compute_identity", "find_folder", "load_task_card",
+           "load_text_card", "open_config", "register_schema", "to_dataclass", "to_plain", "to_yaml"]  # fmt: skip
