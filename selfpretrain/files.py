@@ -1,0 +1,104 @@
+"""Writing that survives a kill: a temporary name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import UserError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
+    errno.EDQUOT: "the quota is used up; free some space, or set runtime.runs_dir to another disk",
+    errno.EROFS: "the file system is read-only; set runtime.runs_dir to a folder that can be written",
+    errno.EACCES: "permission denied; set runtime.runs_dir to a folder that can be written",
+    errno.EPERM: "not permitted; set runtime.runs_dir to a folder that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed; set runtime.runs_dir to a folder",
+    errno.EEXIST: "a file stands where a folder is needed; set runtime.runs_dir to a folder",
+}
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one line for the user; any other OSError passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _REASONS:
+            raise UserError(f"cannot write {path}: {_REASONS[error.errno]}") from None
+        raise
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder with its parents; UserError where that is impossible."""
+    with explain_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with explain_write_errors(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write sorted, readable JSON; NaN is refused (it is not JSON)."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Left-overs of killed processes (same name, other suffix) are removed first: call it under the folder's lock.
+    """
+    make_folder(path.parent)
+    for stale in path.parent.glob(f".{path.name}.*.new"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    with explain_write_errors(path):
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                sync_file(file)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+            sync_file(path.parent)
+        finally:
+            if temporary.exists():
+                shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,47 @@
+"""Dropout whose masks come from raw random words on a CPU, where torch's Bernoulli sampler is the slow part."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 1 << 16  # a mask element is one 16-bit word compared with a threshold: probabilities are exact to 2^-17
+
+
+def draw_keep_mask(shape: torch.Size, prob: float) -> Tensor:
+    """A bool mask that is False with probability ``prob``, from torch's global CPU generator."""
+    count = shape.numel()
+    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    threshold = round(prob * LEVELS) - LEVELS // 2
+    return (words.view(torch.int16)[:count] >= threshold).view(shape)
+
+
+class _MaskedScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, prob: float) -> Tensor:  # type: ignore[override,no-untyped-def]
+        keep = draw_keep_mask(x.shape, prob)
+        ctx.save_for_backward(keep)
+        ctx.scale = 1 / (1 - prob)
+        return torch.ops.aten.native_dropout_backward(x, keep, ctx.scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override,no-untyped-def]
+        (keep,) = ctx.saved_tensors
+        return torch.ops.aten.native_dropout_backward(grad, keep, ctx.scale), None
+
+
+class Dropout(nn.Module):
+    """Inverted dropout, the same distribution on every device."""
+
+    def __init__(self, prob: float):
+        super().__init__()
+        self.prob = prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.prob == 0:
+            return x
+        if x.device.type == "cpu":
+            out: Tensor = _MaskedScale.apply(x, self.prob)
+            return out
+        return F.dropout(x, self.prob)

@@ -1,0 +1,123 @@
+"""One Transformer encoder for ELECTRA, RoBERTa and BERT (post-LayerNorm, learned positions).
+
+Shape suffixes: B batch, L length, D hidden, E embedding, H heads, K head size, V vocabulary, M masked slots.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig
+from selfpretrain.model.dropout import Dropout
+
+
+def build_generator_config(config: ModelConfig) -> ModelConfig:
+    """ELECTRA's generator: the same depth and embeddings, a fraction of the width [ELECTRA configure_pretraining.py]."""
+    return dataclasses.replace(
+        config,
+        hidden_size=round(config.hidden_size * config.generator_fraction),
+        num_heads=max(1, round(config.num_heads * config.generator_fraction)),
+        intermediate_size=round(config.intermediate_size * config.generator_fraction),
+    )
+
+
+class Embeddings(nn.Module):
+    """Token + position + segment embeddings, LayerNorm, dropout. ELECTRA's two networks share one of these."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, pad_id: int):
+        super().__init__()
+        # RoBERTa counts positions from pad_id + 1; the rows below are never read [RoBERTa]
+        self.position_offset = pad_id + 1 if config.family == "roberta" else 0
+        self.word = nn.Embedding(vocab_size, config.embedding_size)
+        self.position = nn.Embedding(config.max_positions + self.position_offset, config.embedding_size)
+        self.token_type = nn.Embedding(config.type_vocab_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout_prob)
+
+    def forward(self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None) -> Tensor:
+        length = input_ids_BL.shape[1]
+        positions_LE = self.position.weight[self.position_offset : self.position_offset + length]
+        if token_type_ids_BL is None:
+            types = self.token_type.weight[0]
+        else:
+            types = F.embedding(token_type_ids_BL, self.token_type.weight)
+        hidden: Tensor = self.dropout(self.norm(self.word(input_ids_BL) + positions_LE + types))
+        return hidden
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused projection for queries, keys and values."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size)
+        self.weight_dropout = Dropout(config.attention_dropout_prob)
+
+    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
+        batch, length, width = hidden_BLD.shape
+        q_BHLK, k_BHLK, v_BHLK = (
+            self.qkv(hidden_BLD).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
+        dropout_prob = self.weight_dropout.prob if self.training else 0.0
+        if dropout_prob and hidden_BLD.device.type == "cpu":
+            # with dropout the CPU's scaled_dot_product_attention leaves its fused kernel; this is the faster sum
+            scores_BHLL = torch.matmul(q_BHLK * (1 / math.sqrt(width // self.num_heads)), k_BHLK.transpose(-1, -2))
+            if mask_B11L is not None:
+                scores_BHLL = scores_BHLL.masked_fill(~mask_B11L, float("-inf"))
+            context_BHLK = torch.matmul(self.weight_dropout(torch.softmax(scores_BHLL, dim=-1)), v_BHLK)
+        else:
+            context_BHLK = F.scaled_dot_product_attention(
+                q_BHLK, k_BHLK, v_BHLK, attn_mask=mask_B11L, dropout_p=dropout_prob
+            )
+        out: Tensor = self.out(context_BHLK.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each followed by dropout, the residual sum and LayerNorm."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.dropout_prob)
+
+    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
+        hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(self.attention(hidden_BLD, mask_B11L)))
+        out: Tensor = self.output_norm(hidden_BLD + self.dropout(self.down(F.gelu(self.up(hidden_BLD)))))
+        return out
+
+
+class Encoder(nn.Module):
+    """Embeddings (own or shared), a projection where the widths differ, and the layers."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, pad_id: int, embeddings: Embeddings | None = None):
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.pad_id = pad_id
+        self.embeddings = embeddings or Embeddings(config, vocab_size, pad_id)
+        same = config.embedding_size == config.hidden_size
+        self.project = nn.Identity() if same else nn.Linear(config.embedding_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+
+    def forward(
+        self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None = None, attention_mask_BL: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states [B, L, D]; ``attention_mask_BL`` is bool, True at real tokens, None where none is padding."""
+        hidden_BLD: Tensor = self.project(self.embeddings(input_ids_BL, token_type_ids_BL))
+        mask_B11L = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
+        for layer in self.layers:
+            hidden_BLD = layer(hidden_BLD, mask_B11L)
+        return hidden_BLD
+

@@ -1,0 +1,69 @@
+"""What sits on the encoder: token prediction, replaced-token detection, sequence classification."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig
+from selfpretrain.model.dropout import Dropout
+from selfpretrain.model.encoder import Embeddings
+
+
+class MaskedTokenHead(nn.Module):
+    """Linear, GELU, LayerNorm, then the tied token embeddings and a bias [ELECTRA, RoBERTa: the same head]."""
+
+    def __init__(self, config: ModelConfig, embeddings: Embeddings):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(embeddings.word.num_embeddings))
+
+    def forward(self, hidden_ND: Tensor, word_VE: Tensor) -> Tensor:
+        """Logits [N, V] for hidden states [N, D]; ``word_VE`` is the encoder's own token embedding matrix."""
+        return F.linear(self.norm(F.gelu(self.dense(hidden_ND))), word_VE, self.bias)
+
+
+class ReplacedTokenHead(nn.Module):
+    """Linear, GELU, one logit per token: was it replaced? [ELECTRA]"""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        logits: Tensor = self.out(F.gelu(self.dense(hidden_BLD)))
+        return logits.squeeze(-1)
+
+
+class SequenceHead(nn.Module):
+    """One vector per sequence to ``num_outputs`` logits.
+
+    ``kind``: linear (dropout, linear) [ELECTRA code]; gelu and tanh put one hidden layer between, as transformers'
+    ELECTRA and RoBERTa classifiers do. ``pooling``: the first token, or the mean over real tokens.
+    """
+
+    def __init__(self, config: ModelConfig, kind: str, pooling: str, num_outputs: int):
+        super().__init__()
+        self.kind, self.pooling = kind, pooling
+        self.dense = None if kind == "linear" else nn.Linear(config.hidden_size, config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, num_outputs)
+        self.dropout = Dropout(config.dropout_prob)
+
+    def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
+        pooled_BD = self.dropout(self.pool(hidden_BLD, attention_mask_BL))
+        if self.dense is not None:
+            activate = F.gelu if self.kind == "gelu" else torch.tanh
+            pooled_BD = self.dropout(activate(self.dense(pooled_BD)))
+        out: Tensor = self.out(pooled_BD)
+        return out
+
+    def pool(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
+        if self.pooling == "cls":
+            return hidden_BLD[:, 0]
+        if attention_mask_BL is None:
+            return hidden_BLD.mean(dim=1)
+        weights_BL1 = attention_mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
+        return (hidden_BLD * weights_BL1).sum(1) / weights_BL1.sum(1)

@@ -1,0 +1,72 @@
+"""Weights at the start: the usual normal draw, or the mimetic scheme."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig
+from selfpretrain.model.encoder import Embeddings, Encoder, Layer
+
+VALUE_GAIN = 0.6  # value and output weights multiply to -0.36 I (arXiv 2305.09828, section 4)
+
+
+def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Generator) -> None:
+    """Draw every weight of ``module`` from ``generator``: N(0, init_std), biases 0, LayerNorm 1.
+
+    ELECTRA and BERT cut the normal at two standard deviations [ELECTRA modeling.py]; RoBERTa does not [RoBERTa].
+    ``init_scheme=mimetic`` then sets attention and positions of every encoder inside ``module``.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            if config.family == "roberta":
+                nn.init.normal_(part.weight, std=config.init_std, generator=generator)
+            else:
+                cut = 2 * config.init_std
+                nn.init.trunc_normal_(part.weight, std=config.init_std, a=-cut, b=cut, generator=generator)
+        if isinstance(part, (nn.Linear, nn.LayerNorm)) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+    if config.init_scheme == "mimetic":
+        for part in module.modules():
+            if isinstance(part, Embeddings):
+                init_mimetic_positions(part, config.init_std)
+            if isinstance(part, Encoder):
+                for layer in part.layers:
+                    assert isinstance(layer, Layer)
+                    init_mimetic_attention(layer, generator)
+
+
+def build_orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    """A random orthogonal matrix [size, size]."""
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    return (q * torch.sign(torch.diagonal(r))).float()
+
+
+@torch.no_grad()
+def init_mimetic_attention(layer: Layer, generator: torch.Generator) -> None:
+    """Queries equal keys (one random orthonormal block per head); output x value = -0.36 I.
+
+    Trockman & Kolter 2023 (arXiv 2305.09828): attention starts local and each layer subtracts a little of what
+    it attends to, as trained Transformers are seen to do. Here without the paper's random part.
+    """
+    attention = layer.attention
+    width = attention.out.weight.shape[0]
+    blocks_DD = build_orthogonal(width, generator)  # rows of head h: its orthonormal block
+    values_DD = build_orthogonal(width, generator)
+    attention.qkv.weight.copy_(torch.cat([blocks_DD, blocks_DD, VALUE_GAIN * values_DD]))
+    attention.out.weight.copy_(-VALUE_GAIN * values_DD.T)
+
+
+@torch.no_grad()
+def init_mimetic_positions(embeddings: Embeddings, std: float) -> None:
+    """Sinusoids (Vaswani et al. 2017) scaled to the standard deviation of the token embeddings."""
+    num_positions, width = embeddings.position.weight.shape
+    angles = torch.arange(num_positions)[:, None] * torch.exp(
+        -math.log(10_000.0) * torch.arange(0, width, 2)[None, :] / width
+    )
+    waves = torch.stack([torch.sin(angles), torch.cos(angles)], dim=-1).reshape(num_positions, -1)[:, :width]
+    embeddings.position.weight.copy_(waves * (std * math.sqrt(2)))

@@ -1,0 +1,119 @@
+"""AdamW, its schedule and its parameter groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from selfpretrain.config import OptimConfig
+
+
+def compute_warmup_steps(config: OptimConfig, total_steps: int) -> int:
+    if config.warmup_steps is not None:
+        return config.warmup_steps
+    return round((config.warmup_fraction or 0.0) * total_steps)
+
+
+def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
+    """The learning rate of step ``step`` (0 .. total_steps - 1).
+
+    joint: peak * (1 - t/T) * min(1, t/W), decay already during warm-up [ELECTRA optimization.py];
+    linear: up to the peak in W steps, then down to 0 at T [RoBERTa polynomial_decay]; constant: warm-up only.
+    t counts from 1, so that no step is wasted at a rate of 0.
+    """
+    warmup = compute_warmup_steps(config, total_steps)
+    t = step + 1
+    ramp = min(1.0, t / warmup) if warmup > 0 else 1.0
+    if config.schedule == "constant":
+        return config.peak_lr * ramp
+    if config.schedule == "joint":
+        return config.peak_lr * ramp * (1 - step / total_steps)
+    if t <= warmup:
+        return config.peak_lr * ramp
+    return config.peak_lr * (total_steps - step) / max(1, total_steps - warmup)
+
+
+def has_decay(name: str) -> bool:
+    """Weight decay spares biases and LayerNorm; embeddings are decayed [ELECTRA, RoBERTa]."""
+    return not (name.endswith("bias") or "norm" in name)
+
+
+def compute_depth_multiplier(name: str, num_layers: int, decay: float) -> float:
+    """Layer-wise rate: decay^(n + 2 - depth); embeddings 0, layer i -> i + 1, head n + 2 [ELECTRA optimization.py].
+
+    The top layer gets decay^2, not decay^1: the released code's off-by-one, with which its results were made.
+    """
+    if decay == 1.0:
+        return 1.0
+    if ".layers." in name:
+        depth = int(name.split(".layers.")[1].split(".")[0]) + 1
+    else:
+        depth = 0 if name.startswith("encoder.") else num_layers + 2
+    return float(decay ** (num_layers + 2 - depth))
+
+
+class AdamW:
+    """torch's fused AdamW, with Adam's bias correction on or off, over groups of equal rate and decay.
+
+    Without bias correction [ELECTRA] the update is lr * m / (sqrt(v) + eps). torch always corrects; scaling lr by
+    c1 / sqrt(c2), eps by 1 / sqrt(c2) and the decay by the inverse of the former, c_i = 1 - beta_i^t, undoes it.
+    """
+
+    def __init__(self, module: nn.Module, config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0):
+        self.config = config
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        self.names: list[str] = []  # in the order of torch's state indices
+        named: dict[tuple[float, float], list[str]] = {}
+        for name, parameter in module.named_parameters():
+            key = (multiplier(name), config.weight_decay if has_decay(name) else 0.0)
+            groups.setdefault(key, []).append(parameter)
+            named.setdefault(key, []).append(name)
+        self.keys = list(groups)
+        self.names = [name for key in self.keys for name in named[key]]
+        self.parameters = [parameter for key in self.keys for parameter in groups[key]]
+        self.inner = torch.optim.AdamW(
+            [{"params": groups[key]} for key in self.keys],
+            lr=0.0, betas=(config.beta1, config.beta2), eps=config.eps, fused=True,
+        )  # fmt: skip
+
+    def step(self, lr: float, step: int) -> None:
+        """Apply the gradients at rate ``lr``; ``step`` counts from 0."""
+        scale, eps_scale = 1.0, 1.0
+        if not self.config.bias_correction:
+            root = math.sqrt(1 - self.config.beta2 ** (step + 1))
+            scale, eps_scale = (1 - self.config.beta1 ** (step + 1)) / root, 1 / root
+        for group, (multiplier, decay) in zip(self.inner.param_groups, self.keys, strict=True):
+            group["lr"] = lr * multiplier * scale
+            group["eps"] = self.config.eps * eps_scale
+            group["weight_decay"] = decay / scale
+        self.inner.step()
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Moments by parameter name: ``m.<name>``, ``v.<name>``, and ``step``."""
+        state: dict[str, Tensor] = {}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            moments = self.inner.state[parameter]
+            if moments:
+                state[f"m.{name}"], state[f"v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+                state["step"] = moments["step"].reshape(1)
+        return state
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            if f"m.{name}" in state:
+                self.inner.state[parameter] = {
+                    "step": state["step"].reshape(()).clone(),
+                    "exp_avg": state[f"m.{name}"].to(parameter.device).clone(),
+                    "exp_avg_sq": state[f"v.{name}"].to(parameter.device).clone(),
+                }
+
+    def zero_grad(self) -> None:
+        self.inner.zero_grad(set_to_none=True)
+
+    def clip(self) -> Tensor:
+        """Clip to the global norm (0: only measure it) and return the norm before."""
+        limit = self.config.clip_norm or float("inf")
+        return torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
