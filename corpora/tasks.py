@@ -7,11 +7,19 @@ the order of a file and the same text is never on two sides.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from selfpretrain.config import TaskConfig
+from corpora import hub, labels, local, splits
+from corpora.tables import Table
+from selfpretrain.config import TaskConfig, UserError
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -31,3 +39,177 @@ class TaskData:
     splits: dict[str, Split]  # train, validation, test
     fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
     notes: list[str]  # what was dropped or cut, one line each
+
+
+def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
+    """Read, check and split a task.
+
+    Raises UserError, in one line that names the file and the row, for data that cannot be used.
+    """
+    if task.loader == "docs":
+        from corpora.docs import load_docs_task
+
+        data = load_docs_task(task, runs_dir)
+        resolved, parts, notes = data.task, data.splits, list(data.notes)
+    elif task.loader in ("hub", "local"):
+        resolved, parts, _, notes = _load(task)
+    else:
+        raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
+    if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
+        total = len(parts["train"].ids)
+        parts = {**parts, "train": _subsample(resolved, parts["train"])}
+        notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
+    return TaskData(resolved, parts, _compute_fingerprint(resolved, parts), notes)
+
+
+def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
+    """The task's own text: one document per example of the training split, its columns joined by a newline.
+
+    All of the training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off
+    for validation or test.
+    """
+    if task.loader == "docs":
+        whole = load_task(dataclasses.replace(task, max_train_examples=None), runs_dir)
+        documents: list[tuple[str, ...]] = whole.splits["train"].texts
+    else:
+        documents = _load(task)[2]
+    for columns in documents:
+        text = "\n".join(part for part in columns if part.strip())
+        if text:
+            yield text
+
+
+def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
+    """The text of validation and test, in the form of :func:`iter_own_text`: for the audit, never a corpus."""
+    data = load_task(task, runs_dir)
+    for split in ("validation", "test"):
+        for columns in data.splits[split].texts:
+            yield "\n".join(columns)
+
+
+def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
+    """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
+    text_columns = _check_columns(task)
+    notes: list[str] = []
+    if task.loader == "local":
+        tables = local.read_files(task)
+    else:
+        tables, notes = hub.read_splits(task)
+    resolved = labels.resolve(task, tables["train"])
+    parts: dict[str, Split] = {}
+    documents: list[tuple[str, ...]] = []
+    for name, table in tables.items():
+        parts[name], kept = _read_split(resolved, table, name, text_columns, notes)
+        if name == "train":
+            documents = _read_texts(table, task.corpus_columns or text_columns, kept)
+    for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
+        if name not in parts:
+            documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
+    for name in SPLITS:
+        if name == "train" or resolved.label_kind != "class":
+            labels.check_variety(resolved, parts[name].labels, f"{tables['train'].name} ({name} split)")
+    return resolved, {name: parts[name] for name in SPLITS}, documents, notes
+
+
+def _check_columns(task: TaskConfig) -> list[str]:
+    columns = labels.get_columns(task.text)
+    if len(columns) > 2 or len(set(columns)) != len(columns):
+        raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
+    if task.unordered_pair and len(columns) == 1:
+        raise UserError(
+            f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
+            f"set task.text=[first,second] or task.unordered_pair=false"
+        )
+    both = set(columns) & set(labels.get_columns(task.label))
+    if both:
+        raise UserError(
+            f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
+        )
+    return columns
+
+
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tuple[str, ...]]:
+    cells = [table.get(column, "task.text") for column in columns]
+    return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
+
+
+def _read_split(
+    task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
+) -> tuple[Split, np.ndarray]:
+    """The usable examples of a table and their row numbers; what a card's data set lacks is dropped with a note."""
+    if task.loader == "local":
+        local.check_texts(table, columns)
+    values, usable = labels.parse(task, table)
+    if not usable.any():
+        raise UserError(
+            f"{table.name} has no labels (all are -1 or missing); choose another split: task.splits.{name}=<split>"
+        )
+    if not usable.all():
+        notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
+    if name == "train" and task.loader != "local":
+        cells = [table.get(column, "task.text") for column in columns]
+        blank = np.array([not all(str(cell or "").strip() for cell in row) for row in zip(*cells, strict=True)])
+        if (blank & usable).any():
+            notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
+            usable = usable & ~blank
+    rows = np.flatnonzero(usable)
+    ids = local.read_ids(task, table) or [f"{name}:{row + 1}" for row in range(table.num_rows)]
+    texts = _read_texts(table, columns, rows)
+    for row, parts in zip(rows.tolist(), texts, strict=True):
+        _check_encodable(parts, table.name, row)
+    return Split([ids[row] for row in rows.tolist()], texts, values[rows]), rows
+
+
+def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
+    try:
+        for part in parts:
+            part.encode()
+    except UnicodeEncodeError as error:
+        # JSON can write half of a surrogate pair, which no UTF-8 file and no tokenizer can hold
+        raise UserError(
+            f"{name}, row {row + 1}: the text has a lone surrogate at character {error.start}; remove it"
+        ) from error
+
+
+def _compute_keys(task: TaskConfig, split: Split) -> list[str]:
+    return [splits.compute_key(texts, task.unordered_pair) for texts in split.texts]
+
+
+def _select(split: Split, rows: np.ndarray) -> Split:
+    chosen = rows.tolist()
+    return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
+
+
+def _cut(
+    task: TaskConfig, parts: dict[str, Split], documents: list[tuple[str, ...]], name: str, size: int, notes: list[str]
+) -> list[tuple[str, ...]]:
+    """Move about ``size`` examples from train to ``name`` in ``parts``; returns the documents that stay."""
+    train = parts["train"]
+    held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)
+    if not held_out.any():
+        raise UserError(
+            f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
+            f"{len(set(train.texts))} different texts; give one with task.{name}_path=<file>"
+        )
+    parts[name] = _select(train, np.flatnonzero(held_out))
+    parts["train"] = _select(train, np.flatnonzero(~held_out))
+    notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
+    return [document for document, out in zip(documents, held_out.tolist(), strict=True) if not out]
+
+
+def _subsample(task: TaskConfig, train: Split) -> Split:
+    assert task.max_train_examples is not None
+    strata = splits.compute_strata(train.labels)
+    splits.check_subsample(task, strata)
+    return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
+
+
+def _compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+    digest = hashlib.sha256()
+    digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
+    for name in SPLITS:
+        split = parts[name]
+        for example_id, texts in zip(split.ids, split.texts, strict=True):
+            digest.update(json.dumps([example_id, *texts]).encode())
+        digest.update(split.labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""Which examples go where: rules that depend on the content of the text only, never on the order of a file.
+
+A change here changes scores: raise ``RULE_VERSION``, which is part of every task's fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig, UserError
+
+RULE_VERSION = 1
+MIN_ROWS = 50  # fewer examples leave nothing to test on
+
+
+def normalise(text: str) -> str:
+    """Lower case, runs of white space as one space: two texts equal after this count as the same text."""
+    return " ".join(text.lower().split())
+
+
+def compute_key(texts: Sequence[str], unordered: bool = False) -> str:
+    """The content of one example; the order of the two texts does not matter if ``unordered``."""
+    parts = [normalise(text) for text in texts]
+    # U+0000 between the texts, so that ("a b", "c") is not ("a", "b c")
+    return "\0".join(sorted(parts) if unordered else parts)
+
+
+def compute_hash(purpose: str, key: str) -> int:
+    """64 bits that depend on the content and on what they are used for, on nothing else."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8, person=purpose.encode()[:16])
+    return int.from_bytes(digest.digest(), "big")
+
+
+def compute_strata(labels: np.ndarray) -> np.ndarray:
+    """The group of each example, int64 [N], whose shares a cut keeps.
+
+    Classes for int64 [N]; any label set or none for float32 [N, K]; a single group for scores, float32 [N].
+    """
+    if labels.ndim == 2:
+        return np.asarray(labels.any(axis=1), dtype=np.int64)
+    if labels.dtype.kind == "f":
+        return np.zeros(len(labels), dtype=np.int64)
+    return labels
+
+
+def compute_test_size(num_rows: int) -> int:
+    """Examples to cut off as a test split: 20 % up to 2,000 rows, then 400, then 10 %."""
+    return int(max(min(0.2 * num_rows, 400), 0.1 * num_rows))
+
+
+def compute_validation_size(num_rows: int) -> int:
+    """Examples to cut off as a validation split: 10 %, at least 50 and at most 2,000, never above 20 %."""
+    return int(min(max(0.1 * num_rows, 50), 2000, 0.2 * num_rows))
+
+
+def compute_quotas(counts: dict[int, int], size: int) -> dict[int, int]:
+    """``size`` shared out in proportion to ``counts``, by largest remainder; it never exceeds a count."""
+    total = sum(counts.values())
+    exact = {stratum: size * count / total for stratum, count in counts.items()}
+    quotas = {stratum: int(share) for stratum, share in exact.items()}
+    by_remainder = sorted(counts, key=lambda s: (quotas[s] - exact[s], s))
+    for stratum in by_remainder[: size - sum(quotas.values())]:
+        quotas[stratum] += 1
+    return quotas
+
+
+def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.ndarray:
+    """Choose about ``size`` of N examples to hold out; bool [N], True where held out.
+
+    Examples with the same key are always on one side; each stratum gives its share and keeps at least one
+    example. ``purpose`` makes one cut independent of another.
+    """
+    groups: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        groups.setdefault(key, []).append(row)
+    left = Counter(strata.tolist())
+    quotas = compute_quotas(dict(left), size)
+    held_out = np.zeros(len(keys), dtype=bool)
+    for key in sorted(groups, key=lambda k: (compute_hash(purpose, k), k)):
+        rows = groups[key]
+        wanted = Counter(strata[rows].tolist())
+        # texts that occur twice with different labels count for the most frequent one
+        stratum = min(wanted, key=lambda s: (-wanted[s], s))
+        fits = quotas[stratum] >= len(rows) and all(left[s] > count for s, count in wanted.items())
+        if fits:
+            quotas[stratum] -= len(rows)
+            left.subtract(wanted)
+            held_out[rows] = True
+    return held_out
+
+
+def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
+    """The rows, int64 ascending, of ``size`` of N examples with each stratum's share.
+
+    The order of choice is by content, so a larger sample of one stratum holds a smaller one.
+    """
+    counts = dict(Counter(strata.tolist()))
+    quotas = compute_quotas(counts, size)
+    for stratum in quotas:
+        if quotas[stratum] == 0:  # no class may vanish: the largest gives one up
+            quotas[max(quotas, key=lambda s: (quotas[s], -s))] -= 1
+            quotas[stratum] = 1
+    order = sorted(range(len(keys)), key=lambda row: (compute_hash("subsample", keys[row]), keys[row], row))
+    chosen = []
+    for row in order:
+        stratum = int(strata[row])
+        if quotas[stratum] > 0:
+            quotas[stratum] -= 1
+            chosen.append(row)
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def check_subsample(task: TaskConfig, strata: np.ndarray) -> None:
+    """Refuse a ``task.max_train_examples`` that cannot hold one example of each class."""
+    assert task.max_train_examples is not None
+    num_strata = len(np.unique(strata))
+    if task.max_train_examples < num_strata:
+        raise UserError(
+            f"task.max_train_examples={task.max_train_examples} is less than one example for each of the "
+            f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
+        )
