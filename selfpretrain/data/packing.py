@@ -13,25 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import ObjectiveConfig, UserError
+from selfpretrain.seeds import make_generator
 
 Ints = npt.NDArray[np.int64]
 
-PURPOSES = ("order", "offset", "mask", "sample", "segments", "init", "dropout", "head", "subset")
 HELD_OUT_SHARE = 0.02  # of the blocks, kept for the held-out loss
 HELD_OUT_BLOCKS = 256  # never more than this
 SINGLE_SEGMENT_PROB = 0.1  # share of blocks that are one segment [ELECTRA build_pretraining_dataset.py]
-
-
-def make_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
-    """The random stream of (seed, purpose, counters)."""
-    key = np.random.SeedSequence([seed, PURPOSES.index(purpose), *counters])
-    return np.random.Generator(np.random.Philox(key))
-
-
-def derive_seed(seed: int, purpose: str, *counters: int) -> int:
-    """An integer seed for torch, 63 bits."""
-    state = np.random.SeedSequence([seed, PURPOSES.index(purpose), *counters]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))
 
 
 @dataclass(frozen=True)

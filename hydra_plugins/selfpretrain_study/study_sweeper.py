@@ -1,0 +1,37 @@
+"""A Hydra sweeper that yields a study's missing cells in waves and hands them to the launcher that is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class StudySweeper(Sweeper):
+    """``selfpretrain study`` is this multirun: corpora, pretraining, rates, fine-tuning, then the report."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from selfpretrain.study.sweep import run_study
+
+        started = 0
+
+        def launch(keys: list[str]) -> list[str]:
+            """Run the cells; returns each one's status."""
+            nonlocal started
+            jobs = [[*arguments, f"study.cell='{key}'"] for key in keys]
+            returns = self.launcher.launch(jobs, initial_job_idx=started)
+            started += len(jobs)
+            return [str(job.return_value) for job in returns]
+
+        own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
+        return run_study(own, list(arguments), launch)

@@ -1,0 +1,179 @@
+"""The commands. Nothing heavy is imported before one is chosen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+COMMANDS = {
+    "corpus": "Turn text into token files.",
+    "pretrain": "Pretrain an encoder on BookWiki, on a task's own text, or on any other corpus.",
+    "finetune": "Fine-tune an encoder on a task.",
+    "evaluate": "Score a fine-tuned encoder on a task's splits.",
+    "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
+    "report": "Write the tables and plots of a study again, from its run folders.",
+}
+
+
+def print_commands() -> None:
+    from selfpretrain import __version__
+
+    print(f"selfpretrain {__version__}: does a task need web-scale pretraining, or is its own training text enough?\n")
+    for name, purpose in COMMANDS.items():
+        print(f"  selfpretrain {name:<9} {purpose}")
+    print("\nTry: selfpretrain study study=quickstart")
+    print("     selfpretrain study task=local task.path=x.csv task.text=body task.label=topic")
+    print("     selfpretrain <command> --help")
+
+
+def run_corpus(settings: Any) -> Any:
+    from selfpretrain.data.corpus import build_corpus
+    from selfpretrain.files import read_json
+    from selfpretrain.pretrain import choose_tokenizer
+
+    folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    manifest = read_json(folder / "manifest.json")
+    print(f"{folder}: {manifest['documents']:,} documents, {manifest['tokens']:,} tokens")
+
+
+def run_pretrain(settings: Any) -> Any:
+    from selfpretrain.pretrain import pretrain
+
+    run = pretrain(settings)
+    print_result(run)
+    print(f"fine-tune it with: selfpretrain finetune model={settings.model.preset} task=<name> init=run:{run.id}")
+
+
+def run_finetune(settings: Any) -> Any:
+    from selfpretrain.finetune import finetune
+
+    print_result(finetune(settings))
+
+
+def run_evaluate(settings: Any) -> Any:
+    from selfpretrain.evaluate import evaluate
+
+    print_result(evaluate(settings))
+
+
+def run_study_cell(settings: Any) -> Any:
+    from hydra.core.hydra_config import HydraConfig
+
+    from selfpretrain.study.sweep import build_plan, run_cell
+
+    plan = build_plan(settings, list(HydraConfig.get().overrides.task))
+    return run_cell(plan.find(settings.study.cell), group=plan.study.name)
+
+
+def run_report(settings: Any) -> Any:
+    from hydra.core.hydra_config import HydraConfig
+    from rich.console import Console
+
+    from selfpretrain.report import write_report
+    from selfpretrain.study.sweep import build_plan
+
+    overrides = list(HydraConfig.get().overrides.task)
+    write_report(build_plan(settings, overrides), Console(), overrides)
+
+
+def print_result(run: Any) -> None:
+    import json
+
+    print(f"{run.path}: {run.status}")
+    result = {key: value for key, value in run.read_result().items() if key != "history"}
+    print(json.dumps(result, indent=1))
+
+
+RUNNERS: dict[str, Callable[[Any], Any]] = {
+    "corpus": run_corpus, "pretrain": run_pretrain, "finetune": run_finetune, "evaluate": run_evaluate,
+    "study": run_study_cell, "report": run_report,
+}  # fmt: skip
+
+
+def run_hydra(command: str) -> Any:
+    """Compose the command's settings and run it (a study: its sweep)."""
+    import hydra
+
+    from selfpretrain.door import find_folder, open_config, register_schema
+
+    register_schema()
+
+    def task(config: Any) -> Any:
+        return guard(lambda: RUNNERS[command](open_config(config)))
+
+    decorated = hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)
+    return decorated()
+
+
+def guard(function: Callable[[], Any]) -> Any:
+    """Turn what a user can cause into one line and an exit code: 2 wrong input, 1 a failed run, 75/130 interrupted."""
+    from selfpretrain.config import UserError
+
+    try:
+        return function()
+    except UserError as error:
+        fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("stopped; the same command continues where it was", 130)
+    except SystemExit as stop:
+        if hasattr(stop, "message"):
+            print(stop.message, file=sys.stderr)
+        raise
+    except RuntimeError as error:
+        if type(error).__name__ != "Diverged":  # named, not imported: torch stays out of commands that need none
+            raise
+        fail(str(error), 1)
+
+
+def fail(message: str, code: int) -> None:
+    print(f"selfpretrain: {message}", file=sys.stderr)
+    raise SystemExit(code) from None
+
+
+def explain_composition(error: Exception) -> str:
+    """Hydra's complaint about the command line as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__
+    if cause is not None and str(cause).strip() and str(cause).splitlines()[0] not in lines[0]:
+        lines[0] += f" ({str(cause).splitlines()[0]})"
+    return " ".join(lines[:6]) + "; --help lists the choices, --cfg job all settings"
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print_commands()
+        return
+    if arguments[0] == "--version":
+        from selfpretrain import __version__
+
+        print(__version__)
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
+    sys.argv = [f"selfpretrain {command}", *arguments[1:]]
+    asks_only = any(a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:])
+    if command == "study" and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
+        sys.argv.insert(1, "--multirun")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1
+    import signal
+
+    from hydra.errors import HydraException
+
+    from omegaconf.errors import OmegaConfBaseException  # isort: skip
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(75)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        guard(lambda: run_hydra(command))
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(explain_composition(error), 2)
+
+
+if __name__ == "__main__":
+    main()

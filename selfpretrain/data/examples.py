@@ -1,0 +1,122 @@
+"""Labelled examples as token ids, and the batches of fine-tuning and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.seeds import make_generator
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """N examples as token ids with special tokens; lengths differ."""
+
+    ids: list[str]  # example ids
+    tokens: list[npt.NDArray[np.int32]]
+    second_starts: Ints  # [N] where segment B begins; the length where there is none
+    labels: npt.NDArray[np.generic]  # int64 [N], or float32 [N] or [N, K]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
+    """Lengths after cutting the longer text first, one token at a time [BERT truncate_seq_pair]."""
+    excess = first + second - room
+    if excess <= 0:
+        return first, second
+    longer_cut = min(excess, abs(first - second))
+    rest = excess - longer_cut
+    if first > second:
+        return first - longer_cut - (rest + 1) // 2, second - rest // 2
+    return first - rest // 2, second - longer_cut - (rest + 1) // 2
+
+
+def join(tokenizer: Tokenizer, texts: Sequence[npt.NDArray[np.int32]], seq_len: int) -> tuple[npt.NDArray[np.int32], int]:
+    """[CLS] A [SEP] or [CLS] A [SEP] B [SEP]; byte-level BPE puts two separators between A and B [RoBERTa].
+
+    Returns the ids and the position at which segment B begins (the length for a single text).
+    """
+    cls, sep = [tokenizer.cls_id], [tokenizer.sep_id]
+    if len(texts) == 1:
+        ids = np.concatenate([cls, texts[0][: seq_len - 2], sep]).astype(np.int32)
+        return ids, len(ids)
+    between = sep * (2 if tokenizer.kind == "bpe" else 1)
+    first, second = cut_pair(len(texts[0]), len(texts[1]), seq_len - 2 - len(between))
+    ids = np.concatenate([cls, texts[0][:first], between, texts[1][:second], sep]).astype(np.int32)
+    return ids, 1 + first + len(between)
+
+
+def encode_split(
+    tokenizer: Tokenizer, ids: list[str], texts: Sequence[tuple[str, ...]], labels: npt.NDArray[np.generic], seq_len: int
+) -> EncodedSplit:
+    """Tokenise one split; texts are one or two strings per example, cut to ``seq_len`` tokens in all."""
+    columns = [tokenizer.encode_batch([row[i] for row in texts]) for i in range(len(texts[0]))]
+    joined = [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
+    return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
+
+
+def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
+    """A batch padded to its longest example: input_ids, attention_mask (bool), labels, segment ids if used."""
+    longest = max(len(split.tokens[row]) for row in rows)
+    shape = (len(rows), longest)
+    input_ids = np.full(shape, pad_id, np.int64)
+    mask = np.zeros(shape, bool)
+    types = np.zeros(shape, np.int64)
+    for i, row in enumerate(rows):
+        tokens = split.tokens[row]
+        input_ids[i, : len(tokens)] = tokens
+        mask[i, : len(tokens)] = True
+        types[i, split.second_starts[row] : len(tokens)] = 1
+    batch: Arrays = {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "labels": split.labels[np.asarray(rows)],
+        "num_tokens": np.asarray(mask.sum()),
+    }
+    if has_segments:
+        batch["token_type_ids"] = types
+    return batch
+
+
+class FinetuneBatches:
+    """``batches[step]``: the micro-batches of an optimizer step.
+
+    An epoch is a permutation by (seed, epoch). Within a batch, examples are sorted by length before they are cut into
+    micro-batches: the optimizer sees the same examples, the padding shrinks.
+    """
+
+    def __init__(
+        self, split: EncodedSplit, batch_size: int, micro_batch_size: int, seed: int, pad_id: int, has_segments: bool
+    ):
+        self.split, self.seed, self.pad_id, self.has_segments = split, seed, pad_id, has_segments
+        self.batch_size = min(batch_size, len(split))
+        self.micro_batch_size = micro_batch_size
+        self.steps_per_epoch = -(-len(split) // self.batch_size)
+
+    def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = make_generator(self.seed, "order", epoch).permutation(len(self.split))
+        rows = order[place * self.batch_size : (place + 1) * self.batch_size]
+        lengths = np.array([len(self.split.tokens[row]) for row in rows])
+        rows = rows[np.argsort(lengths, kind="stable")]
+        parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
+        return [(len(part) / len(rows), pad(self.split, part, self.pad_id, self.has_segments)) for part in parts]
+
+
+def iter_by_length(
+    split: EncodedSplit, batch_size: int, pad_id: int, has_segments: bool
+) -> Iterator[tuple[Ints, Arrays]]:
+    """All examples in batches of similar length, each with its row numbers."""
+    order = np.argsort([len(tokens) for tokens in split.tokens], kind="stable")
+    for i in range(0, len(order), batch_size):
+        rows = order[i : i + batch_size]
+        yield rows, pad(split, rows, pad_id, has_segments)

@@ -1,0 +1,136 @@
+"""Pretraining, from a corpus to an encoder. Read ``pretrain`` as a table of contents."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from selfpretrain import start
+from selfpretrain.config import Settings, TokenizerConfig, UserError
+from selfpretrain.data.corpus import build_corpus
+from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.store import TokenFile
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.door import to_yaml
+from selfpretrain.model.objectives import build_objective
+from selfpretrain.seeds import derive_seed
+from selfpretrain.study import identity
+from selfpretrain.study.runs import RunFolder, open_run
+from selfpretrain.tracking import build_tracker
+from selfpretrain.train.checkpoint import save_encoder, set_tensors
+from selfpretrain.train.trainer import Arrays, Diverged, Evaluation, Trainer, choose_autocast, move
+
+
+class MicroBatches:
+    """The rows of a pretraining batch in equal parts."""
+
+    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None):
+        self.batches = batches
+        self.size = micro_batch_size or batches.batch_size
+
+    def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
+        return split_rows(self.batches[step], self.size)
+
+
+def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
+    """A batch as micro-batches of ``size`` rows, each with its share of the rows."""
+    rows = len(batch["input_ids"])
+    return [
+        (min(size, rows - i) / rows, {name: value[i : i + size] for name, value in batch.items()})
+        for i in range(0, rows, size)
+    ]
+
+
+def prepare_corpus(settings: Settings) -> tuple[TokenFile, Tokenizer, str]:
+    """The corpus's token files (built if missing), its tokenizer and its id."""
+    folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    return TokenFile.open(folder), Tokenizer.load(folder / "tokenizer"), folder.name
+
+
+def choose_tokenizer(settings: Settings) -> TokenizerConfig:
+    """A start brings its own tokenizer; otherwise the settings say."""
+    path = start.get_tokenizer_path(settings.init, settings.runtime.runs_dir)
+    return settings.tokenizer if path is None else TokenizerConfig(kind=settings.tokenizer.kind, path=path)
+
+
+def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
+    """Pretrain one encoder, or return the finished run.
+
+    Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
+    """
+    tokens, tokenizer, corpus_id = prepare_corpus(settings)
+    run = open_run(settings.runtime.runs_dir, "pretrain", identity.identify_pretrain(settings, corpus_id))
+    with run.lock(wait):
+        if run.status != "done":
+            run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {corpus_id})")
+            _train(settings, run, tokens, tokenizer, group, name or run.id)
+    return run
+
+
+def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tokenizer, group: str, name: str) -> None:
+    config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
+    module = build_objective(
+        settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, derive_seed(seeds["init"], "init")
+    )
+    if settings.init != "none":
+        _copy_start(settings, module)
+    special = SpecialIds(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size)  # fmt: skip
+    blocks = PackedBlocks(tokens.tokens, special, config.seq_len, config.packing, seeds["data"])
+    batches = PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+    tracker = build_tracker(
+        settings.tracking, run_id=run.id, group=group, job_type="pretrain", name=name,
+        settings=identity.to_plain(settings), folder=run.path,
+    )  # fmt: skip
+    exit_code = 1
+    try:
+        trainer = Trainer(
+            module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=run,
+            runtime=settings.runtime, tracker=tracker, seed=seeds["mask"],
+        )  # fmt: skip
+        held_out = HeldOut(trainer, batches)
+        every = config.eval_every or config.total_steps
+        steps = {*range(every, config.total_steps, every), config.total_steps}
+        trainer.evaluation = Evaluation(held_out.compute, steps)
+        trainer.train()
+        exit_code = 0
+    except Diverged as error:
+        run.set_status("diverged", str(error))
+        raise
+    finally:
+        tracker.finish(exit_code)
+    save_encoder(run.path / "encoder", module.encoder, tokenizer)
+    final = held_out.last or held_out.compute()
+    processed = config.total_steps * config.batch_size * config.seq_len
+    run.finish({"held_out": final, "tokens": processed, "corpus": tokens.folder.name, "epochs": processed / max(1, len(tokens.tokens))})
+
+
+def _copy_start(settings: Settings, module: torch.nn.Module) -> None:
+    encoder, _ = start.load_start(settings.init, settings.runtime.runs_dir)
+    own = module.encoder
+    assert isinstance(own, torch.nn.Module)
+    if own.vocab_size != encoder.vocab_size:
+        raise UserError(f"init={settings.init} has {encoder.vocab_size} tokens, the tokenizer {own.vocab_size}")
+    set_tensors(own, dict(encoder.named_parameters()), settings.init)
+
+
+class HeldOut:
+    """The loss on held-out text under one fixed draw of masks."""
+
+    def __init__(self, trainer: Trainer, batches: PretrainBatches):
+        self.trainer = trainer
+        self.micro_batches = split_rows(batches.get_held_out(), 32)
+        self.last: dict[str, float] = {}
+
+    @torch.no_grad()
+    def compute(self) -> dict[str, float]:
+        trainer = self.trainer
+        trainer.module.eval()
+        dtype = choose_autocast(trainer.config.precision, trainer.device)
+        totals: dict[str, float] = {}
+        for weight, arrays in self.micro_batches:
+            with torch.autocast(trainer.device.type, dtype, enabled=dtype is not None):
+                _, measures = trainer.module(move(arrays, trainer.device))
+            for name, value in measures.items():
+                totals[name] = totals.get(name, 0.0) + weight * float(value)
+        self.last = {name: float(np.float32(value)) for name, value in totals.items()}
+        return self.last

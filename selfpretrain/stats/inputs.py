@@ -1,0 +1,181 @@
+"""Checks of what a comparison is given: each refusal is one line that names the side and the fix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from selfpretrain.config import UserError
+from selfpretrain.stats.statistics import CLASS_METRICS, METRICS, AnyArray, IntArray, Metric
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """The runs of one way of making a model."""
+
+    name: str
+    predictions: AnyArray  # [runs, examples] or [runs, examples, classes]
+    seeds: tuple[Hashable, ...]  # distinct pretraining seeds, sorted
+    seed_of_run: IntArray  # [runs]: index into seeds
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def num_runs(self) -> int:
+        return len(self.seed_of_run)
+
+
+def check_metric(metric: Metric) -> str:
+    """The metric's name; refuses an unknown one."""
+    if callable(metric):
+        return str(getattr(metric, "__name__", "function"))
+    if metric not in METRICS:
+        raise UserError(f"metric={metric!r} is unknown: allowed are {', '.join(METRICS)} or a function(y_true, y_pred)")
+    return metric
+
+
+def check_labels(labels: Any, metric: Metric) -> AnyArray:
+    """Labels as an array [examples] or [examples, classes], of a kind the metric can use."""
+    array = _as_array("labels", labels)
+    if array.ndim == 0 or array.size == 0:
+        raise UserError("labels are empty: at least one labelled example is needed")
+    if callable(metric):
+        return array
+    if metric == "micro_auc":
+        if array.ndim > 2:
+            raise UserError(f"labels have shape {array.shape}: micro_auc wants [examples, classes] of 0 and 1")
+        _check_binary("labels", array, metric)
+    else:
+        if array.ndim != 1:
+            raise UserError(f"labels have shape {array.shape}: {metric} wants one label per example, [examples]")
+        _check_values("labels", array, metric)
+    _check_label_spread(array, metric)
+    return array
+
+
+def _check_label_spread(labels: AnyArray, metric: str) -> None:
+    if metric in ("mcc", "micro_auc", "pearson", "spearman") and len(np.unique(labels)) < 2:
+        raise UserError(f"all labels equal {labels.flat[0]}: {metric} needs at least two different labels")
+    if metric == "f1" and not (labels == 1).any():
+        raise UserError("no label is 1: f1 scores class 1, so it needs an example of it")
+
+
+def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, metric: Metric) -> Procedure:
+    """One side of a comparison; refuses swapped axes, NaN, wrong types and seeds that do not fit the runs."""
+    array = _as_array(name, predictions)
+    if array.ndim < 2 or array.size == 0:
+        raise UserError(f"{name} has shape {array.shape}: predictions are [runs, examples], at least one of each")
+    if array.shape[1] != len(labels):
+        swapped = array.shape[0] == len(labels)
+        hint = f"the axes seem swapped, pass {name}.T" if swapped else "rows are runs, columns are examples"
+        raise UserError(
+            f"{name} holds {array.shape[0]} runs x {array.shape[1]} examples for {len(labels)} labels: {hint}"
+        )
+    if not callable(metric):
+        if array.shape[1:] != labels.shape:
+            hint = "; pass outputs.argmax(-1)" if metric in CLASS_METRICS else ""
+            raise UserError(f"{name} has {array.shape[1:]} values per run, labels have {labels.shape} ({metric}){hint}")
+        _check_values(name, array, metric)
+    elif array.dtype.kind in "fc":
+        _check_finite(name, array)
+    distinct, seed_of_run = _number_seeds(name, seeds, len(array))
+    return Procedure(name, array, distinct, seed_of_run)
+
+
+def _as_array(name: str, values: Any) -> AnyArray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise UserError(f"{name} is not a rectangular array ({error}): every run needs every example") from error
+
+
+def _check_values(name: str, array: AnyArray, metric: str) -> None:
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{name} of type {array.dtype} given: {metric} wants numbers")
+    if array.dtype.kind == "f":
+        _check_finite(name, array)
+    if metric not in CLASS_METRICS:
+        return
+    if array.dtype.kind == "f":
+        fix = "pass class numbers, e.g. outputs.argmax(-1) or .astype(int)"
+        raise UserError(f"{name} of type {array.dtype} given: {metric} compares whole class numbers; {fix}")
+    if array.dtype.kind == "i" and array.min() < 0:
+        raise UserError(f"{array.min()} found in {name}: classes are 0, 1, ...; leave unlabelled examples out")
+    if metric == "f1":
+        _check_binary(name, array, metric)
+
+
+def _check_finite(name: str, array: AnyArray) -> None:
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        where = np.argwhere(wrong)[0]
+        place = f"example {where[0]}" if name == "labels" else f"run {where[0]}, example {where[1]}"
+        fix = "leave such examples out" if name == "labels" else "leave that run out"
+        raise UserError(f"{int(wrong.sum())} NaN or infinite values in {name}, the first at {place}: {fix}")
+
+
+def _check_binary(name: str, array: AnyArray, metric: str) -> None:
+    other = np.setdiff1d(array, [0, 1])
+    if other.size:
+        fix = "use macro_f1 for more classes" if metric == "f1" else "one 0/1 column per class"
+        raise UserError(f"{other[0]} found in {name}: {metric} wants 0 and 1 only; {fix}")
+
+
+def _number_seeds(name: str, seeds: Any, num_runs: int) -> tuple[tuple[Hashable, ...], IntArray]:
+    given = seeds.tolist() if isinstance(seeds, np.ndarray) else list(seeds)
+    if len(given) != num_runs:
+        raise UserError(f"{name} has {num_runs} runs but {len(given)} seeds: give each run its pretraining seed")
+    try:
+        distinct = tuple(sorted(set(given)))  # sorted: a set of strings has another order in every process
+    except TypeError as error:
+        raise UserError(f"{name} seeds mix types ({error}): use numbers only or text only") from error
+    if any(isinstance(seed, float) and math.isnan(seed) for seed in distinct):
+        raise UserError(f"{name} seeds hold NaN: give each run its pretraining seed")
+    index = {seed: position for position, seed in enumerate(distinct)}
+    return distinct, np.array([index[seed] for seed in given], dtype=np.intp)
+
+
+def check_paired(base: Procedure, expt: Procedure) -> None:
+    """Refuses a seed that only one side has (the reference code drops it with a warning)."""
+    for one, other in ((base, expt), (expt, base)):
+        missing = [seed for seed in one.seeds if seed not in other.seeds]
+        if missing:
+            fix = "leave its runs out or use paired=False"
+            raise UserError(f"seed {missing[0]!r} is in {one.name} but not in {other.name}: paired needs both; {fix}")
+
+
+def check_ids(named_ids: Sequence[tuple[str, Any]], num_examples: int) -> None:
+    """Refuses example ids that are not the same, in the same order, on every side."""
+    given = [(name, ids) for name, ids in named_ids if ids is not None]
+    if not given:
+        return
+    if len(given) < len(named_ids):
+        lacking = next(name for name, ids in named_ids if ids is None)
+        raise UserError(f"example ids are given for {given[0][0]} but not for {lacking}: give both or neither")
+    first_name, first = given[0][0], list(given[0][1])
+    for name, ids in given:
+        listed = list(ids)
+        if len(listed) != num_examples:
+            raise UserError(f"{name} has {len(listed)} example ids for {num_examples} examples: give one per example")
+        if len(set(listed)) != len(listed):
+            raise UserError(f"{name} has duplicate example ids: each example may appear once")
+        for place, (left, right) in enumerate(zip(first, listed, strict=True)):
+            if left != right:
+                fix = "sort both by id first" if set(first) == set(listed) else "the sides hold different examples"
+                raise UserError(f"example {place} is {left!r} in {first_name} but {right!r} in {name}: {fix}")
+
+
+def check_settings(num_replicates: int, seed: int, confidence: float) -> None:
+    """Refuses settings out of range."""
+    if isinstance(num_replicates, bool) or not isinstance(num_replicates, int | np.integer) or num_replicates < 1:
+        raise UserError(f"num_replicates={num_replicates!r}: a whole number of at least 1 is needed (1000 is usual)")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")

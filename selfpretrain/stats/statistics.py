@@ -1,0 +1,314 @@
+"""Scores of every run under every resample, from multinomial counts instead of copied examples.
+
+A bootstrap replicate draws N of N examples with replacement. Whatever order they come in, the replicate
+is fully described by how often each example was drawn: a row of counts. Every metric here is a function
+of a few weighted sums, so that all replicates of all runs are a matrix product away:
+
+- accuracy: counts @ correct;
+- F1, macro-F1, Matthews correlation: cells of the confusion matrix, each a weighted sum;
+- Pearson: weighted first and second moments;
+- Spearman: Pearson of the weighted mid-ranks, cumulative counts along the examples sorted once per run;
+- micro-averaged ROC AUC: weighted Mann-Whitney statistic, cumulative counts of the sorted negatives.
+
+A score that is undefined in a replicate (one class only, constant values) is NaN here; what becomes of it
+is decided in ``resampling``. The formulas equal scikit-learn's and SciPy's on the examples written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+AnyArray = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[Any]  # any integer dtype
+BoolArray = npt.NDArray[np.bool_]
+
+METRICS = ("accuracy", "macro_f1", "f1", "mcc", "pearson", "spearman", "micro_auc")
+CLASS_METRICS = frozenset({"accuracy", "macro_f1", "f1", "mcc"})
+ZERO_WHERE_UNDEFINED = frozenset({"mcc", "f1"})  # scikit-learn's convention
+
+MetricFunction = Callable[[Any, Any], float]
+Metric = str | MetricFunction
+# (counts [replicates, examples], drawn [replicates, runs]) -> scores [replicates, runs]. Only a metric given
+# as a function looks at `drawn`, to leave out the runs that a replicate did not draw (their score is NaN).
+Scorer = Callable[[IntArray, BoolArray], FloatArray]
+
+_BLOCK_BYTES = 32 * 2**20  # working memory of one block of runs or replicates
+_CACHE_VALUES = 2**18  # values per block of gathered counts: they should stay in the processor's cache
+_DENSE_CELLS = 64  # above this many cells sorting and summing beats one-hot columns (measured)
+_EXACT_IN_FLOAT32 = 2**24  # sums of counts up to here are exact in float32
+
+
+def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """Prepare `metric` for weighted evaluation.
+
+    Args:
+        metric: one of METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
+        labels: [examples], or [examples, classes] of 0/1 for micro_auc.
+        predictions: [runs, examples] classes or scores, or [runs, examples, classes] scores for micro_auc.
+
+    Inputs are taken as valid; ``inputs`` checks them.
+    """
+    if not isinstance(metric, str):
+        return _build_loop(metric, labels, predictions)
+    return _BUILDERS[metric](labels, predictions)
+
+
+def _iter_blocks(num_items: int, bytes_per_item: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_BYTES // max(1, bytes_per_item))
+    for start in range(0, num_items, size):
+        yield slice(start, min(start + size, num_items))
+
+
+def _iter_rows(num_rows: int, num_values: int) -> Iterator[slice]:
+    size = max(1, _CACHE_VALUES // max(1, num_values))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def _sum_indicators(counts: IntArray, indicators: BoolArray) -> FloatArray:
+    """Weighted sums [replicates, columns] of 0/1 columns [columns, examples]: one matrix product."""
+    exact: np.dtype[Any] = np.dtype(np.float32 if counts.shape[1] < _EXACT_IN_FLOAT32 else np.float64)
+    sums: AnyArray = np.matmul(counts.astype(exact), indicators.astype(exact).T)
+    return sums.astype(np.float64)
+
+
+def _sum_cells(counts: IntArray, cells: IntArray, num_cells: int) -> FloatArray:
+    """Weighted size [replicates, runs, cells] of each cell; cells [runs, examples] holds one cell per example."""
+    num_runs, num_examples = cells.shape
+    if num_cells > _DENSE_CELLS:
+        sums = np.zeros((len(counts), num_runs, num_cells))
+        for run, cell in enumerate(cells):
+            order = np.argsort(cell, kind="stable")
+            present, starts = np.unique(cell[order], return_index=True)
+            sums[:, run, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+        return sums
+    # The cells part the examples, so the last one is what the others leave: one column less to multiply.
+    indicators = cells[:, None, :] == np.arange(num_cells - 1)[None, :, None]
+    others = _sum_indicators(counts, indicators.reshape(-1, num_examples))
+    others = others.reshape(len(counts), num_runs, num_cells - 1)
+    last = num_examples - others.sum(axis=2, keepdims=True)
+    return np.concatenate([others, last], axis=2)
+
+
+def _number_classes(labels: AnyArray, predictions: AnyArray) -> tuple[IntArray, IntArray, int]:
+    """Labels and predictions renumbered 0..K-1 over the classes that occur in either."""
+    classes = np.union1d(labels, predictions)
+    return np.searchsorted(classes, labels), np.searchsorted(classes, predictions), len(classes)
+
+
+def _build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    correct = predictions == labels
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        scores = np.empty((len(counts), len(correct)))
+        for block in _iter_blocks(len(correct), 4 * correct.shape[1]):
+            scores[:, block] = _sum_indicators(counts, correct[block]) / correct.shape[1]
+        return scores
+
+    return score
+
+
+def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """Matthews correlation for any number of classes (Gorodkin's R_K, as in scikit-learn)."""
+    labels, predictions, num_classes = _number_classes(labels, predictions)
+    num_runs, num_examples = predictions.shape
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        true = _sum_cells(counts, labels[None], num_classes)  # [replicates, 1, classes]
+        true_spread = num_examples**2 - (true**2).sum(axis=2)
+        scores = np.empty((len(counts), num_runs))
+        for block in _iter_blocks(num_runs, num_classes * (4 * num_examples + 24 * len(counts))):
+            correct = _sum_indicators(counts, predictions[block] == labels)
+            predicted = _sum_cells(counts, predictions[block], num_classes)
+            covariance = correct * num_examples - (predicted * true).sum(axis=2)
+            spread = true_spread * (num_examples**2 - (predicted**2).sum(axis=2))
+            scores[:, block] = _divide(covariance, np.sqrt(spread))
+        return scores
+
+    return score
+
+
+def _build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """F1 of class 1."""
+    cells = np.where(predictions == 1, 1 + (labels == 1), 0)  # 0 predicted negative, 1 false, 2 true positive
+    num_runs, num_examples = cells.shape
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        positive = _sum_indicators(counts, labels[None] == 1)  # [replicates, 1]
+        scores = np.empty((len(counts), num_runs))
+        for block in _iter_blocks(num_runs, 3 * (4 * num_examples + 24 * len(counts))):
+            sums = _sum_cells(counts, cells[block], 3)
+            scores[:, block] = _divide(2 * sums[..., 2], positive + sums[..., 1] + sums[..., 2])
+        return scores
+
+    return score
+
+
+def _build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """Mean F1 over the classes that occur in the replicate's labels or predictions, as in scikit-learn."""
+    labels, predictions, num_classes = _number_classes(labels, predictions)
+    cells = 2 * predictions + (predictions == labels)
+    num_runs, num_examples = cells.shape
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        true = _sum_cells(counts, labels[None], num_classes)
+        scores = np.empty((len(counts), num_runs))
+        for block in _iter_blocks(num_runs, 2 * num_classes * (4 * num_examples + 24 * len(counts))):
+            sums = _sum_cells(counts, cells[block], 2 * num_classes)
+            hits = sums[..., 1::2]
+            total = true + hits + sums[..., 0::2]
+            f1 = np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
+            scores[:, block] = f1.sum(axis=2) / (total > 0).sum(axis=2)
+        return scores
+
+    return score
+
+
+def _build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    y = _standardise(labels.astype(np.float64)[None])
+    x = _standardise(predictions.astype(np.float64))  # centred first: the moments below then do not cancel
+    num_examples = y.shape[1]
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        weights = counts.astype(np.float64) / num_examples
+        y_mean, y_square = weights @ y.T, weights @ (y**2).T
+        scores = np.empty((len(counts), len(x)))
+        for block in _iter_blocks(len(x), 3 * 8 * num_examples):
+            x_mean, x_square = weights @ x[block].T, weights @ (x[block] ** 2).T
+            covariance = weights @ (x[block] * y).T - x_mean * y_mean
+            spread = _variance(x_mean, x_square) * _variance(y_mean, y_square)
+            scores[:, block] = _divide(covariance, np.sqrt(spread))
+        return np.clip(scores, -1.0, 1.0)
+
+    return score
+
+
+def _standardise(values: FloatArray) -> FloatArray:
+    constant = np.ptp(values, axis=1, keepdims=True) == 0  # exactly: its rounded deviation need not be 0
+    centred = values - values.mean(axis=1, keepdims=True)
+    deviation = np.where(constant, 1.0, centred.std(axis=1, keepdims=True))
+    return np.where(constant, 0.0, centred / deviation)
+
+
+def _variance(mean: FloatArray, square: FloatArray) -> FloatArray:
+    """Variance from moments; 0 where rounding is all there is, as when a replicate drew equal values only."""
+    variance = square - mean**2
+    return np.where(variance > 1e-13 * square, variance, 0.0)
+
+
+def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """The quotient, NaN where the denominator is zero."""
+    undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return undefined
+
+
+class _Ranking:
+    """Values sorted once, to rank any resample of them. Ranks are doubled and centred: 2 r - (N + 1)."""
+
+    def __init__(self, values: AnyArray) -> None:
+        self.order = np.argsort(values, kind="stable")
+        ordered = values[self.order]
+        self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self.has_ties = len(self.starts) < len(values)
+
+    def sum_groups(self, weights: AnyArray) -> AnyArray:
+        """Sums of weights [replicates, examples] over equal values, [replicates, groups] in ascending order."""
+        ordered = np.take(weights, self.order, axis=1)
+        sums: AnyArray = np.add.reduceat(ordered, self.starts, axis=1) if self.has_ties else ordered
+        return sums
+
+    def rank(self, group_counts: IntArray) -> FloatArray:
+        """Mid-rank of each group: below it lie cumsum - count, inside it the middle is (count + 1) / 2."""
+        below_or_in = np.cumsum(group_counts, axis=1, dtype=group_counts.dtype)
+        ranks: FloatArray = 2.0 * below_or_in - group_counts - below_or_in[:, -1:]
+        return ranks
+
+    def spread(self, group_counts: IntArray) -> FloatArray:
+        """Sum of count x rank squared over the groups, in closed form: (N^3 - sum of count^3) / 3."""
+        sizes = group_counts.astype(np.float64)
+        total = sizes.sum(axis=1)
+        return np.asarray((total * total * total - (sizes * sizes * sizes).sum(axis=1)) / 3)
+
+
+def _build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    truth = _Ranking(labels)
+    group_of = np.empty(len(labels), dtype=np.intp)  # example -> its group of equal labels
+    group_of[truth.order] = np.repeat(
+        np.arange(len(truth.starts)), np.diff(np.append(truth.starts, len(labels)))
+    )
+    rankings = [_Ranking(run) for run in predictions]
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        scores = np.empty((len(counts), len(rankings)))
+        for rows in _iter_rows(len(counts), counts.shape[1]):
+            part = counts[rows]
+            groups = truth.sum_groups(part)
+            weighted_rank = part * np.take(truth.rank(groups), group_of, axis=1)
+            truth_spread = truth.spread(groups)
+            for run, ranking in enumerate(rankings):
+                groups = ranking.sum_groups(part)
+                covariance = np.einsum("ij,ij->i", ranking.rank(groups), ranking.sum_groups(weighted_rank))
+                scores[rows, run] = _divide(covariance, np.sqrt(ranking.spread(groups) * truth_spread))
+        return np.clip(scores, -1.0, 1.0)
+
+    return score
+
+
+def _build_micro_auc(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """Area under the ROC curve of all (example, class) pairs pooled; an example carries its classes along."""
+    num_classes = labels.shape[1] if labels.ndim == 2 else 1
+    positive = np.flatnonzero(labels.ravel() == 1)
+    negative = np.flatnonzero(labels.ravel() == 0)
+    pairs = []
+    for run in predictions.reshape(len(predictions), -1):
+        order = negative[np.argsort(run[negative], kind="stable")]
+        below = np.searchsorted(run[order], run[positive], side="left")
+        not_above = np.searchsorted(run[order], run[positive], side="right")
+        pairs.append((order // num_classes, below, not_above))
+    positive_example = positive // num_classes
+
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        scores = np.empty((len(counts), len(pairs)))
+        for rows in _iter_rows(len(counts), len(positive) + len(negative)):
+            part = counts[rows].astype(np.int32)
+            weight = np.take(part, positive_example, axis=1).astype(np.float64)
+            passed = np.zeros((len(part), len(negative) + 1), dtype=np.int32)
+            for run, (negative_example, below, not_above) in enumerate(pairs):
+                np.cumsum(np.take(part, negative_example, axis=1), axis=1, out=passed[:, 1:])
+                # a tie counts one half: the mean of the negatives strictly below and those not above
+                wins = np.take(passed, below, axis=1).astype(np.float64) + np.take(passed, not_above, axis=1)
+                all_pairs = weight.sum(axis=1) * passed[:, -1]
+                scores[rows, run] = _divide(np.einsum("ij,ij->i", weight, wins) / 2, all_pairs)
+        return scores
+
+    return score
+
+
+def _build_loop(metric: MetricFunction, labels: AnyArray, predictions: AnyArray) -> Scorer:
+    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        scores = np.full((len(counts), len(predictions)), np.nan)
+        for replicate, row in enumerate(counts):
+            examples = np.repeat(np.arange(len(row)), row)
+            selected = labels[examples]
+            for run in np.flatnonzero(drawn[replicate]):
+                scores[replicate, run] = float(metric(selected, predictions[run, examples]))
+        return scores
+
+    return score
+
+
+_BUILDERS: dict[str, Callable[[AnyArray, AnyArray], Scorer]] = {
+    "accuracy": _build_accuracy,
+    "macro_f1": _build_macro_f1,
+    "f1": _build_f1,
+    "mcc": _build_mcc,
+    "pearson": _build_pearson,
+    "spearman": _build_spearman,
+    "micro_auc": _build_micro_auc,
+}

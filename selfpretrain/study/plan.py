@@ -1,0 +1,239 @@
+"""A study as cells: which runs it needs, in which order, and which are done.
+
+A cell is one run. Waves: corpora, pretraining, then fine-tuning in two steps: every learning rate of the grid on the
+first seeds, and, with the rate that scored best on validation, all other seeds. The rate is chosen for each model,
+condition and task by itself, as a part of the procedure [MultiBERTs].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import CorpusConfig, Settings, TaskConfig, UserError
+from selfpretrain.data.corpus import is_corpus_built
+from selfpretrain.door import load_task_card, to_dataclass, to_plain
+from selfpretrain.study import identity
+from selfpretrain.study.data import read_task
+from selfpretrain.study.runs import RunFolder, open_run
+
+CONDITIONS = ("none", "mimetic", "own", "bookwiki", "bookwiki_sized", "own_of:<task>", "offshelf")
+FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
+FRESH = ("none", "mimetic")
+GENERAL = ("bookwiki", "bookwiki_sized")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study."""
+
+    stage: str  # corpus | pretrain | finetune
+    id: str
+    settings: Settings
+    model: str
+    condition: str
+    task: str = ""
+    pretrain_seed: int = 0
+    finetune_seed: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.stage}:{self.id}"
+
+    @property
+    def name(self) -> str:
+        seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage == "finetune" else "")
+        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds
+
+    @property
+    def run(self) -> RunFolder:
+        return open_run(self.settings.runtime.runs_dir, self.stage, self.id)
+
+    @property
+    def status(self) -> str:
+        if self.stage == "corpus":
+            return "done" if is_corpus_built(self.id, self.settings.runtime) else "missing"
+        return self.run.status
+
+
+@dataclass(frozen=True)
+class Group:
+    """All fine-tunings of one model, condition and task: cells[rate][(pretraining seed, fine-tuning seed)]."""
+
+    model: str
+    condition: str
+    task: str
+    rates: tuple[float, ...]
+    cells: dict[float, dict[tuple[int, int], Cell]]
+
+    def choose_rate(self) -> float | None:
+        """The rate with the best validation score on the first seeds; None while one of them is not decided."""
+        if len(self.rates) == 1:
+            return self.rates[0]
+        scores: dict[float, float] = {}
+        for rate in self.rates:
+            cell = self.cells[rate][min(self.cells[rate])]
+            if cell.status == "done":
+                scores[rate] = float(cell.run.read_result()["scores"]["validation"])
+            elif cell.status not in ("diverged", "failed"):
+                return None
+        return max(scores, key=lambda rate: scores[rate]) if scores else self.rates[0]
+
+    def choose_cells(self) -> list[Cell]:
+        """The cells of the chosen rate (of the first rate while none is chosen)."""
+        rate = self.choose_rate()
+        return list(self.cells[self.rates[0] if rate is None else rate].values())
+
+
+class StudyPlan:
+    """Every cell a study can need. ``settings_of(model)`` gives the settings composed with that model's preset."""
+
+    def __init__(self, settings: Settings, settings_of: Callable[[str], Settings]):
+        self.settings, self.study = settings, settings.study
+        self.general = choose_general(settings)
+        self.tasks = {task.name: task for task in choose_tasks(settings)}
+        self.conditions = list_conditions(settings, list(self.tasks))
+        self.corpora: dict[str, Cell] = {}
+        self.pretrainings: dict[str, Cell] = {}
+        self.groups: list[Group] = []
+        runs_dir = settings.runtime.runs_dir
+        self.data = {name: read_task(task, runs_dir) for name, task in self.tasks.items()}
+        for model in self.study.models:
+            base = settings_of(model)
+            for task in self.tasks.values():
+                for condition in self.conditions:
+                    if condition != f"own_of:{task.name}":
+                        self.groups.append(self._plan_group(base, model, condition, task))
+        if not self.groups:
+            raise UserError(
+                f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.tasks)}, "
+                f"study.conditions={self.study.conditions}; none of the three may be empty"
+            )
+
+    # building
+
+    def _plan_group(self, base: Settings, model: str, condition: str, task: TaskConfig) -> Group:
+        rates = tuple(base.finetune.lr_grid) or (base.finetune.peak_lr,)
+        cells: dict[float, dict[tuple[int, int], Cell]] = {rate: {} for rate in rates}
+        for seed in range(self.study.pretrain_seeds):
+            started = self._plan_start(base, model, condition, task, seed)
+            for rate in rates:
+                for finetune_seed in range(self.study.finetune_seeds):
+                    settings = dataclasses.replace(
+                        started,
+                        finetune=dataclasses.replace(base.finetune, peak_lr=rate, lr_grid=[]),
+                        seeds=dataclasses.replace(started.seeds, finetune_seed=finetune_seed + 1000 * seed),
+                    )
+                    corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
+                    run_id = identity.identify_finetune(settings, self.data[task.name].fingerprint, corpus_id)
+                    cells[rate][seed, finetune_seed] = Cell(
+                        "finetune", run_id, settings, model, condition, task.name, seed, finetune_seed
+                    )
+        return Group(model, condition, task.name, rates, cells)
+
+    def _plan_start(self, base: Settings, model: str, condition: str, task: TaskConfig, seed: int) -> Settings:
+        """The settings of a fine-tuning up to its start; registers the corpus and the pretraining it needs."""
+        settings = dataclasses.replace(
+            base, task=task, corpus=CorpusConfig(), init="none", seeds=dataclasses.replace(base.seeds, seed=seed)
+        )
+        if condition in FRESH:
+            scheme = "mimetic" if condition == "mimetic" else "normal"
+            settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, init_scheme=scheme))
+            self._register_corpus(settings, model, condition)
+            return settings
+        if condition == "offshelf":
+            assert self.study.offshelf is not None
+            return dataclasses.replace(settings, init=self.study.offshelf)
+        pretraining = dataclasses.replace(settings, corpus=self._choose_corpus(condition))
+        if condition.startswith("own_of:"):
+            # the other task's own pretraining, so that the two studies of it are one run
+            other = self.tasks.get(condition[7:]) or load_task_card(condition[7:])
+            pretraining = dataclasses.replace(pretraining, task=other, corpus=CorpusConfig())
+        corpus_id = self._register_corpus(pretraining, model, condition)
+        run_id = identity.identify_pretrain(pretraining, corpus_id)
+        if run_id not in self.pretrainings:
+            name = condition if condition in GENERAL else f"own of {pretraining.task.name}"
+            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, name, "", seed)
+        return dataclasses.replace(settings, init=f"run:{run_id}")
+
+    def _choose_corpus(self, condition: str) -> CorpusConfig:
+        if condition in GENERAL:
+            return CorpusConfig(source="card", card=self.general, size_as="own" if condition == "bookwiki_sized" else None,
+                                max_mb=None if condition == "bookwiki_sized" else self.study.general_mb)  # fmt: skip
+        return CorpusConfig()
+
+    def _register_corpus(self, settings: Settings, model: str, condition: str) -> str:
+        corpus_id = identity.identify_corpus(settings)
+        self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, condition))
+        return corpus_id
+
+    # asking
+
+    def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
+        """The waves in order; each must have run before the next is asked for."""
+        yield "corpora", list(self.corpora.values())
+        yield "pretraining", list(self.pretrainings.values())
+        selection = [cells[min(cells)] for group in self.groups if len(group.rates) > 1 for cells in group.cells.values()]
+        yield "choosing learning rates", unique(selection)
+        yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
+
+    def count_cells(self) -> dict[str, list[Cell]]:
+        """The cells by wave as far as they are known now."""
+        return dict(self.iter_waves())
+
+    def find(self, key: str) -> Cell:
+        """The cell with this key, whether chosen or not."""
+        everything = [*self.corpora.values(), *self.pretrainings.values()]
+        everything += [cell for group in self.groups for cells in group.cells.values() for cell in cells.values()]
+        for cell in everything:
+            if cell.key == key:
+                return cell
+        raise UserError(f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself")
+
+
+def unique(cells: list[Cell]) -> list[Cell]:
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def choose_tasks(settings: Settings) -> list[TaskConfig]:
+    """The study's tasks: names of cards, or mappings with ``name`` and what differs; else the task on the command line."""
+    if not settings.study.tasks:
+        if not settings.task.name:
+            raise UserError(f"study={settings.study.name} has no cells: choose a task, for example task=agnews or task=local")
+        return [settings.task]
+    chosen = []
+    for entry in settings.study.tasks:
+        fields: dict[str, Any] = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        card = load_task_card(str(fields["name"]))
+        chosen.append(to_dataclass({**to_plain(card), **fields}, TaskConfig))
+    names = [task.name for task in chosen]
+    if len(set(names)) < len(names):
+        raise UserError(f"study.tasks={names} names a task twice; give each once")
+    return chosen
+
+
+def choose_general(settings: Settings) -> str:
+    """The text collection behind ``bookwiki``: as set, or (auto) BookWiki where the mirror has it, else docs."""
+    if settings.study.general != "auto":
+        return settings.study.general
+    mirror = os.environ.get("SELFPRETRAIN_DATA")
+    return "bookwiki" if mirror and (Path(mirror) / "bookwiki").is_dir() else "docs"
+
+
+def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
+    """The study's conditions, checked; with ``study.cross`` every task's own text for every other task."""
+    study = settings.study
+    conditions = list(study.conditions)
+    for condition in conditions:
+        if condition not in CONDITIONS and not condition.startswith("own_of:"):
+            raise UserError(f"study.conditions has {condition!r}; allowed: {', '.join(CONDITIONS)}")
+    if "offshelf" in conditions and not study.offshelf:
+        raise UserError("study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>")
+    if study.cross:
+        conditions += [f"own_of:{name}" for name in tasks if f"own_of:{name}" not in conditions]
+    return conditions
+

@@ -1,0 +1,124 @@
+"""Carrying a study out: what there is to do, the waves, and one cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from selfpretrain.config import Settings, UserError
+from selfpretrain.door import compose_settings, open_config
+from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.study.runs import Busy
+
+BUSY_WAIT_SECONDS = 2.0
+
+_plans: dict[tuple[str, ...], StudyPlan] = {}
+
+
+def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
+    """The plan of the study these command-line overrides describe; remembered within the process."""
+    kept = tuple(o for o in overrides if not o.startswith("study.cell="))
+    if kept not in _plans:
+        chosen = tuple(o for o in kept if not o.startswith("model="))
+
+        def settings_of(model: str) -> Settings:
+            return compose_settings("study", [*chosen, f"model={model}"])
+
+        if not settings.study.models:
+            settings = _with_models(settings)
+        _plans[kept] = StudyPlan(settings, settings_of)
+    return _plans[kept]
+
+
+def _with_models(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, study=dataclasses.replace(settings.study, models=[settings.model.preset]))
+
+
+def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> int:
+    """Run what is missing, wave by wave, then write and print the report; returns the exit code."""
+    settings = open_config(config)
+    console = Console()
+    plan = build_plan(settings, overrides)
+    describe(plan, console)
+    for name, cells in plan.iter_waves():
+        run_wave(name, cells, launch, console)
+    from selfpretrain.report import write_report
+
+    write_report(plan, console, overrides)
+    failed = [c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED]
+    return 1 if failed else 0
+
+
+def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console) -> None:
+    """Launch the missing cells; those another process is computing are asked for again until they are decided."""
+    missing = [cell for cell in cells if cell.status not in FINISHED]
+    if missing:
+        console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
+    while missing:
+        statuses = launch([cell.key for cell in missing])
+        missing = [cell for cell, status in zip(missing, statuses, strict=True) if status == "busy"]
+        if missing:
+            time.sleep(BUSY_WAIT_SECONDS)
+
+
+def run_cell(cell: Cell, group: str) -> str:
+    """Carry one cell out and return its status: done, diverged, failed or busy.
+
+    UserError and interruptions pass: they concern the whole study. Anything else is this cell's failure.
+    """
+    from selfpretrain.data.corpus import build_corpus
+    from selfpretrain.finetune import finetune
+    from selfpretrain.pretrain import choose_tokenizer, pretrain
+    from selfpretrain.train.trainer import Diverged
+
+    try:
+        if cell.stage == "corpus":
+            build_corpus(cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime)
+        elif cell.stage == "pretrain":
+            pretrain(cell.settings, group=group, name=cell.name, wait=False)
+        else:
+            finetune(cell.settings, group=group, name=cell.name, wait=False)
+    except Busy:
+        return "busy"
+    except Diverged as error:
+        Console(stderr=True).print(f"{cell.name}: {error}", highlight=False)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - recorded in the run folder and shown in every table
+        if cell.stage == "corpus":
+            raise
+        cell.run.set_status("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        Console(stderr=True).print(f"{cell.name} failed: {type(error).__name__}: {error}", highlight=False)
+    return cell.status
+
+
+def describe(plan: StudyPlan, console: Console) -> None:
+    """Print the cells, what is done, and the time the rest will take here."""
+    waves = plan.count_cells()
+    table = Table(title=f"study {plan.study.name}", title_justify="left")
+    for column in ("wave", "cells", "done", "to run"):
+        table.add_column(column, justify="left" if column == "wave" else "right")
+    left = 0
+    for name, cells in waves.items():
+        counts = Counter(cell.status in FINISHED for cell in cells)
+        left += counts[False]
+        table.add_row(name, str(len(cells)), str(counts[True]), str(counts[False]))
+    console.print(table)
+    seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
+    console.print(
+        f"models {', '.join(plan.study.models)}; tasks {', '.join(plan.tasks)}; conditions {', '.join(plan.conditions)}; "
+        f"{seeds}; general text: {plan.general}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if left:
+        from selfpretrain.study.probe import estimate_seconds
+
+        seconds = estimate_seconds(waves)
+        console.print(f"estimated time on this machine: {seconds / 60:.0f} min (from a short probe)", highlight=False)

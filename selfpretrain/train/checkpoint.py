@@ -1,0 +1,144 @@
+"""Weights on disk: safetensors and JSON, each with its checksum. Nothing here reads a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig, UserError
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.door import to_dataclass
+from selfpretrain.files import new_folder, read_json, write_json
+from selfpretrain.model.encoder import Encoder
+
+PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+
+def compute_checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(path)
+
+
+def _digest(path: Path) -> str:  # Python 3.10 has no file_digest
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; UserError for anything damaged, absent or pickled."""
+    if path.suffix in PICKLE_SUFFIXES:
+        raise UserError(f"{path} is a pickle, which can run code when read; convert it to safetensors first")
+    if not path.exists():
+        raise UserError(f"{path} does not exist; the checkpoint is incomplete, delete its folder to start again")
+    if checksum is not None and compute_checksum(path) != checksum:
+        raise UserError(f"{path} is damaged (its checksum differs); delete {path.parent} and run the command again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({str(error).splitlines()[0]})") from None
+
+
+def get_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, shared ones once, contiguous and on the CPU."""
+    named = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+
+
+def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | str) -> None:
+    """Copy ``tensors`` into ``module``; UserError when names or shapes show that it is another model."""
+    own = dict(module.named_parameters()) | dict(module.named_buffers())
+    for name in own:
+        if name not in tensors:
+            raise UserError(f"{origin} has no tensor {name}: it belongs to another model; choose its own preset")
+        if tensors[name].shape != own[name].shape:
+            raise UserError(
+                f"{origin}: {name} has shape {tuple(tensors[name].shape)} where the model has "
+                f"{tuple(own[name].shape)}: it belongs to another model; choose its own preset"
+            )
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+
+def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write ``folder`` whole or not at all; ``state`` is any JSON (step, best score)."""
+    with new_folder(folder) as new:
+        save_file(get_tensors(module), new / "model.safetensors")
+        save_file({k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors")
+        checksums = {name: compute_checksum(new / name) for name in ("model.safetensors", "optimizer.safetensors")}
+        write_json(new / "state.json", {**state, "checksums": checksums})
+
+
+def load_checkpoint(folder: Path, module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restore the weights; return the optimizer's state and the saved JSON."""
+    state = load_json(folder / "state.json")
+    tensors = load_tensors(folder / "model.safetensors", state["checksums"]["model.safetensors"])
+    set_tensors(module, tensors, folder)
+    return load_tensors(folder / "optimizer.safetensors", state["checksums"]["optimizer.safetensors"]), state
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is missing or damaged; delete {path.parent} and run the command again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged; delete {path.parent} and run the command again")
+    return value
+
+
+def find_latest(checkpoints: Path) -> Path | None:
+    """The checkpoint with the highest step, or None."""
+    found = sorted(checkpoints.glob("step_*")) if checkpoints.is_dir() else []
+    return found[-1] if found else None
+
+
+def name_checkpoint(step: int) -> str:
+    return f"step_{step:09d}"
+
+
+def remove_old(checkpoints: Path, keep_newest: int, keep_steps: list[int]) -> None:
+    kept = {name_checkpoint(step) for step in keep_steps}
+    found = [path for path in sorted(checkpoints.glob("step_*")) if path.name not in kept]
+    for path in found[: max(0, len(found) - keep_newest)]:
+        shutil.rmtree(path)
+
+
+def save_encoder(folder: Path, encoder: Encoder, tokenizer: Tokenizer) -> None:
+    """The encoder alone with its tokenizer: what fine-tuning starts from."""
+    with new_folder(folder) as new:
+        save_file(get_tensors(encoder), new / "encoder.safetensors")
+        tokenizer.save(new / "tokenizer")
+        description = {
+            "model": dataclasses.asdict(encoder.config),
+            "vocab_size": encoder.vocab_size,
+            "pad_id": encoder.pad_id,
+            "tokenizer": tokenizer.fingerprint,
+            "checksums": {"encoder.safetensors": compute_checksum(new / "encoder.safetensors")},
+        }
+        write_json(new / "encoder.json", description)
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
+    """An encoder saved by :func:`save_encoder`."""
+    description = load_json(folder / "encoder.json")
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    if tokenizer.fingerprint != description["tokenizer"]:
+        raise UserError(f"{folder}/tokenizer is not the one the encoder was trained with; restore it or pretrain again")
+    config = to_dataclass(description["model"], ModelConfig)
+    encoder = Encoder(config, description["vocab_size"], description["pad_id"])
+    tensors = load_tensors(folder / "encoder.safetensors", description["checksums"]["encoder.safetensors"])
+    set_tensors(encoder, tensors, folder)
+    return encoder, tokenizer

@@ -1,0 +1,287 @@
+"""The one training loop: pretraining and fine-tuning both run it.
+
+It knows neither ELECTRA nor any task. It gets a module whose ``forward(batch)`` returns a loss and named measures, a
+batch source whose ``batches[step]`` is a pure function of the step, and an optional evaluator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from selfpretrain.config import OptimConfig, RuntimeConfig, UserError
+from selfpretrain.seeds import derive_seed
+from selfpretrain.study.runs import RunFolder
+from selfpretrain.tracking import Tracker
+from selfpretrain.train import checkpoint, distributed
+from selfpretrain.train.optim import AdamW, compute_lr
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+NEVER = 1 << 62
+
+
+class BatchSource(Protocol):
+    def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
+        """The micro-batches of an optimizer step, each with its weight in the step's loss (they sum to 1)."""
+
+
+class Interrupted(SystemExit):
+    """A signal asked the run to stop; it was saved first. Exit code 75 (SIGTERM) or 130 (Ctrl-C).
+
+    A SystemExit, because no launcher may take it for one cell's failure and go on with the next.
+    """
+
+    def __init__(self, exit_code: int, run_id: str, step: int):
+        super().__init__(exit_code)
+        self.message = f"stopped at step {step} of run {run_id}, checkpoint written; the same command continues it"
+
+
+class Diverged(RuntimeError):
+    """The loss stopped being a finite number."""
+
+
+@dataclass
+class Evaluation:
+    """When to evaluate and what is best. ``function()`` returns named measures."""
+
+    function: Callable[[], dict[str, float]]
+    steps: set[int]  # numbers of completed steps after which to evaluate
+    best_of: str | None = None  # keep the weights with the highest value of this measure
+    best_score: float = -math.inf
+    best_step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def choose_device(runtime: RuntimeConfig) -> torch.device:
+    """The device a run uses; UserError for CUDA where there is none."""
+    has_cuda = torch.cuda.is_available()
+    if runtime.device == "cuda" and not has_cuda:
+        raise UserError("runtime.device=cuda, but torch sees no CUDA device; use runtime.device=cpu or auto")
+    if runtime.num_threads:
+        torch.set_num_threads(runtime.num_threads)
+    return torch.device("cuda" if has_cuda and runtime.device != "cpu" else "cpu")
+
+
+def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """bf16 where asked for, or on GPUs that have it; None for plain fp32."""
+    if precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
+        return torch.bfloat16
+    return None
+
+
+def move(arrays: Arrays, device: torch.device) -> dict[str, Tensor]:
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    if device.type == "cpu":
+        return tensors
+    return {name: value.pin_memory().to(device, non_blocking=True) for name, value in tensors.items()}
+
+
+class Trainer:
+    """Trains ``module`` from the run's last checkpoint (or the start) to ``total_steps``."""
+
+    def __init__(
+        self, module: nn.Module, batches: BatchSource, config: OptimConfig, total_steps: int, *,
+        run: RunFolder, runtime: RuntimeConfig, tracker: Tracker, seed: int,
+        evaluation: Evaluation | None = None, multiplier: Callable[[str], float] = lambda _: 1.0,
+    ):  # fmt: skip
+        self.device = choose_device(runtime)
+        self.module = module.to(self.device)
+        self.forward = torch.compile(module) if runtime.compile else module
+        self.batches, self.config, self.total_steps = batches, config, total_steps
+        self.run, self.runtime, self.tracker, self.seed, self.evaluation = run, runtime, tracker, seed, evaluation
+        self.optimizer = AdamW(module, config, multiplier)
+        self.autocast_dtype = choose_autocast(config.precision, self.device)
+        self.rank, self.world = distributed.start()
+        self.signal = 0
+        self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=self.device)
+        self.sums: dict[str, Tensor] = {}
+        self.num_summed = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.logged_at = time.perf_counter()
+
+    # the loop
+
+    def train(self) -> None:
+        """Run to the end. Raises Interrupted, Diverged."""
+        first = self.resume()
+        self.module.train()
+        with self._catch_signals(), self._show_progress(first) as advance, ThreadPoolExecutor(1) as pool:
+            upcoming = pool.submit(self.batches.__getitem__, first) if first < self.total_steps else None
+            for step in range(first, self.total_steps):
+                assert upcoming is not None
+                micro_batches = upcoming.result()
+                if step + 1 < self.total_steps:  # prepared while this step computes
+                    upcoming = pool.submit(self.batches.__getitem__, step + 1)
+                self.step(step, micro_batches)
+                done = step + 1
+                if done % self.runtime.log_every == 0 or done == self.total_steps:
+                    self.log(done)
+                if self.evaluation and done in self.evaluation.steps:
+                    self.evaluate(done)
+                if done % self.runtime.save_every == 0 or done in self.runtime.keep_steps or self.signal:
+                    self.save(done)
+                advance(done)
+                if self.signal:
+                    raise Interrupted(130 if self.signal == signal.SIGINT else 75, self.run.id, done)
+        self.check_finite(self.total_steps)
+
+    def step(self, step: int, micro_batches: list[tuple[float, Arrays]]) -> None:
+        """One optimizer step over its micro-batches; with several ranks each takes every world-th of them."""
+        for index in range(self.rank, len(micro_batches), self.world):
+            weight, arrays = micro_batches[index]
+            # dropout depends on the place of the micro-batch, not on the process that computes it
+            torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
+            with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                loss, measures = self.forward(move(arrays, self.device))
+            (loss * weight).backward()
+            self._observe(loss, measures, weight, step)
+            self.tokens += int(arrays["num_tokens"]) if "num_tokens" in arrays else arrays["input_ids"].size
+        distributed.sum_gradients(self.optimizer.parameters, self.world)
+        norm = self.optimizer.clip()
+        self.optimizer.step(compute_lr(self.config, step, self.total_steps), step)
+        self.optimizer.zero_grad()
+        self.sums["grad_norm"] = self.sums.get("grad_norm", torch.zeros((), device=self.device)) + norm
+        self.num_summed += 1
+
+    def _observe(self, loss: Tensor, measures: dict[str, Tensor], weight: float, step: int) -> None:
+        with torch.no_grad():  # on the device: nothing here waits for it
+            bad = torch.where(torch.isfinite(loss.detach()), NEVER, step + 1)
+            self.bad_step = torch.minimum(self.bad_step, bad)
+            for name, value in measures.items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value * weight
+
+    # what happens now and then
+
+    def log(self, done: int) -> None:
+        """One line of metrics.jsonl and the tracker: means since the line before."""
+        now = time.perf_counter()
+        row = {name: float(total) / self.num_summed for name, total in self.sums.items()}
+        self.check_finite(done)
+        self.seconds += now - self.logged_at
+        row |= {"lr": compute_lr(self.config, done - 1, self.total_steps), "tokens_per_second": self.tokens / (now - self.logged_at)}  # fmt: skip
+        if self.rank == 0:
+            self.run.append_metrics({"step": done, **row})
+            self.tracker.log(row, step=done)
+        self.sums, self.num_summed, self.tokens, self.logged_at = {}, 0, 0, now
+
+    def evaluate(self, done: int) -> None:
+        """Run the evaluator and remember the best weights."""
+        evaluation = self.evaluation
+        assert evaluation is not None
+        self.check_finite(done)
+        measures = evaluation.function()
+        self.module.train()
+        evaluation.history.append({"step": done, **measures})
+        if self.rank == 0:
+            self.run.append_metrics({"step": done, **{f"eval_{k}": v for k, v in measures.items()}})
+            self.tracker.log({f"eval_{k}": v for k, v in measures.items()}, step=done)
+        if evaluation.best_of and measures[evaluation.best_of] > evaluation.best_score:
+            evaluation.best_score, evaluation.best_step = measures[evaluation.best_of], done
+            if self.rank == 0:
+                checkpoint.save_checkpoint(self.run.checkpoints / f"best_{done:09d}", self.module, {}, {"step": done})
+
+    def check_finite(self, done: int) -> None:
+        """Raise Diverged, naming the step and the last good checkpoint, once the loss was not finite."""
+        bad = int(self.bad_step)
+        if bad >= NEVER:
+            return
+        good = checkpoint.find_latest(self.run.checkpoints)
+        where = f"the last good checkpoint is {good}" if good else "there is no checkpoint before it"
+        raise Diverged(f"the loss was not a finite number at step {bad}; {where}; lower the peak_lr")
+
+    # saving and resuming
+
+    def save(self, done: int) -> None:
+        self.check_finite(done)
+        if self.rank == 0:
+            state: dict[str, Any] = {"step": done}
+            if self.evaluation:
+                best = self.evaluation.best_score
+                state |= {
+                    "best_score": None if math.isinf(best) else best,
+                    "best_step": self.evaluation.best_step,
+                    "history": self.evaluation.history,
+                }
+            folder = self.run.checkpoints / checkpoint.name_checkpoint(done)
+            checkpoint.save_checkpoint(folder, self.module, self.optimizer.get_state(), state)
+            checkpoint.remove_old(self.run.checkpoints, self.runtime.keep_checkpoints, self.runtime.keep_steps)
+            self._remove_old_best()
+        distributed.wait(self.world)
+
+    def _remove_old_best(self) -> None:
+        # only after a checkpoint: resuming from the one before must still find the best of its own time
+        best = self.evaluation.best_step if self.evaluation else 0
+        for folder in self.run.checkpoints.glob("best_*"):
+            if folder.name < f"best_{best:09d}":
+                shutil.rmtree(folder)
+
+    def resume(self) -> int:
+        """Restore the last checkpoint; return the number of steps already done."""
+        latest = checkpoint.find_latest(self.run.checkpoints)
+        if latest is None:
+            self.run.cut_metrics(0)
+            return 0
+        optimizer_state, state = checkpoint.load_checkpoint(latest, self.module)
+        self.optimizer.set_state(optimizer_state)
+        if self.evaluation:
+            best = state["best_score"]
+            self.evaluation.best_score = -math.inf if best is None else best
+            self.evaluation.best_step, self.evaluation.history = state["best_step"], state["history"]
+        self.run.cut_metrics(state["step"])
+        done = state["step"]
+        assert isinstance(done, int)
+        return done
+
+    def load_best(self) -> None:
+        """Put the best weights seen by the evaluator into the module."""
+        assert self.evaluation is not None
+        folder = self.run.checkpoints / f"best_{self.evaluation.best_step:09d}"
+        checkpoint.load_checkpoint(folder, self.module)
+
+    # surroundings
+
+    @contextlib.contextmanager
+    def _catch_signals(self) -> Iterator[None]:
+        def note(number: int, _frame: Any) -> None:
+            self.signal = number
+
+        try:
+            before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread: whoever started it decides
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _show_progress(self, first: int) -> Iterator[Callable[[int], None]]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+        disabled = not self.runtime.progress or self.rank != 0
+        with Progress(*columns, transient=True, disable=disabled) as progress:
+            label = f"{self.run.path.parent.name} {self.run.id}"
+            task = progress.add_task(label, total=self.total_steps, completed=first, rate="")
+
+            def advance(done: int) -> None:
+                seconds = time.perf_counter() - self.logged_at
+                rate = f"{self.tokens / seconds / 1000:.1f}k tokens/s" if self.tokens and seconds > 0 else ""
+                progress.update(task, completed=done, rate=rate or progress.tasks[task].fields["rate"])
+
+            yield advance
