@@ -36,7 +36,10 @@ def test_near_copies():
     train = make_texts(3000, length=60)
     changed = [text + " and more" for text in train[:30]]  # 56 of 58 shingles shared
     assert min(map(compute_jaccard, train, changed)) > 0.95
-    half = [" ".join(text.split()[:30]) + " " + other for text, other in zip(train[40:70], make_texts(30, 30, 2), strict=True)]
+    half = [
+        " ".join(text.split()[:30]) + " " + other
+        for text, other in zip(train[40:70], make_texts(30, 30, 2), strict=True)
+    ]
     assert max(map(compute_jaccard, train[40:70], half)) < 0.5
     found = compute_overlap(train, [*half, *changed])
     assert found["exact"] == 0
@@ -85,4 +88,4 @@ def test_boilerplate_in_thousands_stays_small():
     train = [f"{template} {number}" for number in range(2000)]
     found = compute_overlap(train, [f"{template} x{number}" for number in range(1000)])
     assert found["near"] == 1000
-    assert THRESHOLD == found["threshold"]
+    assert found["threshold"] == THRESHOLD

@@ -25,7 +25,7 @@ def test_hash_is_stable():
     assert splits.compute_hash("test", "a text") == STORED_HASH
 
 
-STORED_HASH = 0x9d10952ccdcec50
+STORED_HASH = 0x9D10952CCDCEC50
 
 
 @pytest.mark.parametrize(

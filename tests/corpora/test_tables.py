@@ -11,7 +11,11 @@ import pytest
 from corpora.tables import read_table
 from selfpretrain.config import UserError
 
-ROWS = [{"text": 'a "quoted", text', "label": "1"}, {"text": "two\nlines", "label": "0"}, {"text": "NA", "label": "nan"}]
+ROWS = [
+    {"text": 'a "quoted", text', "label": "1"},
+    {"text": "two\nlines", "label": "0"},
+    {"text": "NA", "label": "nan"},
+]
 
 
 def write(path: Path, content: str | bytes) -> Path:
