@@ -44,7 +44,9 @@ def loop_replicates(
         examples = rng.choice(len(labels), size=len(labels), replace=True)
         selected = labels[examples]
         for side, predictions in enumerate(sides):
-            seed_means = [np.mean([score(selected, predictions[run, examples]) for run in runs_of_seed[s]]) for s in drawn]
+            seed_means = [
+                np.mean([score(selected, predictions[run, examples]) for run in runs_of_seed[s]]) for s in drawn
+            ]
             samples[replicate, side] = np.mean(seed_means)
     return samples
 

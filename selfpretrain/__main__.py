@@ -134,11 +134,12 @@ def fail(message: str, code: int) -> None:
 
 def explain_composition(error: Exception) -> str:
     """Hydra's complaint about the command line as one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # its advice to append an unknown key with + would only be refused by our own door
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "use +" not in line]
     cause = error.__cause__
     if cause is not None and str(cause).strip() and str(cause).splitlines()[0] not in lines[0]:
         lines[0] += f" ({str(cause).splitlines()[0]})"
-    return " ".join(lines[:6]) + "; --help lists the choices, --cfg job all settings"
+    return " ".join(lines[:12]) + "; --help lists the choices, --cfg job all settings"
 
 
 def main() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,7 +144,8 @@ def _train(
         raise
     finally:
         tracker.finish(exit_code)
-    save_model(run.path / "model", model, tokenizer)
+    description = {"finetune": to_plain(config), "task": to_plain(task)}
+    save_encoder(run.path / "model", encoder, tokenizer, model.head, description)
     evaluation = trainer.evaluation
     run.finish({"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
                 "steps": total_steps, "train_examples": len(train.ids), "history": evaluation.history})  # fmt: skip
@@ -157,11 +156,3 @@ def score_or_floor(task: TaskConfig, labels: Any, outputs: Any) -> float:
     if task.metric in ("pearson", "spearman") and np.ptp(outputs) == 0:
         return 0.0
     return score(task, labels, outputs)
-
-
-def save_model(folder: Path, model: SequenceModel, tokenizer: Tokenizer) -> None:
-    save_encoder(folder, model.encoder, tokenizer)
-
-
-def replace_rate(settings: Settings, peak_lr: float) -> Settings:
-    return dataclasses.replace(settings, finetune=dataclasses.replace(settings.finetune, peak_lr=peak_lr))

@@ -11,7 +11,7 @@ import numpy as np
 from selfpretrain.stats.inputs import check_ids, check_labels, check_metric, check_procedure, check_settings
 from selfpretrain.stats.multibootstrap import Estimate, compute_estimate
 from selfpretrain.stats.resampling import Drawing, compute_replicates
-from selfpretrain.stats.statistics import FloatArray, Metric
+from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def compute_benefit(
     labels: Any,
     metric: Metric,
     *,
-    none_seeds: Sequence[Any],
-    expt_seeds: Sequence[Any],
-    reference_seeds: Sequence[Any],
-    none_ids: Sequence[Any] | None = None,
-    expt_ids: Sequence[Any] | None = None,
-    reference_ids: Sequence[Any] | None = None,
+    none_seeds: Sequence[Any] | AnyArray,
+    expt_seeds: Sequence[Any] | AnyArray,
+    reference_seeds: Sequence[Any] | AnyArray,
+    none_ids: Sequence[Any] | AnyArray | None = None,
+    expt_ids: Sequence[Any] | AnyArray | None = None,
+    reference_ids: Sequence[Any] | AnyArray | None = None,
     num_replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,

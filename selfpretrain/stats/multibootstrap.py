@@ -18,7 +18,7 @@ from selfpretrain.stats.inputs import (
     check_settings,
 )
 from selfpretrain.stats.resampling import Drawing, compute_replicates
-from selfpretrain.stats.statistics import FloatArray, Metric
+from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 
 _ROUNDING = 1e-12  # a difference this small is a tie; without it p would hang on the order of summation
 
@@ -80,8 +80,8 @@ def multibootstrap(
     labels: Any,
     metric: Metric,
     *,
-    base_seeds: Sequence[Any],
-    expt_seeds: Sequence[Any],
+    base_seeds: Sequence[Any] | AnyArray,
+    expt_seeds: Sequence[Any] | AnyArray,
     paired: bool,
     num_replicates: int = 1000,
     seed: int = 0,
@@ -89,8 +89,8 @@ def multibootstrap(
     resample_seeds: bool = True,
     resample_examples: bool = True,
     alternative: str = "greater",
-    base_ids: Sequence[Any] | None = None,
-    expt_ids: Sequence[Any] | None = None,
+    base_ids: Sequence[Any] | AnyArray | None = None,
+    expt_ids: Sequence[Any] | AnyArray | None = None,
     draw_order: str = "fast",
 ) -> BootstrapResult:
     """Multi-Bootstrap over pretraining seeds and test examples.
@@ -143,7 +143,9 @@ def multibootstrap(
     p, p_is_floor = compute_p(delta_samples, alternative)
     notes = list(replicates.notes)
     if p_is_floor:
-        notes.append(f"p is at its floor of 1/{len(delta_samples)}: no replicate went the other way, read it as at most")
+        notes.append(
+            f"p is at its floor of 1/{len(delta_samples)}: no replicate went the other way, read it as at most"
+        )
     if len(label_array) in (base.num_runs, expt.num_runs):
         notes.append("as many runs as examples: make sure that rows are runs, swapped axes cannot be seen here")
     base_point, expt_point = replicates.points

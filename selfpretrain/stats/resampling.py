@@ -23,7 +23,7 @@ from selfpretrain.stats.statistics import (
     build_scorer,
 )
 
-_CHUNK_BYTES = 32 * 2**20  # counts held at once
+_CHUNK_BYTES = 64 * 2**20  # counts held at once
 _FEW_SEEDS = 5
 
 
@@ -145,9 +145,7 @@ def _iter_draws(
         yield weights, counts
 
 
-def _draw_seeds(
-    stream: np.random.Generator | np.random.RandomState, rows: Sequence[IntArray], shared: bool
-) -> None:
+def _draw_seeds(stream: np.random.Generator | np.random.RandomState, rows: Sequence[IntArray], shared: bool) -> None:
     for place, row in enumerate(rows):
         row[:] = rows[0] if shared and place else np.bincount(_draw(stream, len(row)), minlength=len(row))
 

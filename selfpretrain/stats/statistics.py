@@ -70,44 +70,58 @@ def _iter_rows(num_rows: int, num_values: int) -> Iterator[slice]:
         yield slice(start, min(start + size, num_rows))
 
 
-def _sum_indicators(counts: IntArray, indicators: BoolArray) -> FloatArray:
+def _to_weights(counts: IntArray) -> AnyArray:
+    """Counts as floating point numbers for matrix products whose integer results are still exact."""
+    return counts.astype(np.float32 if counts.shape[1] < _EXACT_IN_FLOAT32 else np.float64)
+
+
+def _sum_indicators(weights: AnyArray, indicators: BoolArray) -> FloatArray:
     """Weighted sums [replicates, columns] of 0/1 columns [columns, examples]: one matrix product."""
-    exact: np.dtype[Any] = np.dtype(np.float32 if counts.shape[1] < _EXACT_IN_FLOAT32 else np.float64)
-    sums: AnyArray = np.matmul(counts.astype(exact), indicators.astype(exact).T)
+    sums: AnyArray = np.matmul(weights, indicators.astype(weights.dtype).T)
     return sums.astype(np.float64)
 
 
-def _sum_cells(counts: IntArray, cells: IntArray, num_cells: int) -> FloatArray:
+def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray:
     """Weighted size [replicates, runs, cells] of each cell; cells [runs, examples] holds one cell per example."""
     num_runs, num_examples = cells.shape
     if num_cells > _DENSE_CELLS:
-        sums = np.zeros((len(counts), num_runs, num_cells))
+        sums = np.zeros((len(weights), num_runs, num_cells))
         for run, cell in enumerate(cells):
             order = np.argsort(cell, kind="stable")
             present, starts = np.unique(cell[order], return_index=True)
-            sums[:, run, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+            sums[:, run, present] = np.add.reduceat(weights[:, order], starts, axis=1)
         return sums
     # The cells part the examples, so the last one is what the others leave: one column less to multiply.
-    indicators = cells[:, None, :] == np.arange(num_cells - 1)[None, :, None]
-    others = _sum_indicators(counts, indicators.reshape(-1, num_examples))
-    others = others.reshape(len(counts), num_runs, num_cells - 1)
+    indicators = cells[:, None, :] == np.arange(num_cells - 1, dtype=cells.dtype)[None, :, None]
+    others = _sum_indicators(weights, indicators.reshape(-1, num_examples))
+    others = others.reshape(len(weights), num_runs, num_cells - 1)
     last = num_examples - others.sum(axis=2, keepdims=True)
     return np.concatenate([others, last], axis=2)
 
 
 def _number_classes(labels: AnyArray, predictions: AnyArray) -> tuple[IntArray, IntArray, int]:
     """Labels and predictions renumbered 0..K-1 over the classes that occur in either."""
-    classes = np.union1d(labels, predictions)
-    return np.searchsorted(classes, labels), np.searchsorted(classes, predictions), len(classes)
+    labels, predictions = labels.astype(np.int64), predictions.astype(np.int64)
+    highest = int(max(labels.max(), predictions.max()))
+    if highest >= predictions.size:  # far apart: a table over all numbers would be larger than the data
+        classes = np.union1d(labels, predictions)
+        return np.searchsorted(classes, labels), np.searchsorted(classes, predictions), len(classes)
+    occurs = np.zeros(highest + 1, dtype=bool)
+    occurs[labels] = occurs[predictions] = True
+    num_classes = int(occurs.sum())
+    narrow = np.int8 if num_classes <= _DENSE_CELLS else np.int32  # comparing narrow numbers is faster
+    number = (np.cumsum(occurs) - 1).astype(narrow)
+    return number[labels], number[predictions], num_classes
 
 
 def _build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
     correct = predictions == labels
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+        weights = _to_weights(counts)
         scores = np.empty((len(counts), len(correct)))
         for block in _iter_blocks(len(correct), 4 * correct.shape[1]):
-            scores[:, block] = _sum_indicators(counts, correct[block]) / correct.shape[1]
+            scores[:, block] = _sum_indicators(weights, correct[block]) / correct.shape[1]
         return scores
 
     return score
@@ -119,12 +133,13 @@ def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_runs, num_examples = predictions.shape
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
-        true = _sum_cells(counts, labels[None], num_classes)  # [replicates, 1, classes]
+        weights = _to_weights(counts)
+        true = _sum_cells(weights, labels[None], num_classes)  # [replicates, 1, classes]
         true_spread = num_examples**2 - (true**2).sum(axis=2)
         scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, num_classes * (4 * num_examples + 24 * len(counts))):
-            correct = _sum_indicators(counts, predictions[block] == labels)
-            predicted = _sum_cells(counts, predictions[block], num_classes)
+            correct = _sum_indicators(weights, predictions[block] == labels)
+            predicted = _sum_cells(weights, predictions[block], num_classes)
             covariance = correct * num_examples - (predicted * true).sum(axis=2)
             spread = true_spread * (num_examples**2 - (predicted**2).sum(axis=2))
             scores[:, block] = _divide(covariance, np.sqrt(spread))
@@ -135,14 +150,15 @@ def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
 
 def _build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     """F1 of class 1."""
-    cells = np.where(predictions == 1, 1 + (labels == 1), 0)  # 0 predicted negative, 1 false, 2 true positive
+    cells = (predictions == 1) * (np.int8(1) + (labels == 1))  # 0 predicted negative, 1 false, 2 true positive
     num_runs, num_examples = cells.shape
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
-        positive = _sum_indicators(counts, labels[None] == 1)  # [replicates, 1]
+        weights = _to_weights(counts)
+        positive = _sum_indicators(weights, labels[None] == 1)  # [replicates, 1]
         scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, 3 * (4 * num_examples + 24 * len(counts))):
-            sums = _sum_cells(counts, cells[block], 3)
+            sums = _sum_cells(weights, cells[block], 3)
             scores[:, block] = _divide(2 * sums[..., 2], positive + sums[..., 1] + sums[..., 2])
         return scores
 
@@ -156,10 +172,11 @@ def _build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_runs, num_examples = cells.shape
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
-        true = _sum_cells(counts, labels[None], num_classes)
+        weights = _to_weights(counts)
+        true = _sum_cells(weights, labels[None], num_classes)
         scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, 2 * num_classes * (4 * num_examples + 24 * len(counts))):
-            sums = _sum_cells(counts, cells[block], 2 * num_classes)
+            sums = _sum_cells(weights, cells[block], 2 * num_classes)
             hits = sums[..., 1::2]
             total = true + hits + sums[..., 0::2]
             f1 = np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
@@ -239,9 +256,7 @@ class _Ranking:
 def _build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
     truth = _Ranking(labels)
     group_of = np.empty(len(labels), dtype=np.intp)  # example -> its group of equal labels
-    group_of[truth.order] = np.repeat(
-        np.arange(len(truth.starts)), np.diff(np.append(truth.starts, len(labels)))
-    )
+    group_of[truth.order] = np.repeat(np.arange(len(truth.starts)), np.diff(np.append(truth.starts, len(labels))))
     rankings = [_Ranking(run) for run in predictions]
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ from selfpretrain.door import compute_identity, to_plain
 RESULT_VERSION = 1  # raised when the same settings would give another result
 
 
+_corpus_ids: dict[str, str] = {}
+
+
 def identify_corpus(settings: Settings) -> str:
-    """The id of the token files (and tokenizer) a stage needs."""
-    return compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    """The id of the token files (and tokenizer) a stage needs; remembered, since it reads the text."""
+    key = json.dumps([to_plain(part) for part in (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)])
+    if key not in _corpus_ids:
+        _corpus_ids[key] = compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    return _corpus_ids[key]
 
 
 def identify_start(init: str) -> str:

@@ -116,19 +116,29 @@ def remove_old(checkpoints: Path, keep_newest: int, keep_steps: list[int]) -> No
         shutil.rmtree(path)
 
 
-def save_encoder(folder: Path, encoder: Encoder, tokenizer: Tokenizer) -> None:
-    """The encoder alone with its tokenizer: what fine-tuning starts from."""
+def save_encoder(
+    folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None, description: Any = None
+) -> None:
+    """The encoder with its tokenizer: what fine-tuning starts from. With a task's ``head``: a finished model.
+
+    ``description`` is any JSON that says how to build the head.
+    """
+    parts: dict[str, nn.Module] = {"encoder.safetensors": encoder}
+    if head is not None:
+        parts["head.safetensors"] = head
     with new_folder(folder) as new:
-        save_file(get_tensors(encoder), new / "encoder.safetensors")
+        for name, module in parts.items():
+            save_file(get_tensors(module), new / name)
         tokenizer.save(new / "tokenizer")
-        description = {
+        written = {
             "model": dataclasses.asdict(encoder.config),
             "vocab_size": encoder.vocab_size,
             "pad_id": encoder.pad_id,
             "tokenizer": tokenizer.fingerprint,
-            "checksums": {"encoder.safetensors": compute_checksum(new / "encoder.safetensors")},
+            "head": description,
+            "checksums": {name: compute_checksum(new / name) for name in parts},
         }
-        write_json(new / "encoder.json", description)
+        write_json(new / "encoder.json", written)
 
 
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
@@ -139,6 +149,14 @@ def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
         raise UserError(f"{folder}/tokenizer is not the one the encoder was trained with; restore it or pretrain again")
     config = to_dataclass(description["model"], ModelConfig)
     encoder = Encoder(config, description["vocab_size"], description["pad_id"])
-    tensors = load_tensors(folder / "encoder.safetensors", description["checksums"]["encoder.safetensors"])
-    set_tensors(encoder, tensors, folder)
+    load_part(folder, "encoder.safetensors", encoder)
     return encoder, tokenizer
+
+
+def load_part(folder: Path, name: str, module: nn.Module) -> Any:
+    """Restore the encoder or the head from a folder of :func:`save_encoder`; returns the head's description."""
+    description = load_json(folder / "encoder.json")
+    if name not in description["checksums"]:
+        raise UserError(f"{folder} has no {name}: it is an encoder without a task; fine-tune it first")
+    set_tensors(module, load_tensors(folder / name, description["checksums"][name]), folder)
+    return description["head"]

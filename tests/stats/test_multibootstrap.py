@@ -79,7 +79,7 @@ def loop_over_replicates(
     rng = np.random.RandomState(seed)
     samples = []
     for _ in range(num_replicates):
-        drawn = []
+        drawn: list[Any] = []
         for side in range(2):
             known = np.unique(seeds[side])
             drawn.append(drawn[0] if paired and side else rng.choice(known, len(known)))

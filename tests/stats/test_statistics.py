@@ -31,13 +31,15 @@ def draw_data(metric: str, rng: np.random.Generator, num_classes: int, ties: boo
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("num_classes", [2, 4, 90])  # 90: more cells than the dense path takes
+@pytest.mark.parametrize("num_classes", [2, 4, 64, 90])  # from 33 on more cells than the dense path takes
 @pytest.mark.parametrize("metric", METRICS)
 def test_equals_the_libraries_on_explicit_resamples(metric: str, num_classes: int, ties: bool) -> None:
     rng = np.random.default_rng([num_classes, ties])
     labels, predictions = draw_data(metric, rng, num_classes, ties)
     counts = rng.multinomial(NUM_EXAMPLES, np.full(NUM_EXAMPLES, 1 / NUM_EXAMPLES), size=NUM_REPLICATES)
-    scores = build_scorer(metric, labels, predictions)(counts.astype(np.int32), np.ones((NUM_REPLICATES, NUM_RUNS), bool))
+    scores = build_scorer(metric, labels, predictions)(
+        counts.astype(np.int32), np.ones((NUM_REPLICATES, NUM_RUNS), bool)
+    )
     for replicate, row in enumerate(counts):
         examples = np.repeat(np.arange(NUM_EXAMPLES), row)
         for run in range(NUM_RUNS):
@@ -52,7 +54,9 @@ def test_equals_the_libraries_on_explicit_resamples(metric: str, num_classes: in
 def test_blocks_do_not_change_scores(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(7)
     labels, predictions = draw_data(metric, rng, 3, ties=True)
-    counts = rng.multinomial(NUM_EXAMPLES, np.full(NUM_EXAMPLES, 1 / NUM_EXAMPLES), size=NUM_REPLICATES).astype(np.int32)
+    counts = rng.multinomial(NUM_EXAMPLES, np.full(NUM_EXAMPLES, 1 / NUM_EXAMPLES), size=NUM_REPLICATES).astype(
+        np.int32
+    )
     drawn = np.ones((NUM_REPLICATES, NUM_RUNS), bool)
     whole = build_scorer(metric, labels, predictions)(counts, drawn)
     monkeypatch.setattr(statistics, "_BLOCK_BYTES", 1)
@@ -82,3 +86,13 @@ def test_constant_predictions_have_no_correlation() -> None:
     counts = np.ones((1, 10), dtype=np.int32)
     for metric in ("pearson", "spearman"):
         assert np.isnan(build_scorer(metric, np.arange(10.0), predictions)(counts, np.ones((1, 1), bool))).all()
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "mcc"])
+def test_class_numbers_far_apart_score_the_same(metric: str) -> None:
+    rng = np.random.default_rng(1)
+    labels, predictions = draw_data(metric, rng, 3, ties=False)
+    counts, drawn = np.ones((1, NUM_EXAMPLES), dtype=np.int32), np.ones((1, NUM_RUNS), bool)
+    near = build_scorer(metric, labels, predictions)(counts, drawn)
+    far = build_scorer(metric, labels * 10**9, predictions * 10**9)(counts, drawn)
+    np.testing.assert_array_equal(far, near)

@@ -1,0 +1,67 @@
+"""Scoring a fine-tuned run on a task: its own, or another with the same labels (a shifted domain, a challenge set)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
+from selfpretrain.door import compute_identity, to_dataclass, to_yaml
+from selfpretrain.finetune import encode, score_or_floor
+from selfpretrain.study.data import read_task
+from selfpretrain.study.predictions import write_predictions
+from selfpretrain.study.runs import RunFolder, find_run, open_run
+from selfpretrain.tasks.sequence import SequenceModel, predict
+from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
+from selfpretrain.train.trainer import choose_autocast, choose_device
+
+
+def evaluate(settings: Settings) -> RunFolder:
+    """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``."""
+    kind, _, run_id = settings.init.partition(":")
+    if kind != "run" or not run_id:
+        raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
+    source = find_run(settings.runtime.runs_dir, "finetune", run_id)
+    data = read_task(settings.task, settings.runtime.runs_dir)
+    identity = compute_identity("evaluate", {"run": run_id, "task": data.fingerprint, "metric": data.task.metric})
+    run = open_run(settings.runtime.runs_dir, "evaluate", identity)
+    with run.lock():
+        if run.status != "done":
+            run.start(to_yaml(settings), f"selfpretrain evaluate (run {run_id}, task {settings.task.name})")
+            _score(settings, run, source, data.task, data.splits)
+    return run
+
+
+def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, FinetuneConfig]:
+    """The fine-tuned model of a run, ready for ``task``; UserError when the labels differ."""
+    folder = source.path / "model"
+    encoder, _ = load_encoder(folder)
+    description = load_json(folder / "encoder.json")["head"]
+    trained = to_dataclass(description["task"], TaskConfig)
+    for name in ("label_kind", "label_names"):
+        if getattr(trained, name) != getattr(task, name):
+            raise UserError(
+                f"run:{source.id} was fine-tuned for {trained.name} with {name} {getattr(trained, name)}, "
+                f"task={task.name} has {getattr(task, name)}; choose a task with the same labels"
+            )
+    config = to_dataclass(description["finetune"], FinetuneConfig)
+    model = SequenceModel(encoder, config, trained, seed=0)
+    load_part(folder, "head.safetensors", model.head)
+    return model, config
+
+
+def _score(settings: Settings, run: RunFolder, source: RunFolder, task: TaskConfig, splits: dict) -> None:  # type: ignore[type-arg]
+    model, config = load_model(source, task)
+    _, tokenizer = load_encoder(source.path / "model")
+    device = choose_device(settings.runtime)
+    model.to(device)
+    # scores are mapped back to the range the head was trained on
+    trained = load_json(source.path / "model" / "encoder.json")["head"]["task"]
+    ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
+    scores = {}
+    for name in ("validation", "test"):
+        split = splits[name]
+        encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
+        outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
+        write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
+        scores[name] = score_or_floor(task, split.labels, outputs)
+    run.finish({"task": task.name, "metric": task.metric, "scores": scores, "run": source.id})
