@@ -119,7 +119,7 @@ def _average(scores: FloatArray, seed_weights: AnyArray, procedure: Procedure) -
 def _iter_draws(
     procedures: Sequence[Procedure], num_examples: int, drawing: Drawing
 ) -> Iterator[tuple[list[IntArray], IntArray]]:
-    """Chunks of (how often each seed was drawn, per procedure [replicates, seeds]; each example [replicates, examples]).
+    """Chunks of draw counts: of seeds [replicates, seeds], one array per procedure; of examples [replicates, examples].
 
     A single row of example counts stands for all replicates where examples are kept.
     """

@@ -175,7 +175,7 @@ def test_undefined_replicates_are_dropped_or_zeroed_and_counted() -> None:
 
 def test_too_many_undefined_replicates_are_refused() -> None:
     labels, scores = np.array([1, 0]), np.array([[0.9, 0.1]])
-    with pytest.raises(ValueError, match="undefined in .* replicates"):
+    with pytest.raises(ValueError, match=r"undefined in .* replicates"):
         compare((labels, (scores, scores)), "micro_auc", base_seeds=[0], expt_seeds=[0])
 
 
