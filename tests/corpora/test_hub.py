@@ -17,7 +17,7 @@ from selfpretrain.door import find_folder, load_task_card, load_text_card
 
 CARDS = sorted(path.stem for path in (find_folder("corpora") / "task").glob("*.yaml"))
 MIRROR = os.environ.get("SELFPRETRAIN_DATA")
-needs_mirror = pytest.mark.skipif(MIRROR is None, reason="SELFPRETRAIN_DATA is not set")
+needs_mirror = pytest.mark.skipif(not MIRROR, reason="SELFPRETRAIN_DATA is not set")
 # what the mirror must have for a card to load: sizes of train, validation, test
 FULL = {"sst2": (65349, 2000, 872), "mrpc": (3668, 408, 1725), "stsb": (5175, 574, 1500), "cola": (7696, 855, 1043),
         "rte": (2241, 249, 277)}  # fmt: skip
