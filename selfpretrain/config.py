@@ -108,7 +108,7 @@ class TokenizerConfig:
 class CorpusConfig:
     """Which text an encoder is pretrained on."""
 
-    source: str = "own"  # own | own_of (another task's own text) | card (a text collection under corpora/corpus/)
+    source: str = "own"  # own | own_of (another task's own text) | card (a text collection under corpora/text/)
     card: str | None = None  # name of the text collection, for source=card
     task: str | None = None  # name of the other task, for source=own_of
     size_as: str | None = None  # cut to the byte size of this corpus: "own"
@@ -117,7 +117,7 @@ class CorpusConfig:
 
 @dataclass
 class TextCard:
-    """A collection of plain text (a file under corpora/corpus/)."""
+    """A collection of plain text (a file under corpora/text/)."""
 
     name: str = ""
     version: int = 1  # raised whenever the text could change

@@ -70,3 +70,10 @@ def init_mimetic_positions(embeddings: Embeddings, std: float) -> None:
     )
     waves = torch.stack([torch.sin(angles), torch.cos(angles)], dim=-1).reshape(num_positions, -1)[:, :width]
     embeddings.position.weight.copy_(waves * (std * math.sqrt(2)))
+
+
+def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, seed: int) -> Encoder:
+    """A fresh encoder whose weights are a function of ``seed`` alone."""
+    encoder = Encoder(config, vocab_size, pad_id)
+    init_weights(encoder, config, torch.Generator().manual_seed(seed))
+    return encoder
