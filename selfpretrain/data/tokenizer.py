@@ -55,9 +55,10 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, origin: str):
         description = json.loads(backend.to_str())
-        self.kind = {"WordPiece": "wordpiece", "BPE": "bpe"}.get(description["model"]["type"], "")
+        model = description["model"]["type"]
+        self.kind = {"WordPiece": "wordpiece", "BPE": "bpe"}.get(model, "")
         if not self.kind:
-            raise UserError(f"{origin}: a {description['model']['type']} model; allowed: WordPiece, BPE (tokenizer.path)")
+            raise UserError(f"{origin}: a {model} model; allowed are WordPiece and BPE, choose another tokenizer.path")
         # released files may cut and pad by themselves, and would read "[MASK]" in a text as the special token
         backend.no_truncation()
         backend.no_padding()
@@ -70,7 +71,10 @@ class Tokenizer:
         self.special_ids = frozenset(added | {self.cls_id, self.sep_id, self.pad_id, self.mask_id, self.unk_id})
         ordinary = len(set(self._vocabulary.values()) - self.special_ids)
         if ordinary < MIN_ORDINARY_TOKENS:
-            raise UserError(f"{origin}: {ordinary} tokens besides the special ones, at least {MIN_ORDINARY_TOKENS} are needed")
+            raise UserError(
+                f"{origin}: {ordinary} entries besides the special tokens, at least {MIN_ORDINARY_TOKENS} are needed; "
+                "choose another tokenizer.path, or more text to train on"
+            )
         self.fingerprint = _compute_fingerprint(description)
         self._find_pieces = _choose_pieces(description)
         self._cache: dict[str, bytes] = {}
@@ -107,10 +111,7 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:
             for text in texts:
-                try:
-                    text.encode()
-                except UnicodeEncodeError as error:
-                    raise UserError(f"the text {text[:40]!r} has a lone surrogate at {error.start}; remove it") from None
+                encode_utf8(text)
             raise
         return [encoding.ids for encoding in encodings]
 
@@ -163,6 +164,14 @@ class Tokenizer:
             raise UserError(f"tokenizer.path={file} cannot be read: {str(error).splitlines()[0][:200]}") from error
 
 
+def encode_utf8(text: str) -> bytes:
+    """The bytes of a text; UserError for half of a surrogate pair, which Python can hold and UTF-8 cannot."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the text {text[:40]!r} has a lone surrogate at {error.start}; remove it") from None
+
+
 def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokenizer:
     """Learn a vocabulary from the first ``train_mb`` MiB of ``documents``.
 
@@ -179,8 +188,8 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
     if not config.train_mb > 0:
         raise UserError(f"tokenizer.train_mb={config.train_mb} must be positive, in MiB: tokenizer.train_mb=200")
     limited = _limit(documents, int(config.train_mb * 2**20))
-    backend = _train_wordpiece(config.vocab_size, limited) if config.kind == "wordpiece" else _train_bpe(config.vocab_size, limited)
-    return Tokenizer(backend, "the text is too small to train a tokenizer on")
+    train = _train_wordpiece if config.kind == "wordpiece" else _train_bpe
+    return Tokenizer(train(config.vocab_size, limited), "the tokenizer trained on this text")
 
 
 def _limit(documents: Iterable[str], max_bytes: int) -> Iterator[str]:
@@ -188,7 +197,7 @@ def _limit(documents: Iterable[str], max_bytes: int) -> Iterator[str]:
     for document in documents:
         if used and used + len(document) > max_bytes:
             return
-        used += len(document.encode(errors="replace"))
+        used += len(encode_utf8(document))
         yield document
 
 
@@ -297,7 +306,7 @@ def _load_vocab_txt(file: Path) -> Backend:
     tokens = [line.rstrip("\r") for line in lines]
     repeated = [token for token, count in Counter(tokens).items() if count > 1]
     if repeated:
-        raise UserError(f"{file}: the entry {repeated[0]!r} stands on more than one line; choose another tokenizer.path")
+        raise UserError(f"{file}: the entry {repeated[0]!r} stands on two lines; choose another tokenizer.path")
     settings = file.with_name("tokenizer_config.json")
     lowercase = not settings.is_file() or json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True)
     return _build_wordpiece({token: number for number, token in enumerate(tokens)}, bool(lowercase))
@@ -310,7 +319,9 @@ def _load_vocab_json(file: Path) -> Backend:
     lines = merges_file.read_text(encoding="utf-8").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     if not all(len(pair) == 2 for pair in merges):
-        raise UserError(f"{merges_file}: each line must be two tokens with one space between; choose another tokenizer.path")
+        raise UserError(
+            f"{merges_file}: each line must be two tokens with a space between; choose another tokenizer.path"
+        )
     return _build_bpe(json.loads(file.read_text(encoding="utf-8")), [(pair[0], pair[1]) for pair in merges])
 
 

@@ -1,0 +1,223 @@
+"""Token files: a corpus as one flat array on disk, in fairseq's memory-mapped indexed format.
+
+    train.bin       the token ids of all documents, each document followed by the separator
+    train.idx       b"MMIDIDX\\0\\0", version (uint64), element code (uint8), number of documents (uint64),
+                    tokens per document (int32 each), byte offset per document (int64 each)
+    dict.txt        entry and count per line, for fairseq; byte-level BPE only, see write_dictionary
+    tokenizer/      what made the ids
+    manifest.json   source, counts, notes, and the size and BLAKE2b checksum of every file
+
+[fairseq 0.12.2, data/indexed_dataset.py, MMapIndexedDataset]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from selfpretrain.config import UserError
+from selfpretrain.data.tokenizer import BPE_ORDER, Tokenizer
+from selfpretrain.files import read_json, write_json
+
+FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
+MAGIC = b"MMIDIDX\x00\x00"
+INDEX_VERSION = 1
+HEADER = struct.Struct("<9sQBQ")  # magic, version, element code, number of documents
+CODES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
+MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
+BLOCK = 1 << 20  # bytes, or documents, handled at once
+
+
+def choose_dtype(vocab_size: int) -> npt.DTypeLike:
+    """Two bytes per token where the ids fit [fairseq, best_fitting_int_dtype]."""
+    return np.uint16 if vocab_size < MAX_UINT16_VOCAB else np.int32
+
+
+class TokenWriter:
+    """Appends documents to train.bin and, at the end of the block, writes train.idx; memory stays constant."""
+
+    def __init__(self, folder: Path, dtype: npt.DTypeLike):
+        self.folder, self.dtype = folder, np.dtype(dtype)
+        self.num_documents = self.num_tokens = 0
+
+    def __enter__(self) -> TokenWriter:
+        self._data: IO[bytes] = open(self.folder / "train.bin", "wb")
+        self._sizes: IO[bytes] = open(self.folder / "train.sizes", "w+b")
+        return self
+
+    def append(self, sizes: npt.NDArray[np.int32], tokens: npt.NDArray[Any]) -> None:
+        """``sizes`` [N] tokens per document with its separator, ``tokens`` [sum of sizes] of the writer's dtype."""
+        assert tokens.dtype == self.dtype and len(tokens) == sizes.sum(dtype=np.int64)
+        self._data.write(tokens.tobytes())
+        self._sizes.write(sizes.astype("<i4").tobytes())
+        self.num_documents += len(sizes)
+        self.num_tokens += len(tokens)
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        with self._data, self._sizes:
+            if kind is None:
+                self._write_index()
+        (self.folder / "train.sizes").unlink()
+
+    def _write_index(self) -> None:
+        code = next(code for code, dtype in CODES.items() if dtype == self.dtype)
+        with open(self.folder / "train.idx", "wb") as index:
+            index.write(HEADER.pack(MAGIC, INDEX_VERSION, code, self.num_documents))
+            for sizes in self._iter_sizes():
+                index.write(sizes.astype("<i4").tobytes())
+            start = 0
+            for sizes in self._iter_sizes():
+                ends = start + np.cumsum(sizes.astype(np.int64) * self.dtype.itemsize)
+                index.write(np.concatenate([[start], ends[:-1]]).astype("<i8").tobytes())
+                start = int(ends[-1])
+
+    def _iter_sizes(self) -> Iterator[npt.NDArray[np.int32]]:
+        self._sizes.seek(0)
+        while block := self._sizes.read(4 * BLOCK):
+            yield np.frombuffer(block, "<i4")
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """An open corpus. ``tokens`` [total_tokens] is mapped, not read; ``sizes`` [num_docs] count the separator too."""
+
+    folder: Path
+    tokens: npt.NDArray[Any]
+    sizes: npt.NDArray[np.int32]
+    manifest: dict[str, Any]
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each document begins in ``tokens``, and the end of the last, int64 [num_docs + 1]."""
+        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
+
+    @classmethod
+    def open(cls, folder: str | Path, verify: bool = True, tokenizer_fingerprint: str | None = None) -> TokenFile:
+        """Map a corpus folder; ``verify`` reads every file once and compares checksums.
+
+        Raises UserError, naming the file, for anything missing, cut short, changed, of another format, or made
+        with another tokenizer than ``tokenizer_fingerprint``.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        for name, expected in manifest["files"].items():
+            _check_file(folder, name, expected, verify)
+        made_with = manifest["tokenizer"]["fingerprint"]
+        if tokenizer_fingerprint not in (None, made_with):
+            raise UserError(
+                f"{folder} was made with another tokenizer ({made_with[:12]}, not {str(tokenizer_fingerprint)[:12]}); "
+                "use the tokenizer the encoder came with, or build the corpus again with it"
+            )
+        sizes, dtype = _read_index(folder)
+        if int(sizes.sum(dtype=np.int64)) != manifest["tokens"] or len(sizes) != manifest["documents"]:
+            raise _damaged(folder / "train.idx", "the counts differ from manifest.json")
+        if manifest["tokens"] * np.dtype(dtype).itemsize != (folder / "train.bin").stat().st_size:
+            raise _damaged(folder / "train.bin", "the length differs from train.idx")
+        tokens = np.memmap(folder / "train.bin", dtype=dtype, mode="r")
+        return cls(folder, tokens, sizes, manifest)
+
+
+def _damaged(file: Path, reason: str) -> UserError:
+    return UserError(f"{file} is damaged ({reason}); delete the folder {file.parent} and run again")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise UserError(f"{folder} is not a corpus: it holds no manifest.json; delete the folder and run again")
+    try:
+        manifest = read_json(file)
+        intact = manifest["checksum"] == compute_manifest_checksum(manifest)
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise _damaged(file, "its content does not match its checksum")
+    assert isinstance(manifest, dict)
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}; "
+            "delete the folder and run again"
+        )
+    return manifest
+
+
+def _check_file(folder: Path, name: str, expected: dict[str, Any], verify: bool) -> None:
+    file = folder / name
+    reason = ""
+    if not file.is_file():
+        reason = "missing"
+    elif file.stat().st_size != expected["bytes"]:
+        reason = f"{file.stat().st_size} bytes, not {expected['bytes']}"
+    elif verify and compute_checksum(file) != expected["blake2b"]:
+        reason = "its content does not match its checksum"
+    if reason:
+        raise UserError(f"{file} is damaged ({reason}); delete the folder {folder} and run again")
+
+
+def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | type[np.int32]]:
+    file = folder / "train.idx"
+    with open(file, "rb") as index:
+        header = index.read(HEADER.size)
+    if len(header) < HEADER.size:
+        raise _damaged(file, "too short")
+    magic, version, code, count = HEADER.unpack(header)
+    if magic != MAGIC or version != INDEX_VERSION or code not in CODES:
+        raise _damaged(file, "not an index of fairseq's memory-mapped format")
+    if file.stat().st_size != HEADER.size + 12 * count or count == 0:
+        raise _damaged(file, f"the length does not fit {count} documents")
+    return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
+
+
+def compute_checksum(file: Path) -> str:
+    """BLAKE2b (hex, 32 bytes) of a file, read in blocks."""
+    digest = hashlib.blake2b(digest_size=32)
+    with open(file, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def compute_manifest_checksum(manifest: dict[str, Any]) -> str:
+    """BLAKE2b (hex) of a manifest without its own ``checksum``."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=32).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json, with size and checksum of every file in the folder; it has to be the last one written."""
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "blake2b": compute_checksum(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    # through JSON once, so that the checksum is of what a reader will see
+    complete = json.loads(json.dumps({**manifest, "format_version": FORMAT_VERSION, "files": files}, allow_nan=False))
+    write_json(folder / "manifest.json", {**complete, "checksum": compute_manifest_checksum(complete)})
+
+
+def write_dictionary(folder: Path, tokenizer: Tokenizer, counts: npt.NDArray[np.int64]) -> str:
+    """Write dict.txt so that fairseq's ids equal ours; returns why there is none, or an empty string.
+
+    fairseq's Dictionary puts <s> <pad> </s> <unk> before the lines of the file, and its masked_lm task adds <mask>
+    after them. WordPiece puts [PAD] [UNK] [CLS] [SEP] [MASK] first, so no file can give the same ids; the token
+    files themselves are in the same format. ``counts`` [vocab_size] are the occurrences in the corpus.
+    """
+    tokens = tokenizer.get_tokens()
+    if tokenizer.kind != "bpe" or tuple(tokens[: len(BPE_ORDER)]) != BPE_ORDER or tokens[-1] != "<mask>":
+        return "no dict.txt: fairseq's special ids come first and <mask> last, which this vocabulary's do not"
+    lines = tokens[len(BPE_ORDER) : -1]
+    if any(not token or any(character.isspace() for character in token) for token in lines):
+        return "no dict.txt: entries with white space, or unused ids, cannot stand in it"
+    rows = zip(lines, counts[len(BPE_ORDER) : -1].tolist(), strict=True)
+    (folder / "dict.txt").write_text("".join(f"{token} {count}\n" for token, count in rows), encoding="utf-8")
+    return ""
