@@ -1,0 +1,275 @@
+"""Checkpoints of transformers: ELECTRA, RoBERTa and BERT, read and written without importing transformers.
+
+Only safetensors and JSON are read. A pickle (pytorch_model.bin) can run code when it is read, so it never is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig, UserError
+from selfpretrain.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from selfpretrain.files import new_folder, read_json, write_json
+from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingface_tensors, set_huggingface_tensors
+from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import SequenceHead
+from selfpretrain.train.checkpoint import load_tensors
+
+WEIGHTS = "model.safetensors"
+FILES = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
+SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "model_type": tuple(FAMILIES),
+    "hidden_act": ("gelu", "gelu_python"),  # both the exact one, not the tanh approximation
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+}
+# what transformers assumes where config.json is silent
+DEFAULTS: dict[str, Any] = {
+    "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "initializer_range": 0.02,
+    "type_vocab_size": 2,
+}  # fmt: skip
+PROBLEM_TYPES = {
+    "class": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "score": "regression",
+}
+SPECIAL_ROLES = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")  # as in SPECIAL_TOKENS
+
+
+def fetch_snapshot(name: str) -> Path:
+    """The folder of a checkpoint: ``name`` itself where it is one, else ``<repo>@<revision>`` from the hub.
+
+    Downloads into the hub's cache, and uses what is there when there is no network. The revision (a commit, tag or
+    branch) is required: without one the weights may change from one day to the next. Raises UserError.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    repo, _, revision = name.partition("@")
+    if not repo or not revision:
+        raise UserError(f"init=hf:{name} is no folder and names no revision; allowed: hf:<folder>, hf:<repo>@<commit>")
+    import huggingface_hub
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=FILES))
+    except (OSError, ValueError, HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"init=hf:{name} cannot be downloaded: {reason.rstrip('.')}; without a network use a copy, init=hf:<folder>"
+        ) from None
+
+
+def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
+    """The encoder and tokenizer of a published checkpoint: a local folder, or ``<repo>@<revision>`` of the hub.
+
+    ELECTRA (discriminator or generator), RoBERTa and BERT; heads are left aside. Raises UserError, in one line, for
+    anything else: another architecture, pickled or damaged weights, a vocabulary that is not the weights'.
+    """
+    folder = fetch_snapshot(name)
+    weights = _find_weights(folder, name)
+    settings = _read_settings(folder / "config.json")
+    tokenizer = Tokenizer.load(folder)
+    pad_id = _get(settings, "pad_token_id", int, folder, default=1 if settings["model_type"] == "roberta" else 0)
+    vocab_size = _get(settings, "vocab_size", int, folder)
+    config = _build_config(settings, pad_id, folder)
+    if config.family == "roberta" and pad_id != tokenizer.pad_id:  # positions are counted from it
+        raise UserError(
+            f"{folder}: pad_token_id={pad_id} in config.json, {tokenizer.pad_id} in the tokenizer; mend one"
+        )
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json says vocab_size={vocab_size}; "
+            "put the checkpoint's own tokenizer beside it"
+        )
+    encoder = Encoder(config, vocab_size, tokenizer.pad_id)
+    set_huggingface_tensors(load_tensors(weights), encoder, origin=str(weights))
+    return encoder, tokenizer
+
+
+def _find_weights(folder: Path, name: str) -> Path:
+    """The safetensors file; UserError that says how to convert where there is none."""
+    weights = folder / WEIGHTS
+    if weights.is_file():
+        return weights
+    if (folder / f"{WEIGHTS}.index.json").is_file():
+        raise UserError(f"init=hf:{name} is in several files; save it as one: save_pretrained(max_shard_size='50GB')")
+    raise UserError(
+        f"init=hf:{name} has no {WEIGHTS}, and pytorch_model.bin is a pickle, which can run code when read: where you "
+        "trust it, convert it with transformers, AutoModel.from_pretrained(<name>).save_pretrained(<folder>), add the "
+        "tokenizer's files and set init=hf:<folder>"
+    )
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = read_json(path)
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged; fetch the checkpoint again") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} is damaged; fetch the checkpoint again")
+    for key, allowed in SUPPORTED.items():
+        value = settings.get(key, DEFAULTS.get(key))
+        if value not in allowed:
+            raise UserError(f"{path}: {key}={value} is not supported; allowed: {', '.join(map(str, allowed))}")
+    return settings
+
+
+def _get(settings: dict[str, Any], key: str, kind: type, folder: Path, default: Any = None) -> Any:
+    value = settings.get(key)
+    if value is None:
+        value = DEFAULTS.get(key, default)
+    allowed = (int, float) if kind is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value) or value < 0:
+        wanted = "a number" if kind is float else "a whole number"
+        raise UserError(f"{folder}/config.json: {key}={value} is not {wanted}, 0 or more; fetch the checkpoint again")
+    return kind(value)
+
+
+def _build_config(settings: dict[str, Any], pad_id: int, folder: Path) -> ModelConfig:
+    def count(key: str) -> int:
+        value: int = _get(settings, key, int, folder)
+        if value == 0:
+            raise UserError(f"{folder}/config.json: {key}=0 is no model; fetch the checkpoint again")
+        return value
+
+    def number(key: str) -> float:
+        value: float = _get(settings, key, float, folder)
+        return value
+
+    family = settings["model_type"]
+    hidden_size, num_heads = count("hidden_size"), count("num_attention_heads")
+    max_positions = count("max_position_embeddings") - (pad_id + 1 if family == "roberta" else 0)
+    if hidden_size % num_heads or max_positions < 1:
+        raise UserError(
+            f"{folder}/config.json: hidden_size={hidden_size}, num_attention_heads={num_heads} and {max_positions} "
+            "positions make no model; fetch the checkpoint again"
+        )
+    return ModelConfig(
+        family=family,
+        hidden_size=hidden_size,
+        embedding_size=count("embedding_size") if family == "electra" else hidden_size,
+        num_layers=count("num_hidden_layers"),
+        num_heads=num_heads,
+        intermediate_size=count("intermediate_size"),
+        max_positions=max_positions,
+        type_vocab_size=count("type_vocab_size"),
+        dropout_prob=number("hidden_dropout_prob"),
+        attention_dropout_prob=number("attention_probs_dropout_prob"),
+        layer_norm_eps=number("layer_norm_eps"),
+        init_std=number("initializer_range"),
+    )
+
+
+def export_huggingface(
+    folder: Path,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    head: nn.Module | None = None,
+    label_kind: str = "class",
+    label_names: Sequence[str] = (),
+) -> None:
+    """Write a folder that transformers' ``from_pretrained`` loads with no missing weights.
+
+    ``head``: None (AutoModel), a MaskedTokenHead, a ReplacedTokenHead, or a SequenceHead that transformers has:
+    gelu for ELECTRA, tanh for RoBERTa and BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
+    ``label_names``, in the order of the outputs, describe a SequenceHead; a score comes out scaled to 0..1.
+    Raises UserError for a head that transformers lacks and for a folder that holds something already.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty; export to a new folder")
+    settings = _describe_model(encoder, tokenizer, get_architecture(encoder.config, head))
+    if isinstance(head, SequenceHead):
+        settings |= _describe_labels(label_kind, label_names, head.out.out_features)
+    tensors = get_huggingface_tensors(encoder, head)
+    if head is None and encoder.config.family != "electra":
+        tensors |= _build_pooler(encoder.config)
+    with new_folder(folder) as new:
+        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})  # older transformers want pt
+        write_json(new / "config.json", settings)
+        tokenizer.save(new)
+        description = json.loads((new / "tokenizer.json").read_text(encoding="utf-8"))
+        special = _name_special_tokens(tokenizer)
+        write_json(new / "special_tokens_map.json", special)
+        write_json(new / "tokenizer_config.json", special | _describe_tokenizer(encoder.config, tokenizer, description))
+
+
+def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -> dict[str, Any]:
+    config = encoder.config
+    settings = {
+        "architectures": [architecture],
+        "model_type": config.family,
+        "vocab_size": encoder.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.intermediate_size,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout_prob,
+        "attention_probs_dropout_prob": config.attention_dropout_prob,
+        "max_position_embeddings": encoder.embeddings.position.num_embeddings,
+        "type_vocab_size": config.type_vocab_size,
+        "initializer_range": config.init_std,
+        "layer_norm_eps": config.layer_norm_eps,
+        "pad_token_id": encoder.pad_id,
+        "tie_word_embeddings": True,
+    }
+    if config.family == "electra":
+        settings["embedding_size"] = config.embedding_size
+    if config.family == "roberta":  # transformers' defaults are those of roberta-base
+        settings |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+    return settings
+
+
+def _describe_labels(label_kind: str, label_names: Sequence[str], num_outputs: int) -> dict[str, Any]:
+    names = list(label_names) or [f"LABEL_{i}" for i in range(num_outputs)]
+    assert len(names) == num_outputs, (names, num_outputs)
+    return {
+        "problem_type": PROBLEM_TYPES[label_kind],
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def _build_pooler(config: ModelConfig) -> dict[str, Tensor]:
+    """RobertaModel and BertModel end in a pooler, which our encoder lacks: the identity, so tanh(first token)."""
+    prefix = f"{config.family}.pooler.dense"
+    return {f"{prefix}.weight": torch.eye(config.hidden_size), f"{prefix}.bias": torch.zeros(config.hidden_size)}
+
+
+def _name_special_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
+    names = dict(zip(SPECIAL_ROLES, SPECIAL_TOKENS[tokenizer.kind], strict=True))
+    if tokenizer.kind == "wordpiece":
+        return names
+    # the space before <mask> belongs to it [RoBERTa]
+    mask = {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "rstrip": False, "normalized": False,
+            "single_word": False, "special": True}  # fmt: skip
+    return {**names, "mask_token": mask, "bos_token": names["cls_token"], "eos_token": names["sep_token"]}
+
+
+def _describe_tokenizer(config: ModelConfig, tokenizer: Tokenizer, description: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json: the class, and what that class would otherwise assume about the text."""
+    normalizer, splitter = description["normalizer"] or {}, description["pre_tokenizer"] or {}
+    usual = {"wordpiece": ("BertNormalizer", "BertPreTokenizer"), "bpe": (None, "ByteLevel")}[tokenizer.kind]
+    settings: dict[str, Any] = {"model_max_length": config.max_positions}
+    if (normalizer.get("type"), splitter.get("type")) != usual:
+        return {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
+    if tokenizer.kind == "bpe":
+        return {**settings, "tokenizer_class": "RobertaTokenizer", "add_prefix_space": splitter["add_prefix_space"]}
+    return {
+        **settings,
+        "tokenizer_class": "ElectraTokenizer" if config.family == "electra" else "BertTokenizer",
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    }

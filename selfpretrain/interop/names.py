@@ -1,0 +1,162 @@
+"""Which of our tensors is which of transformers': ELECTRA, RoBERTa and BERT, encoders and heads.
+
+Ours are named as in a module that has an ``encoder`` and a ``head``. Theirs carry the family as their prefix, as in
+every published checkpoint. Our fused projection for queries, keys and values is three of theirs, stacked.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfpretrain.config import ModelConfig, UserError
+from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
+from selfpretrain.train.checkpoint import set_tensors
+
+Names = dict[str, tuple[str, ...]]  # our tensor -> theirs; several are stacked along the first axis
+Tensors = dict[str, Tensor]
+
+FAMILIES = {"electra": "Electra", "roberta": "Roberta", "bert": "Bert"}
+EMBEDDING_TABLES = {"word": "word_embeddings", "position": "position_embeddings", "token_type": "token_type_embeddings"}
+LAYER_PARTS = {
+    "attention.qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "attention.out": ("attention.output.dense",),
+    "attention_norm": ("attention.output.LayerNorm",),
+    "up": ("intermediate.dense",),
+    "down": ("output.dense",),
+    "output_norm": ("output.LayerNorm",),
+}
+# the tied output matrix is left out: transformers does not store it either
+MASKED_TOKEN_NAMES = {
+    "electra": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+}
+SEQUENCE_NAMES = {
+    "electra": ("classifier.dense", "classifier.out_proj"),
+    "roberta": ("classifier.dense", "classifier.out_proj"),
+    "bert": ("bert.pooler.dense", "classifier"),
+}
+SEQUENCE_KINDS = {"electra": "gelu", "roberta": "tanh", "bert": "tanh"}  # SequenceHead.kind of transformers' classifier
+
+
+def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
+    """The class of transformers that computes the same; UserError where there is none."""
+    family = FAMILIES[config.family]
+    if config.family != "electra" and config.embedding_size != config.hidden_size:
+        raise UserError(
+            f"model.embedding_size={config.embedding_size} is not model.hidden_size={config.hidden_size}: {family}Model"
+            " has no projection between them; only model.family=electra can be exported so"
+        )
+    if head is None:
+        return f"{family}Model"
+    if isinstance(head, MaskedTokenHead):
+        return f"{family}ForMaskedLM"
+    if isinstance(head, ReplacedTokenHead):
+        if config.family != "electra":
+            raise UserError(
+                f"transformers has a replaced-token head for model.family=electra only, not {config.family}"
+            )
+        return "ElectraForPreTraining"
+    assert isinstance(head, SequenceHead), type(head)
+    kind = SEQUENCE_KINDS[config.family]
+    if (head.kind, head.pooling) != (kind, "cls"):
+        raise UserError(
+            f"finetune.head={head.kind} finetune.pooling={head.pooling} is not what {family}ForSequenceClassification "
+            f"computes; fine-tune with finetune.head={kind} finetune.pooling=cls, or export the encoder alone"
+        )
+    return f"{family}ForSequenceClassification"
+
+
+def name_tensors(encoder: Encoder, head: nn.Module | None = None) -> Names:
+    """Every tensor of ``encoder.`` and ``head.`` with its name or names in transformers."""
+    config = encoder.config
+    get_architecture(config, head)
+    prefix = config.family
+    names: Names = {
+        f"encoder.embeddings.{ours}.weight": (f"{prefix}.embeddings.{theirs}.weight",)
+        for ours, theirs in EMBEDDING_TABLES.items()
+    }
+    names |= _name_part("encoder.embeddings.norm", f"{prefix}.embeddings.LayerNorm")
+    if config.embedding_size != config.hidden_size:
+        names |= _name_part("encoder.project", f"{prefix}.embeddings_project")
+    for i in range(config.num_layers):
+        for ours, theirs in LAYER_PARTS.items():
+            stacked = [f"{prefix}.encoder.layer.{i}.{part}" for part in theirs]
+            names |= _name_part(f"encoder.layers.{i}.{ours}", *stacked)
+    return names | _name_head(config.family, head)
+
+
+def _name_part(ours: str, *theirs: str) -> Names:
+    return {f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias")}
+
+
+def _name_head(family: str, head: nn.Module | None) -> Names:
+    if isinstance(head, MaskedTokenHead):
+        dense, norm, bias = MASKED_TOKEN_NAMES[family]
+        return _name_part("head.dense", dense) | _name_part("head.norm", norm) | {"head.bias": (bias,)}
+    if isinstance(head, ReplacedTokenHead):
+        parts = ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")
+    elif isinstance(head, SequenceHead):
+        parts = SEQUENCE_NAMES[family]
+    else:
+        return {}
+    return _name_part("head.dense", parts[0]) | _name_part("head.out", parts[1])
+
+
+def to_huggingface(tensors: Tensors, names: Names) -> Tensors:
+    """Our tensors (weights, or gradients) under transformers' names; copies, each with its own memory."""
+    renamed: Tensors = {}
+    for ours, theirs in names.items():
+        for name, part in zip(theirs, tensors[ours].detach().chunk(len(theirs)), strict=True):
+            renamed[name] = part.cpu().clone().contiguous()
+    return renamed
+
+
+def from_huggingface(tensors: Tensors, names: Names, origin: str) -> Tensors:
+    """transformers' tensors under our names; UserError for the first one that ``origin`` lacks."""
+    for theirs in names.values():
+        for name in theirs:
+            if name not in tensors:
+                raise UserError(f"{origin} has no tensor {name}: not a whole checkpoint of this family; choose another")
+    return {ours: torch.cat([tensors[name] for name in theirs]) for ours, theirs in names.items()}
+
+
+def unify_names(tensors: Tensors, family: str) -> Tensors:
+    """Published spellings brought to one: the family as prefix, and LayerNorm's gamma and beta [BERT's TensorFlow]."""
+    has_prefix = any(name.startswith(f"{family}.") for name in tensors)
+    unified = {}
+    for name, value in tensors.items():
+        if name.endswith("LayerNorm.gamma"):
+            name = name.removesuffix("gamma") + "weight"
+        elif name.endswith("LayerNorm.beta"):
+            name = name.removesuffix("beta") + "bias"
+        unified[name if has_prefix else f"{family}.{name}"] = value
+    return unified
+
+
+def get_huggingface_tensors(encoder: Encoder, head: nn.Module | None = None) -> Tensors:
+    """The weights under transformers' names; tied output matrices are not among them."""
+    return to_huggingface(_get_parameters(encoder, head), name_tensors(encoder, head))
+
+
+def set_huggingface_tensors(
+    tensors: Tensors, encoder: Encoder, head: nn.Module | None = None, origin: str = "state dict"
+) -> None:
+    """Copy transformers' weights (a state dict) into our modules; others than these are left aside.
+
+    Raises UserError where a tensor is missing or has another shape.
+    """
+    found = from_huggingface(unify_names(tensors, encoder.config.family), name_tensors(encoder, head), origin)
+    for prefix, module in (("encoder.", encoder), ("head.", head)):
+        if module is not None:
+            part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+            set_tensors(module, part, origin)
+
+
+def _get_parameters(encoder: Encoder, head: nn.Module | None) -> Tensors:
+    own: Tensors = {f"encoder.{name}": value for name, value in encoder.named_parameters()}
+    if head is not None:
+        own |= {f"head.{name}": value for name, value in head.named_parameters()}
+    return own
