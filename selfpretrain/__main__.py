@@ -31,7 +31,7 @@ def print_commands() -> None:
 def run_corpus(settings: Any) -> Any:
     from selfpretrain.data.corpus import build_corpus
     from selfpretrain.files import read_json
-    from selfpretrain.pretrain import choose_tokenizer
+    from selfpretrain.start import choose_tokenizer
 
     folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
     manifest = read_json(folder / "manifest.json")

@@ -54,7 +54,8 @@ def _explain(error: Exception, schema: type) -> str:
     text = str(error).splitlines()[0]
     key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "")
     last = key.rsplit(".", 1)[-1]
-    names = [f.name for f in dataclasses.fields(getattr(error, "object_type", None) or schema)]  # type: ignore[arg-type]
+    owner = getattr(error, "object_type", None)
+    names = [f.name for f in dataclasses.fields(owner if dataclasses.is_dataclass(owner) else schema)]  # type: ignore[arg-type]
     near = difflib.get_close_matches(last, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != last else ""
     return f"setting {key or '?'}: {text}{hint}"
@@ -105,7 +106,7 @@ def check(settings: Settings) -> None:
             raise UserError(f"{key}={value} is not known; allowed: {', '.join(allowed)}")
     m, o, p, f = settings.model, settings.objective, settings.pretrain, settings.finetune
     rules = [
-        (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
+        (m.num_heads < 1 or m.hidden_size % max(1, m.num_heads) != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
         (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
         (o.name == "rtd" and m.family != "electra", f"objective.name=rtd needs model.family=electra, not {m.family}"),
@@ -113,6 +114,11 @@ def check(settings: Settings) -> None:
         (p.packing == "segments" and m.type_vocab_size < 2, "pretrain.packing=segments needs model.type_vocab_size=2"),
         (not 0 < o.mask_prob < 1, f"objective.mask_prob={o.mask_prob} must lie between 0 and 1"),
         (o.mask_token_prob + o.random_token_prob > 1, "objective.mask_token_prob + objective.random_token_prob exceed 1"),
+        (o.name == "rtd" and round(m.hidden_size * m.generator_fraction) % max(1, round(m.num_heads * m.generator_fraction)) != 0,
+         f"model.generator_fraction={m.generator_fraction} gives a generator whose width is not a multiple of its heads; choose another"),
+        (not (0 <= m.dropout_prob < 1 and 0 <= m.attention_dropout_prob < 1),
+         "model.dropout_prob and model.attention_dropout_prob must be at least 0 and below 1"),
+        (min(v for v in vars(settings.seeds).values() if v is not None) < 0, "seeds must not be negative"),
         (settings.corpus.source == "own_of" and not settings.corpus.task, "corpus.source=own_of needs corpus.task=<name>"),
         (settings.corpus.source == "card" and not settings.corpus.card, "corpus.source=card needs corpus.card=<name>"),
     ]
@@ -121,7 +127,7 @@ def check(settings: Settings) -> None:
             (stage.warmup_steps is not None and stage.warmup_fraction is not None,
              f"{section}.warmup_steps and {section}.warmup_fraction are both set; set one to null"),
             (stage.batch_size < 1 or stage.seq_len < 8, f"{section}.batch_size must be at least 1 and {section}.seq_len at least 8"),
-            (stage.micro_batch_size is not None and stage.batch_size % stage.micro_batch_size != 0,
+            (stage.micro_batch_size is not None and (stage.micro_batch_size < 1 or stage.batch_size % stage.micro_batch_size != 0),
              f"{section}.batch_size={stage.batch_size} is not a multiple of {section}.micro_batch_size={stage.micro_batch_size}"),
             (stage.peak_lr <= 0, f"{section}.peak_lr={stage.peak_lr} must be positive"),
         ]  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from selfpretrain import start
-from selfpretrain.config import Settings, TokenizerConfig, UserError
+from selfpretrain.config import Settings, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.store import TokenFile
@@ -43,14 +43,8 @@ def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
 
 def prepare_corpus(settings: Settings) -> tuple[TokenFile, Tokenizer, str]:
     """The corpus's token files (built if missing), its tokenizer and its id."""
-    folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    folder = build_corpus(settings.corpus, settings.task, start.choose_tokenizer(settings), settings.runtime)
     return TokenFile.open(folder), Tokenizer.load(folder / "tokenizer"), folder.name
-
-
-def choose_tokenizer(settings: Settings) -> TokenizerConfig:
-    """A start brings its own tokenizer; otherwise the settings say."""
-    path = start.get_tokenizer_path(settings.init, settings.runtime.runs_dir)
-    return settings.tokenizer if path is None else TokenizerConfig(kind=settings.tokenizer.kind, path=path)
 
 
 def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfpretrain.config import UserError
+from selfpretrain.config import Settings, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.study.runs import find_run
@@ -39,3 +39,9 @@ def get_tokenizer_path(init: str, runs_dir: str) -> str | None:
 
         return str(fetch_snapshot(name))
     raise UserError(f"init={init} is not a start; {ALLOWED}")
+
+
+def choose_tokenizer(settings: Settings) -> TokenizerConfig:
+    """A start brings its own tokenizer; otherwise the settings say."""
+    path = get_tokenizer_path(settings.init, settings.runtime.runs_dir)
+    return settings.tokenizer if path is None else TokenizerConfig(kind=settings.tokenizer.kind, path=path)

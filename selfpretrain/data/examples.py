@@ -34,10 +34,12 @@ def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
     if excess <= 0:
         return first, second
     longer_cut = min(excess, abs(first - second))
-    rest = excess - longer_cut
     if first > second:
-        return first - longer_cut - (rest + 1) // 2, second - rest // 2
-    return first - rest // 2, second - longer_cut - (rest + 1) // 2
+        first -= longer_cut
+    else:
+        second -= longer_cut
+    rest = excess - longer_cut  # of equal lengths the second is cut first
+    return first - rest // 2, second - (rest + 1) // 2
 
 
 def join(tokenizer: Tokenizer, texts: Sequence[npt.NDArray[np.int32]], seq_len: int) -> tuple[npt.NDArray[np.int32], int]:

@@ -92,10 +92,11 @@ class PackedBlocks:
 
 
 def count_slots(objective: ObjectiveConfig, seq_len: int) -> int:
-    """Chosen positions per sequence, M [ELECTRA: int((p + .005) L); RoBERTa: round(p L)]."""
+    """Chosen positions per sequence, M = round(p L); [ELECTRA: at most its int((p + .005) L) slots]."""
+    wanted = round(objective.mask_prob * seq_len)
     if objective.name == "rtd":
-        return int((objective.mask_prob + 0.005) * seq_len)
-    return max(1, round(objective.mask_prob * seq_len))
+        wanted = min(wanted, int((objective.mask_prob + 0.005) * seq_len))
+    return max(1, wanted)
 
 
 def choose_positions(

@@ -75,7 +75,8 @@ def run_cell(cell: Cell, group: str) -> str:
     """
     from selfpretrain.data.corpus import build_corpus
     from selfpretrain.finetune import finetune
-    from selfpretrain.pretrain import choose_tokenizer, pretrain
+    from selfpretrain.pretrain import pretrain
+    from selfpretrain.start import choose_tokenizer
     from selfpretrain.train.trainer import Diverged
 
     try:

@@ -59,6 +59,9 @@ def get_tensors(module: nn.Module) -> dict[str, Tensor]:
 def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | str) -> None:
     """Copy ``tensors`` into ``module``; UserError when names or shapes show that it is another model."""
     own = dict(module.named_parameters()) | dict(module.named_buffers())
+    for name in tensors:
+        if name not in own:
+            raise UserError(f"{origin} has a tensor {name} that the model lacks: it belongs to another model; choose its own preset")
     for name in own:
         if name not in tensors:
             raise UserError(f"{origin} has no tensor {name}: it belongs to another model; choose its own preset")
@@ -78,7 +81,7 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, 
         save_file(get_tensors(module), new / "model.safetensors")
         save_file({k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors")
         checksums = {name: compute_checksum(new / name) for name in ("model.safetensors", "optimizer.safetensors")}
-        write_json(new / "state.json", {**state, "checksums": checksums})
+        save_json(new / "state.json", {**state, "checksums": checksums})
 
 
 def load_checkpoint(folder: Path, module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -89,14 +92,23 @@ def load_checkpoint(folder: Path, module: nn.Module) -> tuple[dict[str, Tensor],
     return load_tensors(folder / "optimizer.safetensors", state["checksums"]["optimizer.safetensors"]), state
 
 
+def save_json(path: Path, value: dict[str, Any]) -> None:
+    """Write ``value`` with its own checksum, which :func:`load_json` compares."""
+    write_json(path, {**value, "checksum": _digest_json(value)})
+
+
 def load_json(path: Path) -> dict[str, Any]:
     try:
         value = read_json(path)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{path} is missing or damaged; delete {path.parent} and run the command again") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or value.pop("checksum", None) != _digest_json(value):
         raise UserError(f"{path} is damaged; delete {path.parent} and run the command again")
     return value
+
+
+def _digest_json(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def find_latest(checkpoints: Path) -> Path | None:
@@ -138,7 +150,7 @@ def save_encoder(
             "head": description,
             "checksums": {name: compute_checksum(new / name) for name in parts},
         }
-        write_json(new / "encoder.json", written)
+        save_json(new / "encoder.json", written)
 
 
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-def start() -> tuple[int, int]:
+def start(device: torch.device) -> tuple[int, int]:
     """(rank, world size); joins the process group when torchrun started us."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
@@ -26,6 +30,28 @@ def sum_gradients(parameters: Sequence[Tensor], world: int) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
+
+
+def sum_measures(measures: dict[str, float], world: int) -> dict[str, float]:
+    """Every measure summed over ranks; one without a micro-batch has none to add."""
+    if world == 1:
+        return measures
+    parts: list[Any] = [None] * world
+    dist.all_gather_object(parts, measures)
+    totals: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            totals[name] = totals.get(name, 0.0) + value
+    return totals
+
+
+def find_lowest(number: int, world: int) -> int:
+    """The lowest of the ranks' numbers, so that all of them decide alike."""
+    if world == 1:
+        return number
+    lowest = torch.tensor(number)
+    dist.all_reduce(lowest, dist.ReduceOp.MIN)
+    return int(lowest)
 
 
 def wait(world: int) -> None:

@@ -105,7 +105,7 @@ class AdamW:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             if f"m.{name}" in state:
                 self.inner.state[parameter] = {
-                    "step": state["step"].reshape(()).clone(),
+                    "step": state["step"].reshape(()).to(parameter.device, copy=True),  # where the fused kernel reads it
                     "exp_avg": state[f"m.{name}"].to(parameter.device).clone(),
                     "exp_avg_sq": state[f"v.{name}"].to(parameter.device).clone(),
                 }

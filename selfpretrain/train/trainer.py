@@ -10,6 +10,7 @@ import contextlib
 import math
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -98,19 +100,18 @@ class Trainer:
         evaluation: Evaluation | None = None, multiplier: Callable[[str], float] = lambda _: 1.0,
     ):  # fmt: skip
         self.device = choose_device(runtime)
+        self.rank, self.world = distributed.start(self.device)
         self.module = module.to(self.device)
         self.forward = torch.compile(module) if runtime.compile else module
         self.batches, self.config, self.total_steps = batches, config, total_steps
         self.run, self.runtime, self.tracker, self.seed, self.evaluation = run, runtime, tracker, seed, evaluation
         self.optimizer = AdamW(module, config, multiplier)
         self.autocast_dtype = choose_autocast(config.precision, self.device)
-        self.rank, self.world = distributed.start()
         self.signal = 0
         self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=self.device)
         self.sums: dict[str, Tensor] = {}
         self.num_summed = 0
         self.tokens = 0
-        self.seconds = 0.0
         self.logged_at = time.perf_counter()
 
     # the loop
@@ -132,11 +133,12 @@ class Trainer:
                     self.log(done)
                 if self.evaluation and done in self.evaluation.steps:
                     self.evaluate(done)
-                if done % self.runtime.save_every == 0 or done in self.runtime.keep_steps or self.signal:
+                stop = -distributed.find_lowest(-self.signal, self.world)  # a signal may reach one rank only
+                if done % self.runtime.save_every == 0 or done in self.runtime.keep_steps or stop:
                     self.save(done)
                 advance(done)
-                if self.signal:
-                    raise Interrupted(130 if self.signal == signal.SIGINT else 75, self.run.id, done)
+                if stop:
+                    raise Interrupted(130 if stop == signal.SIGINT else 75, self.run.id, done)
         self.check_finite(self.total_steps)
 
     def step(self, step: int, micro_batches: list[tuple[float, Arrays]]) -> None:
@@ -148,31 +150,38 @@ class Trainer:
             with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
                 loss, measures = self.forward(move(arrays, self.device))
             (loss * weight).backward()
-            self._observe(loss, measures, weight, step)
+            self._watch(loss, step)
+            self._sum(measures, weight)
             self.tokens += int(arrays["num_tokens"]) if "num_tokens" in arrays else arrays["input_ids"].size
         distributed.sum_gradients(self.optimizer.parameters, self.world)
         norm = self.optimizer.clip()
+        self._watch(norm, step)
         self.optimizer.step(compute_lr(self.config, step, self.total_steps), step)
         self.optimizer.zero_grad()
-        self.sums["grad_norm"] = self.sums.get("grad_norm", torch.zeros((), device=self.device)) + norm
+        self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
         self.num_summed += 1
 
-    def _observe(self, loss: Tensor, measures: dict[str, Tensor], weight: float, step: int) -> None:
-        with torch.no_grad():  # on the device: nothing here waits for it
-            bad = torch.where(torch.isfinite(loss.detach()), NEVER, step + 1)
-            self.bad_step = torch.minimum(self.bad_step, bad)
-            for name, value in measures.items():
-                self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value * weight
+    @torch.no_grad()
+    def _watch(self, value: Tensor, step: int) -> None:
+        """Note the first step at which the loss or a gradient is not finite; on the device: nothing waits for it."""
+        self.bad_step = torch.minimum(self.bad_step, torch.where(torch.isfinite(value), NEVER, step + 1))
+
+    @torch.no_grad()
+    def _sum(self, measures: dict[str, Tensor], weight: float) -> None:
+        for name, value in measures.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value * weight
 
     # what happens now and then
 
     def log(self, done: int) -> None:
         """One line of metrics.jsonl and the tracker: means since the line before."""
         now = time.perf_counter()
-        row = {name: float(total) / self.num_summed for name, total in self.sums.items()}
+        sums = {name: float(total) for name, total in self.sums.items()} | {"tokens": float(self.tokens)}
+        sums = distributed.sum_measures(sums, self.world)
         self.check_finite(done)
-        self.seconds += now - self.logged_at
-        row |= {"lr": compute_lr(self.config, done - 1, self.total_steps), "tokens_per_second": self.tokens / (now - self.logged_at)}  # fmt: skip
+        tokens = sums.pop("tokens")
+        row = {name: total / self.num_summed for name, total in sums.items()}
+        row |= {"lr": compute_lr(self.config, done - 1, self.total_steps), "tokens_per_second": tokens / (now - self.logged_at)}  # fmt: skip
         if self.rank == 0:
             self.run.append_metrics({"step": done, **row})
             self.tracker.log(row, step=done)
@@ -185,6 +194,9 @@ class Trainer:
         self.check_finite(done)
         measures = evaluation.function()
         self.module.train()
+        if not all(map(math.isfinite, measures.values())):
+            self.bad_step.clamp_(max=done)
+            self.check_finite(done)
         evaluation.history.append({"step": done, **measures})
         if self.rank == 0:
             self.run.append_metrics({"step": done, **{f"eval_{k}": v for k, v in measures.items()}})
@@ -193,15 +205,16 @@ class Trainer:
             evaluation.best_score, evaluation.best_step = measures[evaluation.best_of], done
             if self.rank == 0:
                 checkpoint.save_checkpoint(self.run.checkpoints / f"best_{done:09d}", self.module, {}, {"step": done})
+        distributed.wait(self.world)  # any rank may load the best
 
     def check_finite(self, done: int) -> None:
-        """Raise Diverged, naming the step and the last good checkpoint, once the loss was not finite."""
-        bad = int(self.bad_step)
+        """Raise Diverged, naming the step and the last good checkpoint, once the loss or a gradient was not finite."""
+        bad = distributed.find_lowest(int(self.bad_step), self.world)
         if bad >= NEVER:
             return
         good = checkpoint.find_latest(self.run.checkpoints)
         where = f"the last good checkpoint is {good}" if good else "there is no checkpoint before it"
-        raise Diverged(f"the loss was not a finite number at step {bad}; {where}; lower the peak_lr")
+        raise Diverged(f"the loss or its gradient was not finite at step {bad}; {where}; lower the peak_lr")
 
     # saving and resuming
 
@@ -274,8 +287,9 @@ class Trainer:
     def _show_progress(self, first: int) -> Iterator[Callable[[int], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                    TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
-        disabled = not self.runtime.progress or self.rank != 0
-        with Progress(*columns, transient=True, disable=disabled) as progress:
+        disabled = not self.runtime.progress or self.rank != 0 or not sys.stderr.isatty()
+        console = Console(stderr=True)
+        with Progress(*columns, transient=True, disable=disabled, console=console) as progress:
             label = f"{self.run.path.parent.name} {self.run.id}"
             task = progress.add_task(label, total=self.total_steps, completed=first, rate="")
 

@@ -1,0 +1,55 @@
+"""The cross-task matrix: pretrained on one task's text, fine-tuned on another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, Cross, CrossCell, Entry, Panel, Summary
+
+
+def build_crosses(summary: Summary) -> list[Cross]:
+    """One matrix per model that has conditions own_of:<task>; rows and columns in the order of the study."""
+    return [cross for model in _unique(panel.model for panel in summary.panels) if (cross := _build(summary, model))]
+
+
+def _build(summary: Summary, model: str) -> Cross | None:
+    panels = {panel.task: panel for panel in summary.panels if panel.model == model}
+    others = _unique(
+        entry.condition.removeprefix(CROSS_PREFIX)
+        for panel in panels.values()
+        for entry in panel.entries
+        if entry.condition.startswith(CROSS_PREFIX)
+    )
+    if not others:
+        return None
+    texts = [task for task in panels if task in others or panels[task].find(OWN)]
+    texts += [text for text in others if text not in texts]
+    entries = [[_find(panels[task], text) for task in panels] for text in texts]
+    unit = _choose_unit([entry for row in entries for entry in row if entry and entry.score], summary)
+    return Cross(model, unit, texts, list(panels), [[_build_cell(entry, unit) for entry in row] for row in entries])
+
+
+def _find(panel: Panel, text: str) -> Entry | None:
+    return panel.find(OWN if text == panel.task else CROSS_PREFIX + text)
+
+
+def _choose_unit(scored: list[Entry], summary: Summary) -> str:
+    """One unit for the whole matrix, so that its cells can be compared."""
+    if scored and all(entry.benefit or entry.condition == summary.reference for entry in scored):
+        return "benefit"
+    return "gain" if scored and all(entry.gain for entry in scored) else "score"
+
+
+def _build_cell(entry: Entry | None, unit: str) -> CrossCell:
+    if entry is None:
+        return CrossCell(None, "not in this study")
+    if entry.score is None:
+        return CrossCell(None, entry.state_text)
+    value = {"score": entry.score, "benefit": entry.benefit, "gain": entry.gain.delta if entry.gain else None}[unit]
+    if entry.gain is None:
+        return CrossCell(value, "")
+    return CrossCell(value, "", entry.gain.p_holm, entry.gain.p_is_bound)
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

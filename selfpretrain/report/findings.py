@@ -1,0 +1,113 @@
+"""What a report holds: entries, panels, matrices; all of it can be stored as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.study.results import DONE
+
+OWN, CROSS_PREFIX = "own", "own_of:"
+PARTIAL, UNDEFINED = "partial", "undefined"
+VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
+
+
+@dataclass
+class Entry:
+    """One model, task and condition."""
+
+    model: str
+    task: str
+    condition: str
+    state: str  # done | partial (some runs missing) | failed | diverged | missing | running | undefined
+    counts: dict[str, int]  # runs by status; a run without usable predictions counts as failed
+    num_runs: int  # runs behind the score
+    num_seeds: int  # pretraining seeds behind the score
+    num_seeds_planned: int
+    score: Interval | None = None
+    run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score
+    gain: Difference | None = None  # over the baseline
+    benefit: Interval | None = None  # percent of the reference's gain
+    benefit_reason: str = ""  # why there is none
+    learned: bool | None = None  # the interval lies above the score without reading the text
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def num_runs_planned(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def state_text(self) -> str:
+        """"failed (1 of 3)"; empty where a score can be shown."""
+        if self.state in (DONE, PARTIAL):
+            return ""
+        if self.state == UNDEFINED:
+            return "undefined"
+        return f"{self.state} ({self.counts[self.state]} of {self.num_runs_planned})"
+
+
+@dataclass
+class Panel:
+    """One model on one task: its conditions, and the answer."""
+
+    model: str
+    task: str
+    metric: str
+    num_examples: int  # test examples; 0 if no run is done
+    blind_score: float | None  # what a model reaches that never looks at the text
+    blind_rule: str
+    entries: list[Entry]
+    versus_reference: Difference | None = None  # own - reference
+    weakest_link: str = ""  # what widens the interval of the main comparison most: seeds | examples
+    verdict: str = ""
+
+    def find(self, condition: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.condition == condition), None)
+
+
+@dataclass
+class CrossCell:
+    """Pretrained on one task's text, fine-tuned on another (or the same)."""
+
+    value: Interval | None
+    text: str  # instead of a value: failed (1 of 3), not in this study, ...
+    p_holm: float | None = None  # of the gain over the baseline
+    p_is_bound: bool = False
+
+
+@dataclass
+class Cross:
+    """The cross-task matrix of one model."""
+
+    model: str
+    unit: str  # benefit (percent of the reference's gain) | gain (over the baseline) | score
+    texts: list[str]  # rows: the task whose text was pretrained on
+    tasks: list[str]  # columns
+    cells: list[list[CrossCell]]
+
+
+@dataclass
+class Summary:
+    """A study's outcome. ``to_json`` holds all of it except facts that differ between identical studies."""
+
+    name: str
+    baseline: str
+    reference: str
+    reference_name: str  # in words
+    confidence: float
+    num_replicates: int
+    panels: list[Panel]
+    crosses: list[Cross]
+    warnings: list[str]
+    facts: dict[str, str]
+
+    @property
+    def alpha(self) -> float:
+        return 1 - self.confidence
+
+    def to_json(self) -> dict[str, Any]:
+        content = dataclasses.asdict(self)
+        content["facts"] = {key: value for key, value in self.facts.items() if key not in VOLATILE_FACTS}
+        return content

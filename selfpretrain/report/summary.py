@@ -1,0 +1,199 @@
+"""Everything a report says, computed once; tables, plots and sentences only format it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.report.comparisons import (
+    Sampling,
+    compute_blind_score,
+    compute_difference,
+    compute_score,
+    compute_share,
+    correct,
+    find_weakest_link,
+    get_seeds,
+)
+from selfpretrain.report.cross import build_crosses
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.numbers import format_counted, format_score
+from selfpretrain.report.verdict import compose_verdict
+from selfpretrain.study.results import DIVERGED, DONE, FAILED, MISSING, RUNNING, AlignedRuns, CellResult, StudyResults, read_runs  # fmt: skip
+
+def summarize(results: StudyResults) -> Summary:
+    """Compute every number of the report.
+
+    Raises:
+        UserError: no cells; runs of one task that hold different examples.
+    """
+    study = results.study
+    if not results.cells:
+        raise UserError(f"study={results.name} has no cells to report; run it first: selfpretrain study study={results.name}")
+    sampling = Sampling(study.num_replicates, study.confidence)
+    groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
+    for cell in results.cells:
+        groups.setdefault((cell.model, cell.task), {}).setdefault(cell.condition, []).append(cell)
+    panels = [
+        _build_panel(model, results.tasks[task], cells, study.baseline, study.reference, sampling)
+        for (model, task), cells in groups.items()
+    ]
+    _correct_families(panels)
+    summary = Summary(
+        results.name, study.baseline, study.reference, _name_reference(study.reference, study.general),
+        study.confidence, study.num_replicates, panels, [], [], dict(results.facts),
+    )  # fmt: skip
+    summary.crosses = build_crosses(summary)
+    summary.warnings = _collect_warnings(summary)
+    for panel in panels:
+        panel.verdict = compose_verdict(panel, summary)
+    return summary
+
+
+def _name_reference(condition: str, general: str) -> str:
+    names = {"bookwiki": "BookWiki", "auto": "the general text"}
+    if condition == "bookwiki":
+        return names.get(general, f"the general text ({general})")
+    if condition == "bookwiki_sized":
+        return f"a slice of {names.get(general, f'the general text ({general})')} as large as the own text"
+    return {"offshelf": "the released checkpoint", "mimetic": "the structured start"}.get(condition, condition)
+
+
+def _build_panel(
+    model: str, task: TaskConfig, groups: dict[str, list[CellResult]], baseline: str, reference: str, sampling: Sampling
+) -> Panel:
+    assert task.metric is not None, f"task {task.name} is not resolved"
+    done = [cell for cells in groups.values() for cell in cells if cell.status == DONE]
+    aligned, problems = read_runs(done, task)
+    runs = {condition: _select(aligned, cells, problems) for condition, cells in groups.items()}
+    panel = Panel(model, task.name, task.metric, 0, None, "", [])
+    if aligned is not None:
+        panel.num_examples = len(aligned.ids)
+        panel.blind_score, panel.blind_rule = compute_blind_score(task.metric, aligned.labels)
+    for condition, cells in groups.items():
+        panel.entries.append(_build_entry(cells, problems, runs[condition], panel, sampling))
+    # a condition with failures has no score, so it takes part in no comparison either
+    comparable = {e.condition: r for e in panel.entries if e.score and (r := runs[e.condition]) is not None}
+    for entry in panel.entries:
+        _compare(entry, comparable, panel.metric, baseline, reference, sampling)
+    own = comparable.get(OWN)
+    if own is not None and reference != OWN and reference in comparable:
+        panel.versus_reference = compute_difference(comparable[reference], own, panel.metric, sampling)
+    other = comparable.get(reference if reference in comparable else baseline)
+    if own is not None and other is not None and other is not own:
+        panel.weakest_link = find_weakest_link(other, own, panel.metric, sampling)
+    return panel
+
+
+def _select(aligned: AlignedRuns | None, cells: list[CellResult], problems: dict[str, str]) -> AlignedRuns | None:
+    """The runs of one condition."""
+    wanted = {id(cell) for cell in cells if cell.run_id not in problems}
+    rows = [] if aligned is None else [row for row, cell in enumerate(aligned.cells) if id(cell) in wanted]
+    if aligned is None or not rows:
+        return None
+    return AlignedRuns(aligned.ids, aligned.labels, aligned.predictions[rows], tuple(aligned.cells[r] for r in rows))
+
+
+def _build_entry(
+    cells: list[CellResult], problems: dict[str, str], runs: AlignedRuns | None, panel: Panel, sampling: Sampling
+) -> Entry:
+    statuses = [FAILED if cell.status == DONE and cell.run_id in problems else cell.status for cell in cells]
+    counts = Counter(statuses)
+    seeds = set(get_seeds(runs)) if runs else set()
+    first = cells[0]
+    planned = 1 if first.condition == "offshelf" else len({cell.pretrain_seed for cell in cells})
+    entry = Entry(
+        panel.model, panel.task, first.condition, _decide_state(counts),
+        {status: counts[status] for status in (DONE, FAILED, DIVERGED, RUNNING, MISSING)},
+        len(runs.cells) if runs else 0, len(seeds), planned,
+    )  # fmt: skip
+    for cell, status in zip(cells, statuses, strict=True):
+        if status in (FAILED, DIVERGED):
+            reason = (problems.get(cell.run_id) or cell.note or "no reason was written down").splitlines()[0]
+            entry.notes.append(f"seed {cell.pretrain_seed}, fine-tuning seed {cell.finetune_seed} {status}: {reason}")
+    if runs is None:
+        return entry
+    try:
+        score, run_scores = compute_score(runs, panel.metric, sampling)
+    except UserError as error:  # an undefined metric concerns this condition, not the rest of the report
+        entry.state = UNDEFINED
+        entry.notes.append(f"{panel.metric} has no value: {error}")
+        return entry
+    entry.run_scores = [
+        {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
+        for cell, value in zip(runs.cells, run_scores, strict=True)
+    ]
+    if entry.state in (DONE, PARTIAL):
+        assert panel.blind_score is not None
+        entry.score, entry.learned = score, score.low > panel.blind_score
+    else:
+        listed = ", ".join(format_score(value) for value in run_scores)
+        entry.notes.append(f"the other {format_counted(len(run_scores), 'run')} scored {listed}; no mean of them is shown, "
+                           "it would leave the failures out")  # fmt: skip
+    return entry
+
+
+def _decide_state(counts: Counter[str]) -> str:
+    if counts[FAILED] or counts[DIVERGED]:
+        return FAILED if counts[FAILED] else DIVERGED
+    if not counts[DONE]:
+        return RUNNING if counts[RUNNING] else MISSING
+    return PARTIAL if counts[MISSING] or counts[RUNNING] else DONE
+
+
+def _compare(
+    entry: Entry, runs: dict[str, AlignedRuns], metric: str, baseline: str, reference: str, sampling: Sampling
+) -> None:
+    """Gain over the baseline and share of the reference's gain."""
+    own = runs.get(entry.condition)
+    if own is None or entry.condition == baseline:
+        return
+    if baseline not in runs:
+        entry.benefit_reason = f"no score of {baseline} to compare with"
+        return
+    entry.gain = compute_difference(runs[baseline], own, metric, sampling)
+    if entry.condition == reference:
+        return
+    if reference not in runs:
+        entry.benefit_reason = f"no score of {reference} to compare with"
+        return
+    entry.benefit, entry.benefit_reason = compute_share(runs[baseline], own, runs[reference], metric, sampling)
+
+
+def _correct_families(panels: list[Panel]) -> None:
+    """Holm over each table: conditions against the baseline, the cross-task matrix, own against the reference."""
+    compared = [entry for panel in panels for entry in panel.entries if entry.gain]
+    for is_cross in (False, True):
+        family = [entry for entry in compared if entry.condition.startswith(CROSS_PREFIX) == is_cross]
+        for entry, p in zip(family, correct([entry.gain.p for entry in family if entry.gain]), strict=True):
+            assert entry.gain is not None
+            entry.gain = dataclasses.replace(entry.gain, p_holm=p)
+    answered = [panel for panel in panels if panel.versus_reference]
+    for panel, p in zip(answered, correct([q.versus_reference.p for q in answered if q.versus_reference]), strict=True):
+        assert panel.versus_reference is not None
+        panel.versus_reference = dataclasses.replace(panel.versus_reference, p_holm=p)
+
+
+def _collect_warnings(summary: Summary) -> list[str]:
+    """What a reader must know before trusting the numbers, one line each."""
+    warnings = []
+    entries = [entry for panel in summary.panels for entry in panel.entries]
+    for entry in entries:
+        warnings += [f"{entry.task}, {entry.model}, {entry.condition}: {note}" for note in entry.notes]
+    unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
+    if unfinished:
+        warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")
+    scored = [entry.num_seeds for entry in entries if entry.score and entry.condition != "offshelf"]
+    if scored and min(scored) == 1:
+        warnings.append("one pretraining seed: the intervals leave out the chance of pretraining and are too narrow")
+    elif scored and min(scored) < 5:
+        warnings.append(f"{min(scored)} pretraining seeds: the bootstrap understates the variance between them by a "
+                        f"factor of {min(scored) - 1}/{min(scored)}, so the intervals are somewhat too narrow")  # fmt: skip
+    num_tests = sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
+    smallest = 2 * num_tests / summary.num_replicates
+    if smallest >= summary.alpha:
+        needed = int(-(-4 * num_tests // summary.alpha))
+        warnings.append(f"with {num_tests} comparisons and {summary.num_replicates} replicates no corrected p can be below "
+                        f"{smallest:.2g}: set study.num_replicates={needed}")  # fmt: skip
+    return warnings

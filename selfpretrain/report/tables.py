@@ -1,0 +1,297 @@
+"""Tables of a summary as Markdown, CSV, LaTeX and for the terminal, all from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.numbers import (
+    format_interval,
+    format_p,
+    format_percent_interval,
+    format_score,
+    format_signed,
+    format_whole,
+)
+
+NOT_APPLICABLE = "-"
+WIDE_ENOUGH = 96  # columns that the one-line form of the widest usual table needs
+CSV_NOT_APPLICABLE = "NA"
+
+_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Formatted cells, and the same rows as bare numbers for CSV."""
+
+    name: str  # stem of the files
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    num_text_columns: int  # from the left: text; the others are right-aligned
+    num_group_columns: int  # from the left: equal cells here make one group in the terminal
+    csv_header: tuple[str, ...]
+    csv_rows: tuple[tuple[str, ...], ...]
+
+
+def build_tables(summary: Summary) -> list[Table]:
+    """All tables of a study: the scores, own against the reference, and the cross-task matrices."""
+    tables = [build_score_table(summary)]
+    if any(panel.find(OWN) and panel.find(summary.reference) for panel in summary.panels) and summary.reference != OWN:
+        tables.append(build_reference_table(summary))
+    return tables + [build_cross_table(cross, summary) for cross in summary.crosses]
+
+
+# the rows
+
+
+def build_score_table(summary: Summary) -> Table:
+    """One row per model, task and condition; conditions own_of:<task> stand in the matrix instead."""
+    rows, numbers = [], []
+    for panel in summary.panels:
+        for entry in panel.entries:
+            if not entry.condition.startswith(CROSS_PREFIX):
+                rows.append((entry.model, f"{entry.task} ({panel.metric})", *_format_entry(entry, summary)))
+                numbers.append((entry.model, entry.task, panel.metric, *_list_entry(entry)))
+    header = ("model", "task", "condition", "score", f"gain over {summary.baseline}", "p", "Benefit %", "seeds")
+    csv_header = (
+        "model", "task", "metric", "condition", "state", "score", "score_low", "score_high",
+        "gain", "gain_low", "gain_high", "p", "p_holm", "p_is_bound", "benefit_percent", "benefit_low", "benefit_high",
+        "seeds", "seeds_planned", "runs", "runs_planned",
+    )  # fmt: skip
+    return Table("scores", "Scores", header, tuple(rows), 3, 2, csv_header, tuple(numbers))
+
+
+def _format_entry(entry: Entry, summary: Summary) -> tuple[str, ...]:
+    seeds = str(entry.num_seeds)
+    if entry.num_seeds != entry.num_seeds_planned or entry.state == "partial":
+        seeds = f"{entry.num_seeds} of {entry.num_seeds_planned}"
+    if entry.num_runs > entry.num_seeds:
+        seeds += f" x {_count_each(entry)}"
+    if entry.score is None:
+        return (entry.condition, entry.state_text, *[NOT_APPLICABLE] * 3, seeds)
+    score = f"{format_score(entry.score.point)} {format_interval(entry.score.low, entry.score.high)}"
+    return (entry.condition, score, *_format_difference(entry.gain), _format_benefit(entry, summary), seeds)
+
+
+def _count_each(entry: Entry) -> str:
+    """Runs per seed: 2, or 1-2 where some are missing."""
+    counts: dict[int, int] = {}
+    for run in entry.run_scores:
+        seed = 0 if entry.condition == "offshelf" else int(run["pretrain_seed"])
+        counts[seed] = counts.get(seed, 0) + 1
+    if not counts:
+        return str(entry.num_runs)
+    low, high = min(counts.values()), max(counts.values())
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _format_difference(difference: Difference | None) -> tuple[str, str]:
+    if difference is None:
+        return NOT_APPLICABLE, NOT_APPLICABLE
+    delta = difference.delta
+    p = format_p(difference.p_holm, difference.p_is_bound)
+    return f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)}", p
+
+
+def _format_benefit(entry: Entry, summary: Summary) -> str:
+    if entry.condition == summary.reference and entry.gain:
+        return "100"
+    if entry.benefit is None:
+        return "undefined" if entry.gain and entry.benefit_reason else NOT_APPLICABLE
+    return f"{format_whole(entry.benefit.point)} {format_percent_interval(entry.benefit.low, entry.benefit.high)}"
+
+
+def _list_entry(entry: Entry) -> tuple[str, ...]:
+    score = _list_interval(entry.score)
+    if entry.score is None:
+        score = (entry.state_text, CSV_NOT_APPLICABLE, CSV_NOT_APPLICABLE)
+    counts = (entry.num_seeds, entry.num_seeds_planned, entry.num_runs, entry.num_runs_planned)
+    return (
+        entry.condition, entry.state, *score, *_list_difference(entry.gain), *_list_interval(entry.benefit),
+        *[str(count) for count in counts],
+    )  # fmt: skip
+
+
+def _list_interval(interval: Interval | None) -> tuple[str, str, str]:
+    if interval is None:
+        return (CSV_NOT_APPLICABLE,) * 3
+    return repr(interval.point), repr(interval.low), repr(interval.high)
+
+
+def _list_difference(difference: Difference | None) -> tuple[str, ...]:
+    if difference is None:
+        return (CSV_NOT_APPLICABLE,) * 6
+    bound = "yes" if difference.p_is_bound else "no"
+    return (*_list_interval(difference.delta), repr(difference.p), repr(difference.p_holm), bound)
+
+
+def build_reference_table(summary: Summary) -> Table:
+    """Own text against the reference, per model and task."""
+    rows, numbers = [], []
+    for panel in summary.panels:
+        own, reference = panel.find(OWN), panel.find(summary.reference)
+        if own is None or reference is None:
+            continue
+        scores = [_format_point(own), _format_point(reference)]
+        rows.append((panel.model, f"{panel.task} ({panel.metric})", *scores, *_format_difference(panel.versus_reference),
+                     _format_benefit(own, summary)))  # fmt: skip
+        points = [repr(e.score.point) if e.score else e.state_text for e in (own, reference)]
+        numbers.append((panel.model, panel.task, panel.metric, *points, *_list_difference(panel.versus_reference),
+                        *_list_interval(own.benefit)))  # fmt: skip
+    header = ("model", "task", OWN, summary.reference, f"{OWN} - {summary.reference}", "p", "Benefit %")
+    csv_header = ("model", "task", "metric", OWN, summary.reference, "difference", "difference_low", "difference_high",
+                  "p", "p_holm", "p_is_bound", "benefit_percent", "benefit_low", "benefit_high")  # fmt: skip
+    title = f"Own text against {summary.reference_name}"
+    return Table("reference", title, header, tuple(rows), 2, 1, csv_header, tuple(numbers))
+
+
+def _format_point(entry: Entry) -> str:
+    return format_score(entry.score.point) if entry.score else entry.state_text
+
+
+def build_cross_table(cross: Cross, summary: Summary) -> Table:
+    """Rows: pretraining text; columns: fine-tuning task."""
+    unit = {
+        "benefit": f"Benefit % (gain of {summary.reference_name} = 100)",
+        "gain": f"gain over {summary.baseline}",
+        "score": "score",
+    }[cross.unit]
+    rows = [
+        (text, *[_format_cross(cell, cross.unit) for cell in cells])
+        for text, cells in zip(cross.texts, cross.cells, strict=True)
+    ]
+    numbers = [
+        (cross.model, cross.unit, text, task, *_list_cross(cell))
+        for text, cells in zip(cross.texts, cross.cells, strict=True)
+        for task, cell in zip(cross.tasks, cells, strict=True)
+    ]
+    csv_header = ("model", "unit", "pretrained_on", "task", "value", "low", "high", "p_holm")
+    title = f"Pretrained on one task's text (rows), fine-tuned on another (columns): {cross.model}, {unit}"
+    header = ("pretrained on", *cross.tasks)
+    return Table(f"cross_{cross.model}", title, header, tuple(rows), 1, 0, csv_header, tuple(numbers))
+
+
+def _format_cross(cell: CrossCell, unit: str) -> str:
+    if cell.value is None:
+        return cell.text or "100"
+    value = cell.value
+    if unit == "benefit":
+        return f"{format_whole(value.point)} {format_percent_interval(value.low, value.high)}"
+    point = format_signed(value.point) if unit == "gain" else format_score(value.point)
+    return f"{point} {format_interval(value.low, value.high)}"
+
+
+def _list_cross(cell: CrossCell) -> tuple[str, ...]:
+    p = CSV_NOT_APPLICABLE if cell.p_holm is None else repr(cell.p_holm)
+    if cell.value is None:
+        return (cell.text or "100", CSV_NOT_APPLICABLE, CSV_NOT_APPLICABLE, p)
+    return (*_list_interval(cell.value), p)
+
+
+# explanations that stand under every form
+
+
+def list_explanations(summary: Summary) -> list[str]:
+    """How to read the numbers."""
+    percent = f"{summary.confidence:.0%}"
+    lines = [
+        f"Brackets: {percent} percentile intervals of the Multi-Bootstrap over pretraining seeds and test examples "
+        f"({summary.num_replicates} replicates). seeds: pretraining seeds behind the row (x fine-tunings of each).",
+        "p: two-sided, Holm-corrected within its table; '<' marks the smallest value that this many replicates can show.",
+        f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
+        "may be zero.",
+    ]
+    blind = [_describe_blind(panel) for panel in summary.panels if panel.blind_score is not None]
+    if blind:
+        lines.append("Without reading the text: " + "; ".join(dict.fromkeys(blind)) + ".")
+    return lines
+
+
+def _describe_blind(panel: Panel) -> str:
+    assert panel.blind_score is not None
+    return f"{panel.task} {format_score(panel.blind_score)} ({panel.blind_rule})"
+
+
+# the forms
+
+
+def format_markdown(table: Table) -> str:
+    rules = ["---" if index < table.num_text_columns else "---:" for index in range(len(table.header))]
+    lines = [_join_markdown(table.header), "|" + "|".join(rules) + "|", *[_join_markdown(row) for row in table.rows]]
+    return "\n".join(lines) + "\n"
+
+
+def _join_markdown(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+
+
+def format_csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(table.csv_header)
+    writer.writerows(table.csv_rows)
+    return buffer.getvalue()
+
+
+def format_latex(table: Table) -> str:
+    """A table environment for the package booktabs."""
+    columns = "l" * table.num_text_columns + "r" * (len(table.header) - table.num_text_columns)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}",
+             rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _join_latex(table.header), r"\midrule"]  # fmt: skip
+    previous: tuple[str, ...] | None = None
+    for row in table.rows:
+        group = row[: table.num_group_columns]
+        if previous is not None and table.num_group_columns > 1 and group != previous:
+            lines.append(r"\midrule")
+        lines.append(_join_latex(row))
+        previous = group
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _join_latex(cells: Sequence[str]) -> str:
+    # a leading [ would be read as the optional argument of the \\ before it
+    return " & ".join(("{}" if cell.startswith("[") else "") + escape_latex(cell) for cell in cells) + r" \\"
+
+
+def escape_latex(text: str) -> str:
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<![\w.-])([-+])(?=[.\d])", r"$\1$", escaped)
+
+
+def build_rich_tables(table: Table, width: int) -> list[RichTable]:
+    """The table for a terminal: one per group, intervals on a second line where the terminal is narrow."""
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in table.rows:
+        groups.setdefault(row[: table.num_group_columns], []).append(row[table.num_group_columns :])
+    narrow = width < WIDE_ENOUGH
+    built = []
+    for index, (group, rows) in enumerate(groups.items()):
+        title = table.title if not group else ", ".join(reversed(group)) if table.num_group_columns > 1 else None
+        if table.num_group_columns == 1:
+            title = f"{table.title}: {group[0]}" if index == 0 else group[0]
+        built.append(_build_rich(title, table.header[table.num_group_columns :], rows, narrow,
+                                 table.num_text_columns - table.num_group_columns))  # fmt: skip
+    return built
+
+
+def _build_rich(
+    title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]], narrow: bool, num_text_columns: int
+) -> RichTable:
+    rich = RichTable(title=Text(title) if title else None, title_justify="left", title_style="bold", pad_edge=False)
+    for index, name in enumerate(header):
+        rich.add_column(Text(name), justify="left" if index < num_text_columns else "right", overflow="fold")
+    for row in rows:
+        rich.add_row(*[Text(cell.replace(" [", "\n[") if narrow else cell) for cell in row])
+    return rich

@@ -1,0 +1,221 @@
+"""The answer in plain words, one paragraph per model and task: what was found, how sure, and what would make it surer."""
+
+from __future__ import annotations
+
+from selfpretrain.report.comparisons import Difference
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
+from selfpretrain.report.numbers import (
+    format_counted,
+    format_interval,
+    format_p_clause,
+    format_percent_interval,
+    format_score,
+    format_signed,
+    format_whole,
+)
+
+FEW_SEEDS = 5  # fewer pretraining seeds make intervals visibly too narrow
+CLOSE_TO_ALL = 90.0  # percent of the reference's gain whose interval counts as all of it
+
+
+def compose_verdict(panel: Panel, summary: Summary) -> str:
+    """Say what the study found on one task with one model."""
+    return f"{panel.task}, {panel.model}: " + _compose(panel, summary)
+
+
+def _compose(panel: Panel, summary: Summary) -> str:
+    own = panel.find(OWN)
+    if own is None:
+        return _compose_without_own(panel, summary)
+    if own.score is None:
+        return f"no answer, because pretraining on the task's own text {_explain_state(own)}."
+    if _is_nothing_learned(panel):
+        return _compose_nothing_learned(panel)
+    found = f"pretraining on the task's own text scored {format_score(own.score.point)} {_name_metric(panel.metric)}"
+    if own.gain is None:
+        baseline = panel.find(summary.baseline)
+        why = _explain_state(baseline) if baseline else "is not in this study"
+        return (
+            f"{found} {format_interval(own.score.low, own.score.high)}, but {name_condition(summary.baseline)} {why}, "
+            f"so what it gained is unknown. {_advise(panel, summary)}"
+        )
+    parts = [f"{found}, {_describe_gain(own.gain, summary)}{_describe_reference(panel, summary)}."]
+    parts += [_answer(panel, own, own.gain, summary), _advise(panel, summary)]
+    return " ".join(parts)
+
+
+def name_condition(condition: str) -> str:
+    """A condition in words."""
+    names = {"none": "no pretraining", "mimetic": "the structured start without pretraining", "own": "the own text",
+             "offshelf": "the released checkpoint"}  # fmt: skip
+    if condition.startswith(CROSS_PREFIX):
+        return f"the text of {condition.removeprefix(CROSS_PREFIX)}"
+    return names.get(condition, condition)
+
+
+def _name_metric(metric: str) -> str:
+    return {"macro_f1": "macro F1", "f1": "F1", "mcc": "Matthews correlation", "pearson": "Pearson correlation",
+            "spearman": "Spearman correlation", "micro_auc": "micro AUC"}.get(metric, metric)  # fmt: skip
+
+
+def _explain_state(entry: Entry) -> str:
+    """Why an entry has no score, as the end of a sentence, with what to do."""
+    count = entry.counts.get(entry.state, 0)
+    of = f"{count} of {entry.num_runs_planned}"
+    if entry.state == "failed":
+        return f"failed in {of} runs (see the notes; the same study command tries them again)"
+    if entry.state == "diverged":
+        return f"diverged in {of} runs (see the notes; a lower learning rate may help)"
+    if entry.state == "undefined":
+        return "has no defined score (see the notes)"
+    return f"is not finished, {of} runs are {entry.state} (the same study command continues)"
+
+
+def _is_nothing_learned(panel: Panel) -> bool:
+    scored = [entry for entry in panel.entries if entry.score]
+    return bool(scored) and not any(entry.learned for entry in scored)
+
+
+def _compose_nothing_learned(panel: Panel) -> str:
+    scored = [(entry, entry.score) for entry in panel.entries if entry.score]
+    best, score = max(scored, key=lambda pair: pair[1].point)
+    assert panel.blind_score is not None
+    return (
+        f"nothing was learned, so this says nothing about pretraining: {panel.blind_rule} scores "
+        f"{format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the text, and no condition is clearly above "
+        f"that (the best, {best.condition}: {format_score(score.point)} {format_interval(score.low, score.high)}). "
+        "More labelled examples or longer training (effort=standard) may change that."
+    )
+
+
+def _describe_gain(gain: Difference, summary: Summary) -> str:
+    delta = gain.delta
+    text = (
+        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {name_condition(summary.baseline)} "
+        f"({format_p_clause(gain.p_holm, gain.p_is_bound)}, {_count_seeds(gain)})"
+    )
+    if gain.is_clear(summary.alpha):
+        return text
+    return f"{text}, which {_say_unclear(gain, summary)}"
+
+
+def _say_unclear(difference: Difference, summary: Summary) -> str:
+    if difference.p < summary.alpha:
+        return "is suggestive but does not hold once corrected for the number of comparisons"
+    return "this study cannot tell from no difference"
+
+
+def _count_seeds(difference: Difference) -> str:
+    first, second = difference.num_seeds
+    return format_counted(first, "seed") if first == second else f"{first} against {format_counted(second, 'seed')}"
+
+
+def _describe_reference(panel: Panel, summary: Summary) -> str:
+    """The clause on own against the reference; empty without one."""
+    if summary.reference == OWN:
+        return ""
+    versus = panel.versus_reference
+    if versus is None:
+        reference = panel.find(summary.reference)
+        return "" if reference is None else f"; {summary.reference_name} {_explain_state(reference)}"
+    delta = versus.delta
+    name = _capitalise(summary.reference_name)
+    if round(delta.point, 3) == 0:
+        text = f"; {name} scored the same [{format_score(-delta.high)}, {format_score(-delta.low)}]"
+    else:
+        low, high = (-delta.high, -delta.low) if delta.point < 0 else (delta.low, delta.high)
+        side = "better" if delta.point < 0 else "worse"
+        text = f"; {name} is {format_score(abs(delta.point))} {format_interval(low, high)} {side}"
+    clause = format_p_clause(versus.p_holm, versus.p_is_bound)
+    return f"{text} ({clause})" + ("" if versus.is_clear(summary.alpha) else f", which {_say_unclear(versus, summary)}")
+
+
+def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
+    """Was the task's own text enough?"""
+    clear = gain.is_clear(summary.alpha)
+    if clear and gain.delta.point < 0:
+        return f"No: the own text did harm here, {name_condition(summary.baseline)} is better."
+    versus = panel.versus_reference
+    if versus is None:
+        if not clear:
+            return "Whether pretraining on the own text helps stays open."
+        return _answer_without_reference(panel, summary)
+    reference = panel.find(summary.reference)
+    assert reference is not None
+    reference_helps = reference.gain is not None and reference.gain.is_clear(summary.alpha) and reference.gain.delta.point > 0
+    name = summary.reference_name
+    if not clear:
+        if reference_helps:
+            return f"Not shown to be enough: {name} helped, the own text not clearly{_say_share(own, summary)}."
+        return f"Neither the own text nor {name} clearly helped, so at this budget the question stays open."
+    own_better, different = versus.delta.point > 0, versus.is_clear(summary.alpha)
+    if different and own_better:
+        return f"Yes: the own text was enough, and better than {name}{_say_share(own, summary)}."
+    if different:
+        return f"Only in part: {name} gives more{_say_share(own, summary)}."
+    if own.benefit and own.benefit.low >= CLOSE_TO_ALL:
+        return f"Yes: the own text was enough{_say_share(own, summary)}."
+    shortfall = format_score(max(0.0, -versus.delta.low))
+    if own.benefit is None and not reference_helps:
+        return f"The own text helped and {name} did not clearly: so far it was enough."
+    return f"So far the own text looks enough{_say_share(own, summary)}, though {name} may be up to {shortfall} better."
+
+
+def _answer_without_reference(panel: Panel, summary: Summary) -> str:
+    name = summary.reference_name
+    if panel.find(summary.reference) is None:
+        return (
+            f"The own text helped; whether it is enough stays open, because {name} is not in this study (add "
+            f"{summary.reference} to study.conditions)."
+        )
+    return "The own text helped; whether it is enough stays open."
+
+
+def _say_share(own: Entry, summary: Summary) -> str:
+    if own.benefit is None:
+        return ""
+    share = own.benefit
+    return (
+        f" (it recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of "
+        f"the gain of {summary.reference_name})"
+    )
+
+
+def _compose_without_own(panel: Panel, summary: Summary) -> str:
+    """A study that does not hold the question's condition: report the other conditions."""
+    found = []
+    for entry in panel.entries:
+        if entry.condition == summary.baseline:
+            continue
+        if entry.score is None:
+            found.append(f"{name_condition(entry.condition)} {_explain_state(entry)}")
+        elif entry.gain is None:
+            interval = format_interval(entry.score.low, entry.score.high)
+            found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)} {interval}")
+        else:
+            found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)}, {_describe_gain(entry.gain, summary)}")  # fmt: skip
+    listed = "; ".join(found) if found else f"only {name_condition(summary.baseline)} was run"
+    return f"{listed}. Whether the own text is enough was not asked (add own to study.conditions)."
+
+
+def _advise(panel: Panel, summary: Summary) -> str:
+    """What would make it surer."""
+    seeds = [entry.num_seeds for entry in panel.entries if entry.score and entry.condition != "offshelf"]
+    fewest = min(seeds)
+    unfinished = [entry for entry in panel.entries if entry.state == "partial"]
+    if unfinished:
+        return "Provisional: some seeds are not finished; the same study command continues."
+    if fewest == 1:
+        return ("From one seed this is provisional: another seed may turn it round, and no interval here shows that; "
+                "study.pretrain_seeds=5 would tell.")  # fmt: skip
+    more = f"study.pretrain_seeds={FEW_SEEDS if fewest < FEW_SEEDS else 2 * fewest}"
+    if fewest < FEW_SEEDS:
+        extra = "" if panel.weakest_link != "examples" else f", and more test examples than {panel.num_examples} even more so"
+        return f"From {fewest} seeds the intervals are somewhat too narrow; {more} would make this surer{extra}."
+    if panel.weakest_link == "examples":
+        return f"Most of what is unsure comes from the {panel.num_examples} test examples: more of them would make this surer."
+    return f"Most of what is unsure comes from the chance of pretraining: {more} would make this surer."
+
+
+def _capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]

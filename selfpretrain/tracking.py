@@ -1,0 +1,311 @@
+"""Mirroring metrics to Weights & Biases, or nowhere. The run folder has every metric in any case.
+
+W&B lives in one helper process per training process, fed through a pipe: ``python -m selfpretrain.tracking``. A hanging
+network, its signal and exit hooks and its import then never touch the training. Metrics go through a bounded queue
+that a daemon thread empties; when it is full they are dropped, counted, and one warning is printed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+from typing import Any, Protocol
+
+from selfpretrain.config import TrackingConfig, UserError
+
+NAMES = ("none", "wandb")
+MODES = ("auto", "online", "offline")
+QUEUE_SIZE = 2000  # messages
+INIT_TIMEOUT_SECONDS = 30  # W&B's own limit for reaching the server
+DRAIN_SECONDS = 120.0  # what the helper may take after training has ended
+EXIT_SHARE = 0.02  # of the process's time that its end may wait for the helper,
+EXIT_SECONDS = (2.0, 10.0)  # within these bounds
+NICE = 10  # the helper gives way to the training
+
+
+class Tracker(Protocol):
+    """What the training loop knows of tracking."""
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Mirror a row; never blocks, never raises."""
+
+    def finish(self, exit_code: int = 0) -> None:
+        """The run has ended; call it in a finally."""
+
+
+class NullTracker:
+    """Tracks nothing."""
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        pass
+
+    def finish(self, exit_code: int = 0) -> None:
+        pass
+
+
+def build_tracker(
+    config: TrackingConfig, *, run_id: str, group: str, job_type: str, name: str, settings: dict[str, Any], folder: Path
+) -> Tracker:
+    """The tracker the settings name; for ranks other than 0 one that does nothing.
+
+    Args:
+        run_id: stable over interruptions: the run is continued under it.
+        group: the study. job_type: the stage. name: for people.
+        settings: everything that was set, shown beside the metrics.
+        folder: W&B's own files go here, under wandb/.
+
+    Raises:
+        UserError: an unknown tracking.name or tracking.mode.
+    """
+    if config.name not in NAMES:
+        raise UserError(f"tracking.name={config.name} is unknown; allowed: {', '.join(NAMES)} (tracking=wandb)")
+    if config.mode not in MODES:
+        raise UserError(f"tracking.mode={config.mode} is unknown; allowed: {', '.join(MODES)}")
+    if config.name == "none" or int(os.environ.get("RANK", "0")) != 0:
+        return NullTracker()
+    start = {
+        "project": config.project, "entity": config.entity, "mode": config.mode, "id": run_id, "group": group or None,
+        "job_type": job_type, "name": name, "config": settings, "dir": str(folder.resolve()),
+    }  # fmt: skip
+    return WandbTracker(start)
+
+
+class WandbTracker:
+    """One W&B run, carried by the process's helper."""
+
+    def __init__(self, start: dict[str, Any]):
+        self.key = f"{start['id']}.{time.monotonic_ns()}"
+        self.num_dropped = 0
+        self.finished = False
+        self.helper = get_helper()
+        self.helper.put({"do": "start", "run": self.key, **start})
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        if self.helper.put({"do": "log", "run": self.key, "step": step, "metrics": dict(metrics)}):
+            return
+        self.num_dropped += 1
+        if self.num_dropped == 1 and not self.helper.is_off:
+            warn("W&B is slower than the training: some of its metrics are dropped (metrics.jsonl has all)")
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Returns at once; the helper ends the run in the background."""
+        if not self.finished:
+            self.finished = True
+            message = {"do": "finish", "run": self.key, "exit_code": exit_code, "num_dropped": self.num_dropped}
+            self.helper.put(message, wait_seconds=0.2)
+
+
+class Helper:
+    """The helper process and the two threads that talk with it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.started_at = time.monotonic()
+        self.is_off = False
+        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_SIZE)
+        self.process: subprocess.Popen[str] | None = None
+        self.sender = threading.Thread(target=self._send, name="tracking-sender", daemon=True)
+        self.sender.start()
+        atexit.register(self.close)
+
+    def put(self, message: dict[str, Any], wait_seconds: float = 0.0) -> bool:
+        """Queue a message; False where it had to be dropped."""
+        if self.is_off:
+            return False
+        try:
+            self.messages.put(message, block=wait_seconds > 0, timeout=wait_seconds or None)
+        except queue.Full:
+            return False
+        return True
+
+    def _send(self) -> None:
+        """Start the process and write to its pipe; this thread alone ever waits for it."""
+        try:
+            self.process = start_process()
+        except OSError as error:
+            self._turn_off(f"its helper process did not start ({error})")
+            return
+        threading.Thread(target=self._listen, name="tracking-listener", daemon=True).start()
+        pipe = self.process.stdin
+        assert pipe is not None
+        try:
+            while (message := self.messages.get()) is not None:
+                pipe.write(json.dumps(message, default=str) + "\n")
+                if self.messages.empty():
+                    pipe.flush()
+            pipe.close()
+        except (OSError, ValueError) as error:  # the process is gone
+            self._turn_off(f"its helper process ended ({type(error).__name__})")
+
+    def _listen(self) -> None:
+        """Complaints of the helper, one a line; the first turns tracking off for this process."""
+        assert self.process is not None and self.process.stdout is not None
+        with contextlib.suppress(ValueError):  # closed while reading, at the end of the process
+            for line in self.process.stdout:
+                self._turn_off(line.strip())
+
+    def _turn_off(self, reason: str) -> None:
+        if not self.is_off:
+            self.is_off = True
+            warn(f"W&B is off for the rest of this process: {reason} (metrics.jsonl has every metric)")
+
+    def close(self, wait_seconds: float | None = None) -> bool:
+        """End the pipe, and wait a moment for the helper; True if it has ended. It goes on alone otherwise."""
+        if os.getpid() != self.owner:
+            return True
+        atexit.unregister(self.close)
+        if wait_seconds is None:
+            low, high = EXIT_SECONDS
+            wait_seconds = min(high, max(low, EXIT_SHARE * (time.monotonic() - self.started_at)))
+        deadline = time.monotonic() + wait_seconds
+        with contextlib.suppress(queue.Full):
+            self.messages.put(None, timeout=wait_seconds)
+        self.sender.join(max(0.0, deadline - time.monotonic()))
+        self.is_off = True
+        if self.process is None:
+            return True
+        try:
+            self.process.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.returncode = 0  # disowned on purpose: it finishes alone, within DRAIN_SECONDS
+            return False
+        return True
+
+
+_helper: Helper | None = None
+
+
+def get_helper() -> Helper:
+    """This process's helper; a forked child gets its own."""
+    global _helper
+    if _helper is None or _helper.owner != os.getpid():
+        _helper = Helper()
+    return _helper
+
+
+def close_helper(wait_seconds: float | None = None) -> bool:
+    """Let W&B finish what it has; True if it did in time. The next tracker starts a new helper."""
+    global _helper
+    helper, _helper = _helper, None
+    return helper is None or helper.close(wait_seconds)
+
+
+def start_process() -> subprocess.Popen[str]:
+    package = str(Path(__file__).resolve().parent.parent)
+    known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*known, package])}
+    # names and services of an outer W&B run are not ours
+    for name in ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS"):
+        environment.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "selfpretrain.tracking"], env=environment, text=True, encoding="utf-8",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the training, which then ends this in order
+    )  # fmt: skip
+
+
+def warn(message: str) -> None:
+    print(f"selfpretrain: {message}", file=sys.stderr, flush=True)
+
+
+# the helper process
+
+
+class Relay:
+    """Runs inside the helper: turns messages into calls of W&B."""
+
+    def __init__(self, wandb: types.ModuleType):
+        self.wandb = wandb
+        self.runs: dict[str, Any] = {}
+
+    def handle(self, message: dict[str, Any]) -> None:
+        key = message["run"]
+        if message["do"] == "start":
+            self.runs[key] = self.start(message)
+        elif message["do"] == "log" and key in self.runs:
+            self.runs[key].log(message["metrics"], step=message["step"])
+        elif message["do"] == "finish" and key in self.runs:
+            run = self.runs.pop(key)
+            if message["num_dropped"]:
+                run.summary["tracking_dropped_rows"] = message["num_dropped"]
+            run.finish(exit_code=message["exit_code"])
+
+    def start(self, message: dict[str, Any]) -> Any:
+        wanted = {
+            "console": "off", "silent": True, "disable_git": True, "disable_code": True, "save_code": False,
+            "disable_job_creation": True, "x_disable_stats": True, "x_disable_meta": True,
+            "init_timeout": INIT_TIMEOUT_SECONDS, "finish_timeout": DRAIN_SECONDS / 2,
+        }  # fmt: skip
+        known = getattr(self.wandb.Settings, "model_fields", wanted)  # older releases lack some
+        settings = self.wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
+        arguments = {k: message[k] for k in ("project", "entity", "id", "group", "job_type", "name", "config", "dir")}
+        return self.wandb.init(
+            **arguments, mode=self.choose_mode(message["mode"]), resume="allow", reinit="create_new", settings=settings
+        )
+
+    def choose_mode(self, mode: str) -> str:
+        """auto: as WANDB_MODE says, else online when logged in, else offline."""
+        if mode != "auto":
+            return mode
+        chosen = os.environ.get("WANDB_MODE", "").lower()
+        if chosen in ("offline", "dryrun", "disabled", "online"):
+            return "offline" if chosen == "dryrun" else chosen
+        return "online" if self.is_logged_in() else "offline"
+
+    def is_logged_in(self) -> bool:
+        if os.environ.get("WANDB_API_KEY"):
+            return True
+        try:
+            return bool(self.wandb.login(prompt=False, verify=False))
+        except TypeError:  # releases that cannot be told not to ask
+            return bool(self.wandb.api.api_key)
+
+    def finish_all(self, exit_code: int) -> None:
+        """Runs that nobody ended: the training was killed."""
+        for run in self.runs.values():
+            run.finish(exit_code=exit_code)
+        self.runs.clear()
+
+
+def serve() -> int:
+    """Read messages until the pipe ends; complain once on the real stdout and stop at the first trouble."""
+    # a copy: W&B's own output must not be taken for a complaint
+    complaints = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(NICE)
+    try:
+        import wandb
+
+        relay = Relay(wandb)
+        for line in sys.stdin:
+            relay.handle(json.loads(line))
+        start_watchdog()
+        relay.finish_all(exit_code=1)
+    except Exception as error:  # noqa: BLE001 - whatever W&B raises must end here, in one line
+        reason = str(error).strip().splitlines()
+        with contextlib.suppress(OSError):
+            print(f"{type(error).__name__}{f': {reason[0]}' if reason else ''}", file=complaints, flush=True)
+        start_watchdog()
+        return 1
+    return 0
+
+
+def start_watchdog() -> None:
+    """No helper outlives its training by more than DRAIN_SECONDS, whatever W&B's exit hooks wait for."""
+    timer = threading.Timer(DRAIN_SECONDS, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    sys.exit(serve())
