@@ -107,7 +107,10 @@ def test_sizes(path):
     assert text.count("\n") <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno <= 60, f"{node.name} has {node.end_lineno - node.lineno} lines"
+            lines = node.end_lineno - node.body[0].lineno
+            if ast.get_docstring(node):  # a public function may be explained at length
+                lines = node.end_lineno - node.body[0].end_lineno
+            assert lines <= 60, f"{node.name} has {lines} lines"
 
 
 def test_no_drawers():
