@@ -61,7 +61,9 @@ def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | st
     own = dict(module.named_parameters()) | dict(module.named_buffers())
     for name in tensors:
         if name not in own:
-            raise UserError(f"{origin} has a tensor {name} that the model lacks: it belongs to another model; choose its own preset")
+            raise UserError(
+                f"{origin} has a tensor {name} that the model lacks: it belongs to another model; choose its own preset"
+            )
     for name in own:
         if name not in tensors:
             raise UserError(f"{origin} has no tensor {name}: it belongs to another model; choose its own preset")

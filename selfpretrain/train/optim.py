@@ -105,7 +105,8 @@ class AdamW:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             if f"m.{name}" in state:
                 self.inner.state[parameter] = {
-                    "step": state["step"].reshape(()).to(parameter.device, copy=True),  # where the fused kernel reads it
+                    # on the parameter's device, where the fused kernel reads it
+                    "step": state["step"].reshape(()).to(parameter.device, copy=True),
                     "exp_avg": state[f"m.{name}"].to(parameter.device).clone(),
                     "exp_avg_sq": state[f"v.{name}"].to(parameter.device).clone(),
                 }

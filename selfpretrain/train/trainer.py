@@ -181,7 +181,8 @@ class Trainer:
         self.check_finite(done)
         tokens = sums.pop("tokens")
         row = {name: total / self.num_summed for name, total in sums.items()}
-        row |= {"lr": compute_lr(self.config, done - 1, self.total_steps), "tokens_per_second": tokens / (now - self.logged_at)}  # fmt: skip
+        row["lr"] = compute_lr(self.config, done - 1, self.total_steps)
+        row["tokens_per_second"] = tokens / (now - self.logged_at)
         if self.rank == 0:
             self.run.append_metrics({"step": done, **row})
             self.tracker.log(row, step=done)
