@@ -93,7 +93,7 @@ class WandbTracker:
         if self.helper.put({"do": "log", "run": self.key, "step": step, "metrics": dict(metrics)}):
             return
         self.num_dropped += 1
-        if self.num_dropped == 1 and not self.helper.is_off:
+        if self.num_dropped == 1 and not (self.helper.is_off or self.helper.is_closed):
             warn("W&B is slower than the training: some of its metrics are dropped (metrics.jsonl has all)")
 
     def finish(self, exit_code: int = 0) -> None:
@@ -110,16 +110,18 @@ class Helper:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self.started_at = time.monotonic()
-        self.is_off = False
+        self.is_off = False  # after trouble
+        self.is_closed = False
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_SIZE)
         self.process: subprocess.Popen[str] | None = None
         self.sender = threading.Thread(target=self._send, name="tracking-sender", daemon=True)
+        self.listener = threading.Thread(target=self._listen, name="tracking-listener", daemon=True)
         self.sender.start()
         atexit.register(self.close)
 
     def put(self, message: dict[str, Any], wait_seconds: float = 0.0) -> bool:
         """Queue a message; False where it had to be dropped."""
-        if self.is_off:
+        if self.is_off or self.is_closed:
             return False
         try:
             self.messages.put(message, block=wait_seconds > 0, timeout=wait_seconds or None)
@@ -134,7 +136,7 @@ class Helper:
         except OSError as error:
             self._turn_off(f"its helper process did not start ({error})")
             return
-        threading.Thread(target=self._listen, name="tracking-listener", daemon=True).start()
+        self.listener.start()
         pipe = self.process.stdin
         assert pipe is not None
         try:
@@ -149,8 +151,8 @@ class Helper:
     def _listen(self) -> None:
         """Complaints of the helper, one a line; the first turns tracking off for this process."""
         assert self.process is not None and self.process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed while reading, at the end of the process
-            for line in self.process.stdout:
+        with contextlib.suppress(ValueError), self.process.stdout as complaints:  # closed while reading, at the end
+            for line in complaints:
                 self._turn_off(line.strip())
 
     def _turn_off(self, reason: str) -> None:
@@ -170,7 +172,7 @@ class Helper:
         with contextlib.suppress(queue.Full):
             self.messages.put(None, timeout=wait_seconds)
         self.sender.join(max(0.0, deadline - time.monotonic()))
-        self.is_off = True
+        self.is_closed = True
         if self.process is None:
             return True
         try:
@@ -178,6 +180,7 @@ class Helper:
         except subprocess.TimeoutExpired:
             self.process.returncode = 0  # disowned on purpose: it finishes alone, within DRAIN_SECONDS
             return False
+        self.listener.join(1.0)  # its last words
         return True
 
 
