@@ -24,9 +24,10 @@ from selfpretrain.study.predictions import write_predictions
 from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score
 from selfpretrain.tracking import build_tracker
+from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.optim import compute_depth_multiplier
-from selfpretrain.train.trainer import Diverged, Evaluation, Trainer
+from selfpretrain.train.trainer import Diverged, Evaluation, Trainer, choose_device
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 DEFAULT_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
@@ -41,8 +42,8 @@ def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = T
     corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
     run_id = identity.identify_finetune(settings, data.fingerprint, corpus_id)
     run = open_run(settings.runtime.runs_dir, "finetune", run_id)
-    with run.lock(wait):
-        if run.status != "done":
+    with distributed.hold(run, choose_device(settings.runtime), wait) as is_open:
+        if is_open:
             encoder, tokenizer = build_start(settings)
             check_vocabulary(encoder, tokenizer)
             run.start(to_yaml(settings), f"selfpretrain finetune (task {settings.task.name}, init {settings.init})")
@@ -132,6 +133,8 @@ def _train(
         trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
         trainer.train()
         trainer.load_best()
+        if trainer.rank != 0:
+            return
         scores = {}
         for split, encoded_split in held_out.items():
             outputs = predict(model, encoded_split, task, trainer.device, trainer.autocast_dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from selfpretrain import start
-from selfpretrain.config import Settings, UserError
+from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.store import TokenFile
@@ -17,8 +17,9 @@ from selfpretrain.seeds import derive_seed
 from selfpretrain.study import identity
 from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tracking import build_tracker
+from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import save_encoder, set_tensors
-from selfpretrain.train.trainer import Arrays, Diverged, Evaluation, Trainer, choose_autocast, move
+from selfpretrain.train.trainer import Arrays, Diverged, Evaluation, Trainer, choose_autocast, choose_device, move
 
 
 class MicroBatches:
@@ -54,11 +55,23 @@ def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = T
     """
     tokens, tokenizer, corpus_id = prepare_corpus(settings)
     run = open_run(settings.runtime.runs_dir, "pretrain", identity.identify_pretrain(settings, corpus_id))
-    with run.lock(wait):
-        if run.status != "done":
+    device = choose_device(settings.runtime)
+    with distributed.hold(run, device, wait) as is_open:
+        if is_open:
+            check_ranks(settings.pretrain, distributed.start(device)[1])
             run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {corpus_id})")
             _train(settings, run, tokens, tokenizer, group, name or run.id)
     return run
+
+
+def check_ranks(config: PretrainConfig, world: int) -> None:
+    """Every process needs the same number of micro-batches, or some would wait for the others."""
+    count = config.batch_size // (config.micro_batch_size or config.batch_size)
+    if count % world != 0:
+        raise UserError(
+            f"{world} processes cannot share {count} micro-batches; set pretrain.micro_batch_size so that "
+            f"pretrain.batch_size={config.batch_size} has a multiple of {world} of them"
+        )
 
 
 def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tokenizer, group: str, name: str) -> None:
@@ -92,6 +105,8 @@ def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tok
         raise
     finally:
         tracker.finish(exit_code)
+    if trainer.rank != 0:
+        return
     save_encoder(run.path / "encoder", module.encoder, tokenizer)
     final = held_out.last or held_out.compute()
     processed = config.total_steps * config.batch_size * config.seq_len

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from selfpretrain.study.runs import RunFolder
 
 
 def start(device: torch.device) -> tuple[int, int]:
@@ -57,3 +60,13 @@ def find_lowest(number: int, world: int) -> int:
 def wait(world: int) -> None:
     if world > 1:
         dist.barrier()
+
+
+@contextmanager
+def hold(run: RunFolder, device: torch.device, wait_for_lock: bool) -> Iterator[bool]:
+    """Lock a run: rank 0 for all ranks. Yields whether it is still to be done; ends when every rank has ended."""
+    rank, world = start(device)
+    with run.lock(wait_for_lock) if rank == 0 else nullcontext():
+        is_open = rank != 0 or run.status != "done"
+        yield bool(find_lowest(int(is_open), world))
+        wait(world)

@@ -1,0 +1,282 @@
+"""Pretraining batches: what is covered, what is held out, what is masked and how often."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfpretrain.config import ObjectiveConfig, UserError
+from selfpretrain.data.packing import (
+    PackedBlocks,
+    PretrainBatches,
+    SpecialIds,
+    apply_masks,
+    choose_positions,
+    count_slots,
+    repeat_first,
+)
+
+CLS, SEP, MASK, VOCAB = 2, 3, 4, 1000
+IDS = SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), VOCAB)
+RTD = ObjectiveConfig()
+MLM = ObjectiveConfig(name="mlm", mask_token_prob=0.8, random_token_prob=0.1)
+
+
+def make_text(count, seed=0):
+    """Ordinary tokens with a separator about every 20."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(count) < 0.05, SEP, rng.integers(5, VOCAB, count)).astype(np.uint16)
+
+
+def make_blocks(count=4000, seq_len=16, packing="full", seed=0):
+    # every token names its own place in the stream, so that blocks can be traced back
+    return PackedBlocks(
+        np.arange(count, dtype=np.int32) + 1000,
+        SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), 2000),
+        seq_len,
+        packing,
+        seed,
+    )
+
+
+# blocks
+
+
+@pytest.mark.parametrize("packing", ["full", "segments"])
+def test_every_token_of_the_training_text_is_read_and_no_other(packing):
+    blocks = make_blocks(count=1000, packing=packing)
+    read = set()
+    for epoch in range(150):  # the offset leaves a block's worth out of each epoch
+        ids, _ = blocks.build(blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks), np.random.default_rng(0))
+        places = ids[ids >= 1000] - 1000
+        assert len(set(places.tolist())) == len(places)  # once per epoch
+        assert len(places) >= blocks.train_tokens - blocks.content
+        read |= set(places.tolist())
+    assert read == set(range(blocks.train_tokens))
+    held_out, _ = blocks.build(blocks.get_held_out_starts(), np.random.default_rng(0))
+    kept = set((held_out[held_out >= 1000] - 1000).tolist())
+    assert len(kept) == blocks.num_held_out * blocks.content
+    assert not kept & read
+
+
+def test_epochs_differ_in_order_and_offset():
+    blocks = make_blocks()
+    epochs = [blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks) for epoch in range(8)]
+    offsets = {int(starts.min()) for starts in epochs}
+    orders = {tuple((starts - starts.min()).tolist()) for starts in epochs}
+    assert len(orders) == 8
+    assert len(offsets) > 3
+    assert (np.diff(epochs[0]) != blocks.content).mean() > 0.9  # shuffled
+
+
+def test_order_depends_on_the_data_seed():
+    first, again, other = (make_blocks(seed=seed).get_starts(0, 50) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_starts_do_not_depend_on_how_they_are_asked_for():
+    blocks = make_blocks(count=500)
+    whole = blocks.get_starts(0, 5 * blocks.num_blocks)  # over the borders of epochs
+    assert (np.concatenate([make_blocks(count=500).get_starts(i, 1) for i in range(len(whole))]) == whole).all()
+
+
+def test_layout_of_a_full_block():
+    blocks = make_blocks()
+    ids, types = blocks.build(np.array([100, 7]), np.random.default_rng(0))
+    assert types is None
+    assert ids[0].tolist() == [CLS, *range(1100, 1114), SEP]
+    assert ids[1].tolist() == [CLS, *range(1007, 1021), SEP]
+
+
+def test_layout_of_two_segments():
+    blocks = make_blocks(packing="segments")
+    ids, types = blocks.build(np.full(4000, 100), np.random.default_rng(0))
+    assert (ids == [CLS, *range(1100, 1106), SEP, *range(1106, 1113), SEP]).all()
+    single = (types == 0).all(1)
+    assert (types[~single] == [0] * 8 + [1] * 8).all()
+    assert single.mean() == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(("tokens", "held_out"), [(28, 1), (14 * 100, 2), (14 * 1000, 20), (14 * 50_000, 256)])
+def test_size_of_the_held_out_part(tokens, held_out):
+    blocks = make_blocks(count=tokens)
+    assert blocks.num_held_out == held_out
+    assert blocks.get_held_out_starts()[-1] + blocks.content <= tokens
+    assert blocks.num_blocks >= 1
+
+
+def test_too_little_text_is_one_line():
+    with pytest.raises(
+        UserError, match=r"27 tokens, too few for two blocks of 16; set pretrain\.seq_len lower"
+    ) as error:
+        make_blocks(count=27)
+    assert "\n" not in str(error.value)
+
+
+# positions
+
+
+@pytest.mark.parametrize(
+    ("objective", "seq_len", "slots"),
+    [
+        (RTD, 128, 19),
+        (RTD, 512, 77),
+        (RTD, 64, 9),
+        (RTD, 16, 2),
+        (ObjectiveConfig(mask_prob=0.25), 512, 128),
+        (MLM, 128, 19),
+        (MLM, 512, 77),
+        (MLM, 64, 10),
+        (ObjectiveConfig(mask_prob=0.01), 16, 1),
+        (ObjectiveConfig(name="mlm", mask_prob=0.01), 16, 1),
+    ],
+)
+def test_number_of_chosen_positions(objective, seq_len, slots):
+    # ELECTRA: round(p L), at most int((p + .005) L): 19 of 128 and 77 of 512
+    assert count_slots(objective, seq_len) == slots
+
+
+def draw(objective, rows=400, seq_len=64, seed=0, slots=None):
+    ids = np.stack([np.r_[CLS, make_text(seq_len - 2, seed * rows + row), SEP] for row in range(rows)]).astype(np.int64)
+    rng = np.random.default_rng(seed)
+    slots = slots or count_slots(objective, seq_len)
+    return ids, choose_positions(ids, IDS.special_ids, slots, objective.name == "rtd", rng), rng
+
+
+@pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
+def test_special_tokens_are_never_chosen_and_all_others_alike(objective):
+    ids, positions, _ = draw(objective, rows=3000)
+    assert positions.shape == (3000, count_slots(objective, 64))
+    assert not np.isin(np.take_along_axis(ids, positions, 1), IDS.special_ids).any()
+    counts = np.bincount(positions.ravel(), minlength=64)
+    assert counts[0] == counts[63] == 0
+    inner = counts[1:63]
+    assert abs(inner - inner.mean()).max() < 5 * inner.mean() ** 0.5
+
+
+def test_electra_draws_with_replacement_and_roberta_without():
+    _, positions, _ = draw(RTD, rows=4000, seq_len=128, slots=19)
+    assert (np.diff(positions) >= 0).all()
+    unique = np.mean([len(set(row)) for row in positions.tolist()])
+    ordinary = 126 * 0.95
+    assert unique == pytest.approx(ordinary * (1 - (1 - 1 / ordinary) ** 19), abs=0.1)  # 17.7 of 19
+    _, positions, _ = draw(MLM, rows=1000, seq_len=128)
+    assert (np.diff(positions) > 0).all()
+
+
+def test_rows_with_fewer_tokens_than_slots_repeat_them():
+    ids = np.array([[CLS, 7, SEP, SEP, SEP, SEP, 8, SEP]])
+    positions = choose_positions(ids, IDS.special_ids, 4, False, np.random.default_rng(0))
+    assert set(positions.ravel()) <= {1, 6}
+    with pytest.raises(UserError, match="special tokens only"):
+        choose_positions(np.array([[CLS, SEP, SEP]]), IDS.special_ids, 1, False, np.random.default_rng(0))
+
+
+def test_a_position_drawn_twice_keeps_the_values_of_its_first_draw():
+    positions = np.array([[1, 1, 1, 4, 6, 6], [0, 1, 2, 3, 4, 5]])
+    values = np.arange(12.0).reshape(2, 6)
+    assert repeat_first(values, positions).tolist() == [[0, 0, 0, 3, 4, 4], [6, 7, 8, 9, 10, 11]]
+
+
+# masks
+
+
+def count_masks(objective, slots=None):
+    """How often chosen positions became the mask token, another token, or stayed."""
+    totals = np.zeros(3)
+    for seed in range(5):
+        ids, positions, rng = draw(objective, rows=2000, seed=seed, slots=slots)
+        masked = apply_masks(ids, positions, objective, IDS, rng)
+        chosen = np.zeros(ids.shape, bool)
+        np.put_along_axis(chosen, positions, True, axis=1)
+        assert (masked[~chosen] == ids[~chosen]).all()
+        before, after = ids[chosen], masked[chosen]
+        totals += [(after == MASK).sum(), ((after != MASK) & (after != before)).sum(), (after == before).sum()]
+        assert not np.isin(after[after != MASK], IDS.special_ids).any()
+    return totals / totals.sum(), totals.sum()
+
+
+def test_electra_masks_85_and_keeps_15_percent():
+    shares, count = count_masks(RTD)
+    assert shares[1] == 0  # never a random token
+    assert abs(shares[0] - 0.85) < 4 * (0.85 * 0.15 / count) ** 0.5
+
+
+def test_roberta_masks_80_replaces_10_and_keeps_10_percent():
+    shares, count = count_masks(MLM)
+    assert abs(shares[0] - 0.8) < 4 * (0.8 * 0.2 / count) ** 0.5
+    # one in 995 random tokens is the token itself
+    assert abs(shares[1] - 0.1 * 994 / 995) < 4 * (0.1 * 0.9 / count) ** 0.5
+    assert abs(shares[2] - 0.1 * 996 / 995) < 4 * (0.1 * 0.9 / count) ** 0.5
+
+
+def test_a_position_drawn_twice_is_decided_once():
+    # were each draw decided by itself, a position drawn n times would stay with probability .15^n
+    shares, count = count_masks(RTD, slots=120)
+    assert abs(shares[0] - 0.85) < 4 * (0.85 * 0.15 / count) ** 0.5
+
+
+def test_random_tokens_are_spread_over_the_ordinary_vocabulary():
+    objective = ObjectiveConfig(name="mlm", mask_token_prob=0.0, random_token_prob=1.0)
+    special = SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), 25)
+    ids = np.full((500, 100), 5)
+    positions = np.broadcast_to(np.arange(100), ids.shape)
+    counts = np.bincount(
+        apply_masks(ids, positions, objective, special, np.random.default_rng(0)).ravel(), minlength=25
+    )
+    assert not counts[:5].any()
+    assert abs(counts[5:] - 2500).max() < 5 * 2500**0.5
+
+
+# batches
+
+
+@pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
+def test_a_batch_is_a_function_of_its_step_alone(objective):
+    def make():
+        return PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "segments", 1), objective, 8, 2)
+
+    batches = make()
+    straight = [batches[step] for step in range(40)]  # several epochs
+    fresh = make()
+    fresh.get_held_out()
+    for step in (39, 3, 17, 3, 0):
+        again = fresh[step]
+        assert again.keys() == straight[step].keys()
+        assert all((again[name] == straight[step][name]).all() for name in again)
+    keys = {"input_ids", "original_ids", "masked_positions", "token_type_ids"}
+    assert set(straight[0]) == keys | ({"sample_uniforms"} if objective is RTD else set())
+
+
+def test_masks_change_from_epoch_to_epoch_and_with_the_mask_seed_only():
+    blocks = PackedBlocks(make_text(5000), IDS, 32, "full", 1)
+    first, other = (PretrainBatches(blocks, RTD, 8, seed)[0] for seed in (2, 3))
+    assert (first["original_ids"] == other["original_ids"]).all()
+    assert (first["masked_positions"] != other["masked_positions"]).any()
+    assert (first["sample_uniforms"] != other["sample_uniforms"]).any()
+    moved = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "full", 9), RTD, 8, 2)[0]
+    assert (first["original_ids"] != moved["original_ids"]).any()
+
+
+def test_the_inputs_of_a_batch_fit_together():
+    batches = PretrainBatches(PackedBlocks(make_text(20_000), IDS, 64, "full", 1), RTD, 64, 2)
+    batch = batches[3]
+    assert batch["masked_positions"].shape == batch["sample_uniforms"].shape == (64, 9)
+    assert batch["sample_uniforms"].dtype == np.float32
+    assert batch["sample_uniforms"].min() >= 0 and batch["sample_uniforms"].max() < 1
+    changed = batch["input_ids"] != batch["original_ids"]
+    rows, columns = np.nonzero(changed)
+    assert all(column in batch["masked_positions"][row] for row, column in zip(rows, columns, strict=True))
+    # the same position gets the same uniform number, else the generator's token would depend on the order of writing
+    same = batch["masked_positions"][:, 1:] == batch["masked_positions"][:, :-1]
+    assert same.any()
+    assert (batch["sample_uniforms"][:, 1:] == batch["sample_uniforms"][:, :-1])[same].all()
+    assert (batch["sample_uniforms"][:, 1:] != batch["sample_uniforms"][:, :-1])[~same].all()
+
+
+def test_held_out_blocks_are_masked_once_and_for_all():
+    batches = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "full", 1), RTD, 8, 2)
+    first, again = batches.get_held_out(), batches.get_held_out()
+    assert len(first["input_ids"]) == batches.blocks.num_held_out
+    assert all((first[name] == again[name]).all() for name in first)

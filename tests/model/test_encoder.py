@@ -1,0 +1,172 @@
+"""The encoder against sums written out by hand, and its invariances."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from selfpretrain.config import ModelConfig
+from selfpretrain.model.encoder import Embeddings, Encoder, build_generator_config
+from selfpretrain.model.init import init_weights
+
+TINY = ModelConfig(
+    hidden_size=12,
+    embedding_size=8,
+    num_layers=2,
+    num_heads=3,
+    intermediate_size=20,
+    max_positions=16,
+    dropout_prob=0.0,
+    attention_dropout_prob=0.0,
+)
+PAD = 1
+
+
+def build(config=TINY, seed=0):
+    encoder = Encoder(config, 30, PAD)
+    init_weights(encoder, dataclasses.replace(config, init_std=0.3), torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed + 1)
+    for parameter in encoder.parameters():  # biases and norms too: an unused one must not go unseen
+        if parameter.ndim == 1:
+            parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return encoder.eval()
+
+
+def normalise(x, norm):
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.pow(2).mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight + norm.bias
+
+
+def gelu(x):
+    return x * 0.5 * (1 + torch.erf(x / 2**0.5))
+
+
+def encode_by_hand(encoder, ids, types):
+    """One sequence, one head and one query at a time."""
+    tables = encoder.embeddings
+    rows = [
+        tables.word.weight[t] + tables.position.weight[i] + tables.token_type.weight[s]
+        for i, (t, s) in enumerate(zip(ids, types, strict=True))
+    ]
+    hidden = normalise(torch.stack(rows), tables.norm) @ encoder.project.weight.T + encoder.project.bias
+    for layer in encoder.layers:
+        width, heads = hidden.shape[1], layer.attention.num_heads
+        size = width // heads
+        q, k, v = (hidden @ layer.attention.qkv.weight.T + layer.attention.qkv.bias).split(width, dim=1)
+        context = torch.zeros_like(hidden)
+        for head in range(heads):
+            part = slice(head * size, (head + 1) * size)
+            for i in range(len(ids)):
+                scores = torch.stack([(q[i, part] * k[j, part]).sum() / size**0.5 for j in range(len(ids))])
+                shares = scores.exp() / scores.exp().sum()
+                context[i, part] = sum(share * v[j, part] for j, share in enumerate(shares))
+        attended = context @ layer.attention.out.weight.T + layer.attention.out.bias
+        hidden = normalise(hidden + attended, layer.attention_norm)
+        inner = gelu(hidden @ layer.up.weight.T + layer.up.bias)
+        hidden = normalise(hidden + inner @ layer.down.weight.T + layer.down.bias, layer.output_norm)
+    return hidden
+
+
+@torch.no_grad()
+def test_the_encoder_is_the_sum_written_out_by_hand():
+    encoder = build().double()
+    ids, types = torch.tensor([[2, 9, 14, 7, 3], [2, 5, 5, 28, 3]]), torch.tensor([[0, 0, 0, 1, 1], [0, 1, 1, 1, 1]])
+    out = encoder(ids, types)
+    for row in range(2):
+        by_hand = encode_by_hand(encoder, ids[row].tolist(), types[row].tolist())
+        torch.testing.assert_close(out[row], by_hand, rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_padding_changes_nothing_at_real_tokens():
+    encoder = build()
+    ids = torch.randint(5, 30, (3, 9))
+    mask = torch.arange(9)[None] < torch.tensor([[9], [6], [4]])
+    padded = encoder(torch.where(mask, ids, PAD), None, mask)
+    for row, length in enumerate((9, 6, 4)):
+        torch.testing.assert_close(padded[row, :length], encoder(ids[row : row + 1, :length])[0], rtol=0, atol=1e-5)
+    unmasked = encoder(torch.where(mask, ids, PAD))
+    assert (unmasked[1, :6] - padded[1, :6]).abs().max() > 1e-3  # the mask does matter
+
+
+@torch.no_grad()
+def test_the_two_ways_to_attend_are_one():
+    encoder = build()
+    ids, mask = torch.randint(5, 30, (2, 7)), torch.arange(7)[None] < torch.tensor([[7], [5]])
+    expected = encoder(ids, None, mask)
+    for layer in encoder.layers:
+        layer.attention.weight_dropout.prob = 1e-9  # drops nothing, but takes the path of training with dropout
+    torch.testing.assert_close(encoder.train()(ids, None, mask), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_dropout_acts_in_training_on_embeddings_attention_and_layers():
+    ids = torch.randint(5, 30, (2, 7))
+    for change in ({"dropout_prob": 0.5}, {"attention_dropout_prob": 0.5}):
+        encoder = build(dataclasses.replace(TINY, **change))
+        assert torch.equal(encoder(ids), encoder(ids))
+        encoder.train()
+        assert (encoder(ids) - encoder(ids)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_absent_segments_are_segment_0():
+    encoder = build()
+    ids = torch.randint(5, 30, (2, 7))
+    assert torch.equal(encoder(ids), encoder(ids, torch.zeros_like(ids)))
+    assert not torch.equal(encoder(ids), encoder(ids, torch.ones_like(ids)))
+
+
+@torch.no_grad()
+def test_roberta_counts_positions_after_the_padding_id():
+    config = dataclasses.replace(TINY, family="roberta", type_vocab_size=1)
+    encoder = build(config)
+    assert encoder.embeddings.position.num_embeddings == 16 + PAD + 1
+    ids = torch.randint(5, 30, (1, 16))
+    expected = encoder(ids)  # the longest sequence fits
+    encoder.embeddings.position.weight[: PAD + 1] = float("nan")
+    assert torch.equal(encoder(ids), expected)
+    shifted = build()
+    shifted.load_state_dict(
+        {
+            **encoder.state_dict(),
+            "embeddings.position.weight": encoder.embeddings.position.weight[PAD + 1 :],
+            "embeddings.token_type.weight": encoder.embeddings.token_type.weight.repeat(2, 1),
+        }
+    )
+    assert torch.equal(shifted(ids), expected)
+
+
+def test_no_projection_where_the_widths_agree():
+    assert isinstance(build(dataclasses.replace(TINY, embedding_size=12)).project, nn.Identity)
+    assert isinstance(build().project, nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "expected"),
+    [
+        ((256, 4, 1024), 0.25, (64, 1, 256)),  # ELECTRA-small
+        ((768, 12, 3072), 1 / 3, (256, 4, 1024)),  # ELECTRA-base
+        ((1024, 16, 4096), 0.25, (256, 4, 1024)),  # ELECTRA-large
+        ((256, 4, 1024), 1.0, (256, 4, 1024)),  # the released small
+        ((64, 1, 256), 0.25, (16, 1, 64)),
+    ],
+)
+def test_generator_sizes(sizes, fraction, expected):
+    hidden, heads, inner = sizes
+    config = ModelConfig(
+        hidden_size=hidden, num_heads=heads, intermediate_size=inner, num_layers=12, generator_fraction=fraction
+    )
+    small = build_generator_config(config)
+    assert (small.hidden_size, small.num_heads, small.intermediate_size) == expected
+    assert (small.num_layers, small.embedding_size) == (12, config.embedding_size)  # depth and embeddings stay
+
+
+def test_given_embeddings_are_shared_not_copied():
+    embeddings = Embeddings(TINY, 30, PAD)
+    first, second = (Encoder(TINY, 30, PAD, embeddings) for _ in range(2))
+    assert first.embeddings is embeddings
+    assert second.embeddings.word.weight is first.embeddings.word.weight

@@ -1,0 +1,226 @@
+"""What pretraining optimises: losses by hand, sampling, corruption, ties, gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import nn
+
+from selfpretrain.config import ModelConfig, ObjectiveConfig
+from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective, sample_tokens
+
+TINY = ModelConfig(
+    hidden_size=16,
+    embedding_size=8,
+    num_layers=2,
+    num_heads=2,
+    intermediate_size=32,
+    max_positions=16,
+    dropout_prob=0.0,
+    attention_dropout_prob=0.0,
+    generator_fraction=0.5,
+    init_std=0.5,
+)
+VOCAB = 12
+# a batch of 2 x 4: [CLS] x y [SEP]; both ordinary positions are chosen in row 0, one of them twice in row 1
+BATCH = {
+    "original_ids": torch.tensor([[2, 6, 7, 3], [2, 8, 9, 3]]),
+    "input_ids": torch.tensor([[2, 4, 7, 3], [2, 4, 9, 3]]),
+    "masked_positions": torch.tensor([[1, 2], [1, 1]]),
+    "sample_uniforms": torch.tensor([[0.95, 0.05], [0.5, 0.5]]),
+    "token_type_ids": torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]]),
+}
+
+
+class Fixed(nn.Module):
+    """Stands in for a head: gives the same logits whatever it is given."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+        self.seen = []
+
+    def forward(self, *arguments):
+        self.seen.append(arguments)
+        return self.logits
+
+
+def build(name="rtd", **objective):
+    return build_objective(TINY, ObjectiveConfig(name=name, **objective), VOCAB, 0, 3)
+
+
+def log_softmax(row):
+    total = math.log(sum(math.exp(x) for x in row))
+    return [x - total for x in row]
+
+
+def test_mlm_loss_by_hand():
+    rows = [
+        [0.1 * v for v in range(VOCAB)],
+        [0.0] * VOCAB,
+        [2.0 if v == 8 else 0.0 for v in range(VOCAB)],
+        [-0.2 * v for v in range(VOCAB)],
+    ]
+    module = build("mlm")
+    module.head = Fixed(torch.tensor(rows))
+    loss, measures = module(BATCH)
+    expected = -sum(log_softmax(row)[token] for row, token in zip(rows, (6, 7, 8, 8), strict=True)) / 4
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert measures["loss"].item() == loss.item()
+    # the highest logits are 11, 0, 8, 0: one of four is right
+    assert measures["mlm_accuracy"].item() == pytest.approx(0.25)
+    hidden, words = module.head.seen[0]
+    assert hidden.shape == (4, 16)
+    assert words is module.encoder.embeddings.word.weight
+
+
+@torch.no_grad()
+def test_mlm_logits_are_those_of_the_chosen_positions():
+    module = build("mlm").eval()
+    everywhere = module.head(
+        module.encoder(BATCH["input_ids"], BATCH["token_type_ids"]), module.encoder.embeddings.word.weight
+    )
+    expected = torch.stack([everywhere[0, 1], everywhere[0, 2], everywhere[1, 1], everywhere[1, 1]])
+    torch.testing.assert_close(module.compute_logits(BATCH), expected, rtol=0, atol=1e-5)
+
+
+def test_rtd_losses_by_hand():
+    # the uniform numbers of BATCH pick tokens 10, 7, 8, 8
+    logits = torch.full((4, VOCAB), -30.0)
+    logits[0, 6], logits[0, 10] = 1.0, 2.0  # u = .95 falls on 10: replaced
+    logits[1, 7], logits[1, 11] = 0.5, 0.0  # u = .05 falls on 7: a correct guess
+    logits[2, 5], logits[2, 8] = -1.0, 1.0  # u = .5 falls on 8: a correct guess
+    logits[3] = logits[2]
+    disc = [[0.3, 1.5, -0.4, -2.0], [0.0, -1.0, 0.7, -0.1]]
+    module = build(gen_weight=2.0, disc_weight=10.0)
+    module.generator_head, module.head = Fixed(logits), Fixed(torch.tensor(disc))
+    loss, measures = module(BATCH)
+
+    gen = -sum(log_softmax(row)[token] for row, token in zip(logits.tolist(), (6, 7, 8, 8), strict=True)) / 4
+    replaced = [[0, 1, 0, 0], [0, 0, 0, 0]]
+    chance = [[1 / (1 + math.exp(-x)) for x in row] for row in disc]
+    terms = [
+        -math.log(p if r else 1 - p)
+        for ps, rs in zip(chance, replaced, strict=True)
+        for p, r in zip(ps, rs, strict=True)
+    ]
+    assert measures["gen_loss"].item() == pytest.approx(gen, abs=1e-5)
+    assert measures["disc_loss"].item() == pytest.approx(sum(terms) / 8, abs=1e-6)  # over all tokens, specials too
+    assert loss.item() == pytest.approx(2 * gen + 10 * sum(terms) / 8, abs=1e-4)
+    assert measures["disc_accuracy"].item() == pytest.approx(6 / 8)  # wrong at 0.3 and 0.7
+    assert measures["disc_recall"].item() == 1.0
+    assert not any(value.requires_grad for value in measures.values())
+
+
+def test_corrupted_text_starts_from_the_originals():
+    torch.manual_seed(0)
+    module = build()
+    size = (64, 12)
+    original = torch.randint(5, VOCAB, size)
+    positions = torch.stack([torch.randperm(12)[:5].sort().values for _ in range(64)])
+    batch = {"original_ids": original, "masked_positions": positions, "sample_uniforms": torch.rand(64, 5)}
+    corrupted, replaced = module.corrupt(batch, torch.randn(64 * 5, VOCAB))
+    chosen = torch.zeros(size).scatter(1, positions, 1.0).bool()
+    assert torch.equal(corrupted[~chosen], original[~chosen])
+    assert torch.equal(replaced, (corrupted != original).float())
+    assert 0 < (chosen & (replaced == 0)).sum() < chosen.sum()  # some guesses are right, and are labelled as originals
+    assert torch.equal(original, batch["original_ids"])
+
+
+def test_what_the_two_networks_read():
+    module = build(disc_weight=1.0)
+    read = {}
+    for name in ("generator", "encoder"):
+        getattr(module, name).register_forward_hook(lambda _m, inputs, _o, name=name: read.update({name: inputs}))
+    certain = torch.full((4, VOCAB), -50.0)
+    certain[:, 5] = 50.0
+    module.generator_head = Fixed(certain)
+    module(BATCH)
+    assert torch.equal(read["generator"][0], BATCH["input_ids"])
+    assert torch.equal(read["encoder"][0], torch.tensor([[2, 5, 5, 3], [2, 5, 9, 3]]))  # no mask token survives
+    assert all(torch.equal(read[name][1], BATCH["token_type_ids"]) for name in read)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_samples_follow_the_softmax(temperature):
+    generator = torch.Generator().manual_seed(0)
+    logits, count = torch.randn(9, generator=generator) * 2, 40_000
+    samples = sample_tokens(logits.expand(count, -1), torch.rand(count, generator=generator), temperature)
+    shares = np.exp(logits.double().numpy() / temperature)
+    expected = count * shares / shares.sum()
+    assert expected.min() > 5
+    assert chisquare(np.bincount(samples, minlength=9), expected).pvalue > 1e-3
+    wrong = np.exp(logits.double().numpy() / (temperature * 1.1))
+    assert chisquare(np.bincount(samples, minlength=9), count * wrong / wrong.sum()).pvalue < 1e-3  # the test can fail
+
+
+def test_samples_stay_in_the_vocabulary_and_without_gradient():
+    logits = (torch.randn(200, 30_522) * 3).requires_grad_()
+    for uniform in (0.0, 1 - 2**-24):
+        samples = sample_tokens(logits, torch.full((200,), uniform), 1.0)
+        assert samples.min() >= 0 and samples.max() < 30_522
+        assert not samples.requires_grad
+    half = sample_tokens(logits.bfloat16(), torch.rand(200), 1.0)
+    assert half.max() < 30_522
+
+
+def gradients(module):
+    loss, _ = module(BATCH)
+    loss.backward()
+    return {name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()}
+
+
+def test_the_discriminator_s_loss_never_reaches_the_generator():
+    found = gradients(build(gen_weight=0.0, disc_weight=50.0))
+    generator = {name: g for name, g in found.items() if name.startswith("generator")}
+    assert len(generator) > 20 and not any(generator.values())
+    assert all(
+        g > 0 for name, g in found.items() if name.startswith(("encoder.layers", "head")) and "qkv.bias" not in name
+    )
+
+
+def test_the_generator_s_loss_never_reaches_the_discriminator():
+    found = gradients(build(gen_weight=1.0, disc_weight=0.0))
+    assert not any(g for name, g in found.items() if name.startswith(("encoder.layers", "encoder.project", "head")))
+    assert all(g > 0 for name, g in found.items() if name.startswith("generator") and "qkv.bias" not in name)
+
+
+def test_embeddings_are_one_parameter_for_both_networks_and_the_output():
+    module = build()
+    assert isinstance(module, ReplacedTokenDetection)
+    assert module.generator.embeddings is module.encoder.embeddings  # with positions, segments and LayerNorm
+    shapes = [tuple(p.shape) for _, p in module.named_parameters()]
+    assert shapes.count((VOCAB, TINY.embedding_size)) == 1
+    assert module.encoder.project.weight.shape == (16, 8)  # each network's projection is its own
+    assert isinstance(module.generator.project, nn.Identity)
+    # token 11 is never read; only the tied output matrix can give its row a gradient
+    loss, _ = module(BATCH)
+    loss.backward()
+    assert module.encoder.embeddings.word.weight.grad[11].abs().max() > 0
+
+
+def test_the_mlm_s_output_matrix_is_its_embedding():
+    module = build("mlm")
+    assert isinstance(module, MaskedLanguageModel)
+    assert [tuple(p.shape) for p in module.parameters()].count((VOCAB, TINY.embedding_size)) == 1
+    loss, _ = module(BATCH)
+    loss.backward()
+    assert module.encoder.embeddings.word.weight.grad[11].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["mlm", "rtd"])
+def test_a_few_steps_lower_the_loss(name):
+    module = build(name, disc_weight=1.0)
+    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(40):
+        loss, measures = module(BATCH)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(measures["gen_loss" if name == "rtd" else "loss"].item())
+    assert losses[-1] < 0.2 * losses[0]

@@ -1,0 +1,240 @@
+"""The strict door: what it refuses, what it says, and which settings name a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from omegaconf import OmegaConf
+
+from selfpretrain.config import ModelConfig, RuntimeConfig, SeedConfig, Settings, StudyConfig, TrackingConfig, UserError
+from selfpretrain.door import (
+    OPERATIONAL,
+    check,
+    compose_settings,
+    compute_identity,
+    load_task_card,
+    load_text_card,
+    open_config,
+    to_dataclass,
+    to_plain,
+    to_yaml,
+)
+from selfpretrain.study.identity import identify_finetune, identify_pretrain
+
+
+def open_plain(**sections):
+    return open_config(OmegaConf.create(sections))
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"pretrain": {"stpes": 3}}, "pretrain.stpes"),
+        ({"pretrain": {"peak_rl": 1e-3}}, "did you mean 'peak_lr'"),
+        ({"modle": {"hidden_size": 8}}, "did you mean 'model'"),
+        ({"model": {"hidden_size": "wide"}}, "model.hidden_size"),
+        ({"pretrain": {"batch_size": 1.5}}, "pretrain.batch_size"),
+        ({"finetune": {"lr_grid": ["a"]}}, "finetune.lr_grid"),
+    ],
+)
+def test_unknown_keys_and_wrong_types(sections, said):
+    with pytest.raises(UserError, match=said) as error:
+        open_plain(**sections)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "override", ["+pretrain.stpes=3", "+pretrian.total_steps=3", "++model.hiden_size=8", "+study.extra.deep=1"]
+)
+def test_keys_added_with_a_plus_are_refused(override):
+    key = override.strip("+").split("=")[0]
+    with pytest.raises(UserError) as error:
+        compose_settings("pretrain", [override])
+    assert key.split(".")[0] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_hint_names_the_setting_that_was_meant():
+    with pytest.raises(UserError, match="did you mean 'hidden_size'"):
+        compose_settings("pretrain", ["+model.hiden_size=8"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.family", "gpt"),
+        ("model.init_scheme", "zeros"),
+        ("objective.name", "clm"),
+        ("pretrain.schedule", "cosine"),
+        ("finetune.schedule", "cosine"),
+        ("pretrain.precision", "fp16"),
+        ("finetune.precision", "fp16"),
+        ("pretrain.packing", "none"),
+        ("finetune.head", "mlp"),
+        ("finetune.pooling", "max"),
+        ("tokenizer.kind", "unigram"),
+        ("corpus.source", "web"),
+        ("runtime.device", "tpu"),
+        ("tracking.name", "mlflow"),
+        ("tracking.mode", "off"),
+    ],
+)
+def test_choices_list_what_is_allowed(key, value):
+    section, name = key.split(".")
+    with pytest.raises(UserError, match=f"{key}={value} is not known; allowed: ") as error:
+        open_plain(**{section: {name: value}})
+    default = getattr(getattr(Settings(), section), name)
+    assert default in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"model": {"num_heads": 3}}, "num_heads=3"),
+        ({"model": {"num_heads": 0}}, "num_heads=0"),
+        ({"model": {"max_positions": 64}, "finetune": {"seq_len": 64}}, "pretrain.seq_len=128 is longer"),
+        ({"model": {"max_positions": 64}, "pretrain": {"seq_len": 64}}, "finetune.seq_len=128 is longer"),
+        ({"model": {"family": "roberta"}}, "rtd needs model.family=electra"),
+        ({"objective": {"name": "mlm"}}, "mlm needs model.family=roberta"),
+        ({"model": {"type_vocab_size": 1}}, "packing=segments needs"),
+        ({"model": {"dropout_prob": 1.0}}, "dropout_prob"),
+        ({"model": {"attention_dropout_prob": -0.1}}, "attention_dropout_prob"),
+        ({"model": {"num_heads": 8, "generator_fraction": 0.3}}, "generator_fraction=0.3"),
+        ({"objective": {"mask_prob": 0.0}}, "mask_prob=0.0"),
+        ({"objective": {"mask_prob": 1.0}}, "mask_prob=1.0"),
+        ({"objective": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "exceed 1"),
+        ({"corpus": {"source": "own_of"}}, "corpus.task=<name>"),
+        ({"corpus": {"source": "card"}}, "corpus.card=<name>"),
+        ({"seeds": {"mask_seed": -1}}, "negative"),
+        (
+            {"pretrain": {"warmup_steps": 5, "warmup_fraction": 0.1}},
+            "pretrain.warmup_steps and pretrain.warmup_fraction",
+        ),
+        (
+            {"finetune": {"warmup_steps": 5, "warmup_fraction": 0.1}},
+            "finetune.warmup_steps and finetune.warmup_fraction",
+        ),
+        ({"pretrain": {"batch_size": 0}}, "pretrain.batch_size"),
+        ({"pretrain": {"seq_len": 4}}, "pretrain.seq_len"),
+        ({"pretrain": {"micro_batch_size": 3}}, "not a multiple of pretrain.micro_batch_size=3"),
+        ({"finetune": {"micro_batch_size": 0}}, "finetune.micro_batch_size=0"),
+        ({"finetune": {"micro_batch_size": -8}}, "finetune.micro_batch_size=-8"),
+        ({"pretrain": {"peak_lr": 0.0}}, "pretrain.peak_lr"),
+        ({"finetune": {"peak_lr": -1.0}}, "finetune.peak_lr"),
+        ({"pretrain": {"total_steps": 0}}, "total_steps=0"),
+        ({"runtime": {"save_every": 0}}, "save_every"),
+    ],
+)
+def test_contradictions_are_refused_in_one_line(sections, said):
+    with pytest.raises(UserError, match=said) as error:
+        open_plain(**sections)
+    assert "\n" not in str(error.value)
+
+
+def test_the_defaults_are_no_contradiction():
+    check(Settings())
+
+
+def test_a_command_line_becomes_settings():
+    settings = compose_settings(
+        "pretrain", ["model=electra_tiny", "pretrain.peak_lr=1e-3", "seeds.seed=4", "task=sst2"]
+    )
+    assert settings.pretrain.peak_lr == 1e-3
+    assert settings.seeds.seed == 4
+    assert (settings.model.preset, settings.task.name) == ("electra_tiny", "sst2")
+    assert settings.task.text == ["sentence"]  # one column is a list of one
+
+
+def test_cards_are_read_strictly(monkeypatch, tmp_path):
+    assert load_task_card("mrpc").unordered_pair
+    with pytest.raises(UserError, match="did you mean mrpc"):
+        load_task_card("mrcp")
+    with pytest.raises(UserError, match=r"no card; .*known: bookwiki"):
+        load_text_card("nothing_like_it")
+    (tmp_path / "corpora" / "task").mkdir(parents=True)
+    (tmp_path / "corpora" / "task" / "mine.yaml").write_text("name: mine\nmetrics: f1\n")
+    monkeypatch.setattr("selfpretrain.door.find_folder", lambda name: tmp_path / name)
+    with pytest.raises(UserError, match="did you mean 'metric'"):
+        load_task_card("mine")
+
+
+# identity
+
+
+def test_numbers_written_differently_are_one_run():
+    ids = set()
+    for text in ("peak_lr: 5e-4", "peak_lr: 0.0005", "peak_lr: 5.0e-04"):
+        stage = to_dataclass({"pretrain": OmegaConf.to_container(OmegaConf.create(text))}, Settings)
+        ids.add(compute_identity("pretrain", {"pretrain": stage.pretrain}))
+    for value in (1, 1.0):
+        ids.add(
+            compute_identity(
+                "pretrain", {"pretrain": to_dataclass({"pretrain": {"peak_lr": value}}, Settings).pretrain}
+            )
+        )
+    assert len(ids) == 2
+    assert all(len(run_id) == 12 for run_id in ids)
+
+
+def test_none_is_left_out_of_the_identity():
+    @dataclasses.dataclass
+    class Later(ModelConfig):
+        new_setting: int | None = None
+
+    old = compute_identity("pretrain", {"model": ModelConfig()})
+    assert compute_identity("pretrain", {"model": Later()}) == old
+    assert compute_identity("pretrain", {"model": Later(new_setting=0)}) != old
+
+
+def test_stage_and_every_setting_name_the_run():
+    parts = {"model": ModelConfig()}
+    ids = {compute_identity("pretrain", parts), compute_identity("finetune", parts)}
+    for change in ({"hidden_size": 128}, {"dropout_prob": 0.0}, {"init_scheme": "mimetic"}):
+        ids.add(compute_identity("pretrain", {"model": ModelConfig(**change)}))
+    assert len(ids) == 5
+
+
+def test_order_of_keys_does_not_name_the_run():
+    assert compute_identity("x", {"a": 1, "b": {"c": 2, "d": 3}}) == compute_identity(
+        "x", {"b": {"d": 3, "c": 2}, "a": 1}
+    )
+
+
+def test_how_a_run_is_carried_out_does_not_name_it():
+    settings = Settings()
+    other = {
+        "runtime": RuntimeConfig(runs_dir="elsewhere", device="cpu", num_threads=3, log_every=1, save_every=7),
+        "tracking": TrackingConfig(name="wandb", project="p"),
+        "study": StudyConfig(name="s"),
+    }
+    assert set(other) == set(OPERATIONAL)
+    moved = dataclasses.replace(settings, **other)
+    assert identify_pretrain(moved, "c") == identify_pretrain(settings, "c")
+    assert identify_finetune(moved, "d", "c") == identify_finetune(settings, "d", "c")
+
+
+def test_the_preset_s_name_does_not_name_the_run_but_seeds_and_corpus_do():
+    settings = Settings()
+    renamed = dataclasses.replace(settings, model=ModelConfig(preset="mine"))
+    assert identify_pretrain(renamed, "c") == identify_pretrain(settings, "c")
+    seeds = [
+        SeedConfig(),
+        SeedConfig(seed=1),
+        SeedConfig(init_seed=1),
+        SeedConfig(data_seed=1),
+        SeedConfig(mask_seed=1),
+    ]
+    ids = {identify_pretrain(dataclasses.replace(settings, seeds=s), corpus) for s in seeds for corpus in ("c", "d")}
+    assert len(ids) == 10
+    # a seed spelled out is the seed it would have been anyway
+    spelled = dataclasses.replace(settings, seeds=SeedConfig(init_seed=0, data_seed=0, mask_seed=0))
+    assert identify_pretrain(spelled, "c") == identify_pretrain(settings, "c")
+
+
+def test_plain_and_yaml_hold_what_was_set():
+    plain = to_plain(Settings())
+    assert plain["model"]["hidden_size"] == 256
+    assert "warmup_steps" not in plain["pretrain"]
+    again = to_dataclass(OmegaConf.to_container(OmegaConf.create(to_yaml(Settings()))), Settings)
+    assert again == Settings()

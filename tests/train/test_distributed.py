@@ -1,0 +1,217 @@
+"""Two processes give what one gives. Run as a script, this file is one of the two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfpretrain.config import OptimConfig, PretrainConfig, RuntimeConfig, UserError
+from selfpretrain.model.dropout import Dropout
+from selfpretrain.pretrain import check_ranks
+from selfpretrain.seeds import make_generator
+from selfpretrain.study.runs import open_run
+from selfpretrain.train import distributed
+from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer
+
+STEPS = 6
+
+
+class Silent:
+    def log(self, metrics, step):
+        pass
+
+
+class Toy(nn.Module):
+    """``poison``: examples whose label is this make the loss not a number."""
+
+    def __init__(self, poison=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.poison = poison
+        self.layers = nn.Sequential(nn.Linear(4, 16), Dropout(0.3), nn.Linear(16, 1))
+
+    def forward(self, batch):
+        loss = (self.layers(batch["input_ids"]).squeeze(-1) - batch["input_ids"].sum(1)).pow(2).mean()
+        if self.poison is not None and (batch["labels"] == self.poison).any():
+            loss = loss * float("nan")
+        return loss, {"loss": loss.detach()}
+
+
+class Rows:
+    """Six examples a step; 3 micro-batches: not a multiple of the ranks. Step 4 has one only: rank 1 has none."""
+
+    def __getitem__(self, step):
+        x = make_generator(0, "order", step).standard_normal((6, 4)).astype(np.float32)
+        size = 6 if step == 4 else 2
+        labels = np.arange(6) + 10 * step
+        return [(size / 6, {"input_ids": x[i : i + size], "labels": labels[i : i + size]}) for i in range(0, 6, size)]
+
+
+def build(folder, poison=None, evaluation=None):
+    run = open_run(folder, "pretrain", "run")
+    run.path.mkdir(parents=True, exist_ok=True)
+    runtime = RuntimeConfig(progress=False, device="cpu", log_every=1, save_every=2)
+    config = OptimConfig(peak_lr=0.05)
+    return Trainer(
+        Toy(poison), Rows(), config, STEPS, run=run, runtime=runtime, tracker=Silent(), seed=0, evaluation=evaluation
+    )
+
+
+def train_best(folder):
+    scores = iter([0.1, 0.9, 0.3])
+    trainer = build(folder, evaluation=Evaluation(lambda: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
+    trainer.train()
+    final = {name: value.clone() for name, value in trainer.module.state_dict().items()}
+    trainer.load_best()
+    return final, trainer.module.state_dict()
+
+
+def read_rows(folder):
+    lines = (folder / "pretrain" / "run" / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "tokens_per_second"} for line in lines]
+
+
+def work(folder, rank):
+    """What each of the two processes does; its findings as JSON."""
+    found = {}
+    final, best = train_best(folder / "plain")
+    found["final"], found["best"] = ({k: v.tolist() for k, v in state.items()} for state in (final, best))
+    try:
+        build(folder / "poisoned", poison=22).train()  # step 3, micro-batch 1: rank 1 alone sees it
+    except Diverged as error:
+        found["diverged"] = str(error)
+
+    def kill():
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": 0.0}
+
+    try:
+        build(folder / "stopped", evaluation=Evaluation(kill, {3})).train()
+    except Interrupted as stop:
+        found["stopped"] = [stop.code, stop.message]
+    resumed = build(folder / "stopped")
+    resumed.train()
+    found["resumed"] = {k: v.tolist() for k, v in resumed.module.state_dict().items()}
+    run = open_run(folder, "pretrain", "held")
+    found["held"] = []
+    for _ in range(2):
+        with distributed.hold(run, torch.device("cpu"), wait_for_lock=True) as is_open:
+            found["held"].append(is_open)
+            if rank == 0:
+                run.start("", "")
+                run.finish({})
+    (folder / f"found_{rank}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The findings of two processes that worked together."""
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    with ExitStack() as stack:
+        errors = [stack.enter_context(open(folder / f"errors_{rank}.txt", "w")) for rank in range(2)]
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, __file__, str(folder), str(rank)],
+                stderr=errors[rank],
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(2)
+        ]
+        try:
+            codes = [process.wait(timeout=60) for process in ranks]
+        finally:
+            for process in ranks:
+                process.kill()
+                process.wait()
+    assert codes == [0, 0], "".join((folder / f"errors_{rank}.txt").read_text() for rank in range(2))
+    return folder, [json.loads((folder / f"found_{rank}.json").read_text()) for rank in range(2)]
+
+
+def assert_close(found, expected):
+    for name, value in expected.items():
+        torch.testing.assert_close(torch.tensor(found[name]), value, rtol=0, atol=1e-6)
+
+
+def test_two_ranks_train_as_one(both, tmp_path):
+    _, ranks = both
+    final, best = train_best(tmp_path)
+    for found in ranks:
+        assert_close(found["final"], final)
+        assert_close(found["best"], best)
+    assert ranks[0]["final"] == ranks[1]["final"]
+    assert (final["layers.0.weight"] - best["layers.0.weight"]).abs().max() > 1e-3
+
+
+def test_two_ranks_report_as_one(both, tmp_path):
+    folder, _ = both
+    train_best(tmp_path)
+    rows, expected = read_rows(folder / "plain"), read_rows(tmp_path)
+    assert len(rows) == len(expected) == STEPS + 3
+    for row, one in zip(rows, expected, strict=True):
+        assert row == pytest.approx(one, rel=1e-5)
+
+
+def test_a_loss_that_one_rank_sees_stops_both(both):
+    folder, ranks = both
+    assert ranks[0]["diverged"] == ranks[1]["diverged"]
+    assert "at step 3;" in ranks[0]["diverged"] and "step_000000002" in ranks[0]["diverged"]
+    assert not (folder / "poisoned" / "pretrain" / "run" / "checkpoints" / "step_000000004").exists()
+
+
+def test_a_signal_to_one_rank_stops_both_and_both_continue(both):
+    _, ranks = both
+    assert [found["stopped"][0] for found in ranks] == [75, 75]
+    assert all("step 3 of run run" in found["stopped"][1] for found in ranks)
+    assert ranks[0]["resumed"] == ranks[0]["final"] == ranks[1]["resumed"]
+
+
+def test_a_run_is_held_by_both_together_and_done_once(both):
+    assert [found["held"] for found in both[1]] == [[True, False], [True, False]]
+
+
+def test_ranks_that_cannot_share_the_batch_evenly_are_refused():
+    config = PretrainConfig(batch_size=12, micro_batch_size=4)
+    check_ranks(config, 1)
+    check_ranks(config, 3)
+    with pytest.raises(UserError, match=r"2 processes cannot share 3 micro-batches"):
+        check_ranks(config, 2)
+    with pytest.raises(UserError, match="cannot share 1"):
+        check_ranks(PretrainConfig(), 2)
+
+
+def test_one_process_joins_nothing(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert distributed.start(torch.device("cpu")) == (0, 1)
+    parameter = nn.Parameter(torch.ones(2))
+    distributed.sum_gradients([parameter], 1)
+    assert parameter.grad is None  # untouched: no decay of what took no part
+    assert distributed.sum_measures({"loss": 1.0}, 1) == {"loss": 1.0}
+    assert distributed.find_lowest(7, 1) == 7
+    distributed.wait(1)
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), int(sys.argv[2]))
