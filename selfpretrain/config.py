@@ -204,9 +204,15 @@ class StudyConfig:
 
     name: str = "custom"
     models: list[str] = field(default_factory=list)  # presets under conf/model/
-    tasks: list[Any] = field(default_factory=list)  # names of cards, or {name: ..., <what differs>}; empty: the task set by task=
-    conditions: list[str] = field(default_factory=list)  # none mimetic own bookwiki bookwiki_sized own_of:<task> offshelf
-    general: str = "auto"  # text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs
+    tasks: list[Any] = field(
+        default_factory=list
+    )  # names of cards, or {name: ..., <what differs>}; empty: the task set by task=
+    conditions: list[str] = field(
+        default_factory=list
+    )  # none mimetic own bookwiki bookwiki_sized own_of:<task> offshelf
+    general: str = (
+        "auto"  # text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs
+    )
     general_mb: float | None = None  # cut that collection to this many MiB
     offshelf: str | None = None  # the start of condition offshelf: hf:<repo>@<revision> or hf:<folder>
     baseline: str = "none"  # the condition that Benefit and p-values are measured against

@@ -85,7 +85,9 @@ def test_every_library_has_one_owner(path):
     module = get_module(path)
     for name in iter_imports(path):
         owners = OWNERS.get(name.split(".")[0])
-        assert owners is None or any(module == o or module.startswith(o + ".") for o in owners), f"{module} imports {name}"
+        assert owners is None or any(module == o or module.startswith(o + ".") for o in owners), (
+            f"{module} imports {name}"
+        )
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
@@ -128,4 +130,6 @@ def test_yaml_is_short():
 def test_nothing_unpickles():
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"\b(torch\.load|pickle\.load|pickle\.loads|joblib\.load|allow_pickle=True|trust_remote_code=True)", text), path
+        assert not re.search(
+            r"\b(torch\.load|pickle\.load|pickle\.loads|joblib\.load|allow_pickle=True|trust_remote_code=True)", text
+        ), path

@@ -42,7 +42,9 @@ def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
     return first - rest // 2, second - (rest + 1) // 2
 
 
-def join(tokenizer: Tokenizer, texts: Sequence[npt.NDArray[np.int32]], seq_len: int) -> tuple[npt.NDArray[np.int32], int]:
+def join(
+    tokenizer: Tokenizer, texts: Sequence[npt.NDArray[np.int32]], seq_len: int
+) -> tuple[npt.NDArray[np.int32], int]:
     """[CLS] A [SEP] or [CLS] A [SEP] B [SEP]; byte-level BPE puts two separators between A and B [RoBERTa].
 
     Returns the ids and the position at which segment B begins (the length for a single text).
@@ -58,7 +60,11 @@ def join(tokenizer: Tokenizer, texts: Sequence[npt.NDArray[np.int32]], seq_len: 
 
 
 def encode_split(
-    tokenizer: Tokenizer, ids: list[str], texts: Sequence[tuple[str, ...]], labels: npt.NDArray[np.generic], seq_len: int
+    tokenizer: Tokenizer,
+    ids: list[str],
+    texts: Sequence[tuple[str, ...]],
+    labels: npt.NDArray[np.generic],
+    seq_len: int,
 ) -> EncodedSplit:
     """Tokenise one split; texts are one or two strings per example, cut to ``seq_len`` tokens in all."""
     columns = [tokenizer.encode_batch([row[i] for row in texts]) for i in range(len(texts[0]))]

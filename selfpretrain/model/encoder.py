@@ -120,4 +120,3 @@ class Encoder(nn.Module):
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, mask_B11L)
         return hidden_BLD
-

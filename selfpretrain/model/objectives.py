@@ -101,11 +101,20 @@ class ReplacedTokenDetection(nn.Module):
         with torch.no_grad():
             found = ((disc_logits_BL > 0) & (replaced_BL > 0)).float().sum() / replaced_BL.sum().clamp(min=1)
             accuracy = ((disc_logits_BL > 0) == (replaced_BL > 0)).float().mean()
-        measures = {"loss": loss, "gen_loss": gen_loss, "disc_loss": disc_loss, "disc_accuracy": accuracy, "disc_recall": found}
+        measures = {
+            "loss": loss,
+            "gen_loss": gen_loss,
+            "disc_loss": disc_loss,
+            "disc_accuracy": accuracy,
+            "disc_recall": found,
+        }
         return loss, {name: value.detach() for name, value in measures.items()}
 
 
-OBJECTIVES = {"mlm": MaskedLanguageModel, "rtd": ReplacedTokenDetection}
+OBJECTIVES: dict[str, type[MaskedLanguageModel] | type[ReplacedTokenDetection]] = {
+    "mlm": MaskedLanguageModel,
+    "rtd": ReplacedTokenDetection,
+}
 
 
 def build_objective(

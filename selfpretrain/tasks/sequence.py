@@ -31,7 +31,9 @@ class SequenceModel(nn.Module):
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, K]; one column for a score."""
         mask_BL = batch["attention_mask"]
-        hidden_BLD = self.encoder(batch["input_ids"], batch.get("token_type_ids"), None if bool(mask_BL.all()) else mask_BL)
+        hidden_BLD = self.encoder(
+            batch["input_ids"], batch.get("token_type_ids"), None if bool(mask_BL.all()) else mask_BL
+        )
         outputs: Tensor = self.head(hidden_BLD, mask_BL)
         return outputs
 
@@ -61,7 +63,7 @@ def init_head(head: SequenceHead, family: str, std: float, seed: int) -> None:
 def scale_scores(labels: npt.NDArray[np.generic], task: TaskConfig) -> npt.NDArray[np.float32]:
     """Scores to the range the head is trained on, 0 to 1 [ELECTRA: STS label / 5]."""
     low, high = get_score_range(task)
-    return ((labels - low) / (high - low)).astype(np.float32)
+    return ((labels.astype(np.float32) - low) / (high - low)).astype(np.float32)
 
 
 def get_score_range(task: TaskConfig) -> tuple[float, float]:
@@ -77,7 +79,9 @@ def predict(
     model.eval()
     results: npt.NDArray[np.float32] | None = None
     encoder = model.encoder
-    for rows, arrays in iter_by_length(split, EVALUATION_BATCH_SIZE, encoder.pad_id, encoder.config.type_vocab_size > 1):
+    for rows, arrays in iter_by_length(
+        split, EVALUATION_BATCH_SIZE, encoder.pad_id, encoder.config.type_vocab_size > 1
+    ):
         batch = {name: torch.from_numpy(np.asarray(value)).to(device) for name, value in arrays.items()}
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
             outputs = model.compute_outputs(batch).float().cpu().numpy()
