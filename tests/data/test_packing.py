@@ -212,7 +212,7 @@ def test_roberta_masks_80_replaces_10_and_keeps_10_percent():
 
 
 def test_a_position_drawn_twice_is_decided_once():
-    # were each draw decided by itself, a position drawn n times would stay with probability .15^n
+    # were it masked by any of its draws, a position drawn n times would stay with probability .15^n only
     shares, count = count_masks(RTD, slots=120)
     assert abs(shares[0] - 0.85) < 4 * (0.85 * 0.15 / count) ** 0.5
 
@@ -249,8 +249,11 @@ def test_a_batch_is_a_function_of_its_step_alone(objective):
     assert set(straight[0]) == keys | ({"sample_uniforms"} if objective is RTD else set())
 
 
-def test_masks_change_from_epoch_to_epoch_and_with_the_mask_seed_only():
+def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
     blocks = PackedBlocks(make_text(5000), IDS, 32, "full", 1)
+    steps = [PretrainBatches(blocks, RTD, 8, 2)[step] for step in range(30)]
+    for name in ("masked_positions", "sample_uniforms"):
+        assert len({step[name].tobytes() for step in steps}) == 30
     first, other = (PretrainBatches(blocks, RTD, 8, seed)[0] for seed in (2, 3))
     assert (first["original_ids"] == other["original_ids"]).all()
     assert (first["masked_positions"] != other["masked_positions"]).any()
@@ -265,6 +268,7 @@ def test_the_inputs_of_a_batch_fit_together():
     assert batch["masked_positions"].shape == batch["sample_uniforms"].shape == (64, 9)
     assert batch["sample_uniforms"].dtype == np.float32
     assert batch["sample_uniforms"].min() >= 0 and batch["sample_uniforms"].max() < 1
+    assert not np.isin(np.take_along_axis(batch["original_ids"], batch["masked_positions"], 1), IDS.special_ids).any()
     changed = batch["input_ids"] != batch["original_ids"]
     rows, columns = np.nonzero(changed)
     assert all(column in batch["masked_positions"][row] for row, column in zip(rows, columns, strict=True))

@@ -171,6 +171,20 @@ def test_dropout_was_on_in_these_tests_and_follows_the_seed(tmp_path):
     assert not torch.equal(finals[0], finals[2])
 
 
+def test_every_micro_batch_of_every_step_has_its_own_dropout(tmp_path):
+    masks = []
+
+    def remember(_module, _inputs, out):
+        masks.append(tuple((out == 0).flatten().tolist()))
+
+    for name in ("a", "b"):
+        module = Toy()
+        module.dropout.register_forward_hook(remember)
+        make(tmp_path / name, module=module).train()
+    assert len(set(masks)) == 2 * STEPS  # two micro-batches a step
+    assert masks[: 2 * STEPS] == masks[2 * STEPS :]
+
+
 def test_a_finished_run_does_nothing_more(tmp_path):
     make(tmp_path, save_every=STEPS).train()
     again = make(tmp_path, save_every=STEPS, batches=Rows(fail_at=0))
