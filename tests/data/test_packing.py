@@ -251,7 +251,8 @@ def test_a_batch_is_a_function_of_its_step_alone(objective):
 
 def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
     blocks = PackedBlocks(make_text(5000), IDS, 32, "full", 1)
-    steps = [PretrainBatches(blocks, RTD, 8, 2)[step] for step in range(30)]
+    plain = make_blocks(packing="full")  # without separators inside, a position is the rank that was drawn
+    steps = [PretrainBatches(plain, RTD, 8, 2)[step] for step in range(30)]
     for name in ("masked_positions", "sample_uniforms"):
         assert len({step[name].tobytes() for step in steps}) == 30
     first, other = (PretrainBatches(blocks, RTD, 8, seed)[0] for seed in (2, 3))
