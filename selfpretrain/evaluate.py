@@ -6,11 +6,11 @@ import dataclasses
 
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.door import compute_identity, to_dataclass, to_yaml
-from selfpretrain.finetune import encode, score_or_floor
+from selfpretrain.finetune import encode
 from selfpretrain.study.data import read_task
 from selfpretrain.study.predictions import write_predictions
 from selfpretrain.study.runs import RunFolder, find_run, open_run
-from selfpretrain.tasks.sequence import SequenceModel, predict
+from selfpretrain.tasks.sequence import SequenceModel, predict, score
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 from selfpretrain.train.trainer import choose_autocast, choose_device
 
@@ -63,5 +63,5 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, task: TaskConf
         encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
         outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
         write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
-        scores[name] = score_or_floor(task, split.labels, outputs)
+        scores[name] = score(task, split.labels, outputs)
     run.finish({"task": task.name, "metric": task.metric, "scores": scores, "run": source.id})

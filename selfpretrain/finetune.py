@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
 
@@ -127,7 +126,7 @@ def _train(
 
         def evaluate() -> dict[str, float]:
             outputs = predict(model, held_out["validation"], task, trainer.device, trainer.autocast_dtype)
-            return {"score": score_or_floor(task, data.splits["validation"].labels, outputs)}
+            return {"score": score(task, data.splits["validation"].labels, outputs)}
 
         steps = choose_evaluation_steps(config, total_steps, len(encoded))
         trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
@@ -139,7 +138,7 @@ def _train(
         for split, encoded_split in held_out.items():
             outputs = predict(model, encoded_split, task, trainer.device, trainer.autocast_dtype)
             write_predictions(run.predictions(split), encoded_split.ids, data.splits[split].labels, outputs)
-            scores[split] = score_or_floor(task, data.splits[split].labels, outputs)
+            scores[split] = score(task, data.splits[split].labels, outputs)
         tracker.log({f"{split}_{task.metric}": value for split, value in scores.items()}, step=total_steps)
         exit_code = 0
     except Diverged as error:
@@ -152,10 +151,3 @@ def _train(
     evaluation = trainer.evaluation
     run.finish({"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
                 "steps": total_steps, "train_examples": len(train.ids), "history": evaluation.history})  # fmt: skip
-
-
-def score_or_floor(task: TaskConfig, labels: Any, outputs: Any) -> float:
-    """The metric; a model that says the same for every example has no correlation, and scores 0 in one."""
-    if task.metric in ("pearson", "spearman") and np.ptp(outputs) == 0:
-        return 0.0
-    return score(task, labels, outputs)

@@ -106,13 +106,19 @@ class StudyPlan:
             base = settings_of(model)
             for task in self.tasks.values():
                 for condition in self.conditions:
-                    if condition != f"own_of:{task.name}":
+                    if self._is_wanted(model, condition, task):
                         self.groups.append(self._plan_group(base, model, condition, task))
         if not self.groups:
             raise UserError(
                 f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.tasks)}, "
                 f"study.conditions={self.study.conditions}; none of the three may be empty"
             )
+
+    def _is_wanted(self, model: str, condition: str, task: TaskConfig) -> bool:
+        """A task's own text is the condition ``own``; a model outside ``cross_models`` has no matrix."""
+        in_matrix = not self.study.cross_models or model in self.study.cross_models
+        crossed = condition.startswith("own_of:") and condition not in self.study.conditions
+        return condition != f"own_of:{task.name}" and (in_matrix or not crossed)
 
     # building
 
