@@ -21,9 +21,7 @@ _OPERATIONAL = ("runtime.", "tracking", "study.cell", "hydra", "+hydra", "++hydr
 
 def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     """Every fine-tuning cell with the state it is in now. A cell whose pretraining failed has failed with it."""
-    cells = [
-        _collect_cell(plan, cell, group.condition) for group in plan.groups for cell in group.choose_cells()
-    ]  # fmt: skip
+    cells = [_collect_cell(plan, cell, group.condition) for group in plan.groups for cell in group.choose_cells()]
     study = dataclasses.replace(plan.study, general=plan.general, conditions=list(plan.conditions))
     tasks = {name: data.task for name, data in plan.data.items()}
     return StudyResults(plan.study.name, study, tasks, cells, collect_facts(plan, overrides))
@@ -58,9 +56,9 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         values = sorted({str(provenance.get(key) or "") for _, provenance in provenances} - {""})
         if values:
             facts[name] = ", ".join(values)
-    torch_versions = sorted({str(provenance.get("versions", {}).get("torch", "")) for _, provenance in provenances} - {""})
+    torch_versions = {str(provenance.get("versions", {}).get("torch", "")) for _, provenance in provenances} - {""}
     if torch_versions:
-        facts["torch"] = ", ".join(torch_versions)
+        facts["torch"] = ", ".join(sorted(torch_versions))
     if any(condition.startswith("bookwiki") for condition in plan.conditions):
         facts["general text"] = plan.general + ("" if plan.general == "bookwiki" else ", in the place of BookWiki")
     for name, data in plan.data.items():
@@ -68,7 +66,8 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
             facts[f"data of {name}"] = "; ".join(data.notes)
     seconds = [spent for cell, provenance in provenances if (spent := _measure_seconds(cell, provenance)) is not None]
     if seconds:
-        facts["time"] = f"{_format_duration(sum(seconds))} over {len(seconds)} runs (of an interrupted run, its last part)"
+        total = _format_duration(sum(seconds))
+        facts["time"] = f"{total} over {len(seconds)} runs (of an interrupted run, its last part)"
     return facts
 
 

@@ -82,13 +82,22 @@ def _correlate_spearman(labels: Array, outputs: Array) -> float:
     return _correlate_pearson(rankdata(labels), rankdata(outputs))
 
 
-def _bootstrap(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling, **options: Any) -> BootstrapResult:
+def _bootstrap(
+    base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling, **options: Any
+) -> BootstrapResult:
     return multibootstrap(
-        (base.predictions, expt.predictions), base.labels, choose_metric(metric, base, expt),
-        base_seeds=get_seeds(base), expt_seeds=get_seeds(expt), base_ids=base.ids, expt_ids=expt.ids,
-        num_replicates=sampling.num_replicates, seed=sampling.seed, confidence=sampling.confidence,
+        (base.predictions, expt.predictions),
+        base.labels,
+        choose_metric(metric, base, expt),
+        base_seeds=get_seeds(base),
+        expt_seeds=get_seeds(expt),
+        base_ids=base.ids,
+        expt_ids=expt.ids,
+        num_replicates=sampling.num_replicates,
+        seed=sampling.seed,
+        confidence=sampling.confidence,
         **{"paired": False, **options},
-    )  # fmt: skip
+    )
 
 
 def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float]]:
@@ -112,12 +121,21 @@ def compute_share(
 ) -> tuple[Interval | None, str]:
     """Benefit %: expt's share of the reference's gain; None with the reason where that gain may be zero."""
     result = compute_benefit(
-        none.predictions, expt.predictions, reference.predictions, none.labels,
+        none.predictions,
+        expt.predictions,
+        reference.predictions,
+        none.labels,
         choose_metric(metric, none, expt, reference),
-        none_seeds=get_seeds(none), expt_seeds=get_seeds(expt), reference_seeds=get_seeds(reference),
-        none_ids=none.ids, expt_ids=expt.ids, reference_ids=reference.ids,
-        num_replicates=sampling.num_replicates, seed=sampling.seed, confidence=sampling.confidence,
-    )  # fmt: skip
+        none_seeds=get_seeds(none),
+        expt_seeds=get_seeds(expt),
+        reference_seeds=get_seeds(reference),
+        none_ids=none.ids,
+        expt_ids=expt.ids,
+        reference_ids=reference.ids,
+        num_replicates=sampling.num_replicates,
+        seed=sampling.seed,
+        confidence=sampling.confidence,
+    )
     return (None, result.reason) if result.benefit is None else (_to_interval(result.benefit), "")
 
 

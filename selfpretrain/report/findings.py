@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def state_text(self) -> str:
-        """"failed (1 of 3)"; empty where a score can be shown."""
+        """ "failed (1 of 3)"; empty where a score can be shown."""
         if self.state in (DONE, PARTIAL):
             return ""
         if self.state == UNDEFINED:

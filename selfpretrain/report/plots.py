@@ -16,14 +16,27 @@ from selfpretrain.report.findings import CROSS_PREFIX, Cross, Entry, Panel, Summ
 from selfpretrain.report.numbers import format_score, format_signed, format_whole
 
 # Okabe and Ito's colours, told apart with every kind of colour blindness
-COLOURS = {"none": "#767676", "mimetic": "#000000", "own": "#D55E00", "bookwiki": "#0072B2", "bookwiki_sized": "#56B4E9",
-           "offshelf": "#CC79A7"}  # fmt: skip
+COLOURS = {
+    "none": "#767676",
+    "mimetic": "#000000",
+    "own": "#D55E00",
+    "bookwiki": "#0072B2",
+    "bookwiki_sized": "#56B4E9",
+    "offshelf": "#CC79A7",
+}
 OTHER_COLOUR = "#009E73"  # own_of:<task>
 MARKERS = "osD^vPX*"
 FORMATS = ("png", "svg")
 PANELS_PER_ROW = 3
-_STYLE = {"svg.hashsalt": "selfpretrain", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
-          "figure.dpi": 100.0, "savefig.dpi": 160.0, "font.family": "DejaVu Sans"}  # fmt: skip
+_STYLE = {
+    "svg.hashsalt": "selfpretrain",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100.0,
+    "savefig.dpi": 160.0,
+    "font.family": "DejaVu Sans",
+}
 
 
 def draw_scores(summary: Summary) -> dict[str, bytes]:
@@ -32,7 +45,7 @@ def draw_scores(summary: Summary) -> dict[str, bytes]:
     models = list(dict.fromkeys(panel.model for panel in summary.panels))
     num_columns = min(PANELS_PER_ROW, len(tasks))
     num_rows = math.ceil(len(tasks) / num_columns)
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    with matplotlib.rc_context(_build_style()):
         by_task = {task: [panel for panel in summary.panels if panel.task == task] for task in tasks}
         conditions = {task: _list_conditions(panels) for task, panels in by_task.items()}
         height = 0.9 + max(len(listed) for listed in conditions.values()) * (0.22 + 0.2 * len(models))
@@ -42,15 +55,22 @@ def draw_scores(summary: Summary) -> dict[str, bytes]:
             _draw_task(place, task, by_task[task], conditions[task], models)
         for place in axes[len(tasks) :]:
             place.set_visible(False)
-        figure.suptitle(f"{summary.name}: score with {summary.confidence:.0%} interval", fontsize=10)
+        figure.suptitle(
+            f"{summary.name}: score with {summary.confidence:.0%} interval; small dots: single runs", fontsize=10
+        )
         if len(models) > 1:
             handles = [Line2D([], [], color="black", marker=_mark(models, m), linestyle="", label=m) for m in models]
             figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(models)), frameon=False)
         return _save(figure)
 
 
+def _build_style() -> Any:
+    """Ours over Matplotlib's defaults: a matplotlibrc of the user must not change the bytes."""
+    return {**matplotlib.rcParamsDefault, **_STYLE}
+
+
 def _list_conditions(panels: Sequence[Panel]) -> list[str]:
-    """The conditions of a task in the study's order; own_of:<task> stand in the matrix, unless there is nothing else."""
+    """A task's conditions in the study's order; own_of:<task> stand in the matrix, unless there is nothing else."""
     listed = list(dict.fromkeys(entry.condition for panel in panels for entry in panel.entries))
     return [condition for condition in listed if not condition.startswith(CROSS_PREFIX)] or listed
 
@@ -59,7 +79,9 @@ def _mark(models: Sequence[str], model: str) -> str:
     return MARKERS[models.index(model) % len(MARKERS)]
 
 
-def _draw_task(axes: Axes, task: str, panels: Sequence[Panel], conditions: Sequence[str], models: Sequence[str]) -> None:
+def _draw_task(
+    axes: Axes, task: str, panels: Sequence[Panel], conditions: Sequence[str], models: Sequence[str]
+) -> None:
     axes.set_title(task, loc="left", fontsize=9, fontweight="bold")
     axes.set_xlabel(panels[0].metric)
     axes.set_yticks(range(len(conditions)), conditions)
@@ -80,7 +102,16 @@ def _draw_task(axes: Axes, task: str, panels: Sequence[Panel], conditions: Seque
                 _draw_entry(axes, y, entry, _mark(models, panel.model))
     _set_limits(axes, panels, conditions)
     for y, text in texts:  # in axes coordinates: there is no score to place them by
-        axes.text(0.03, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, style="italic")
+        axes.text(
+            0.03,
+            y,
+            text,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8,
+            style="italic",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
 
 
 def _draw_entry(axes: Axes, y: float, entry: Entry, marker: str) -> None:
@@ -88,7 +119,7 @@ def _draw_entry(axes: Axes, y: float, entry: Entry, marker: str) -> None:
     colour = COLOURS.get(entry.condition, OTHER_COLOUR)
     score = entry.score
     singles = [float(run["score"]) for run in entry.run_scores]
-    axes.scatter(singles, [y] * len(singles), s=10, color=colour, alpha=0.3, linewidths=0, zorder=2)
+    axes.scatter(singles, [y + 0.1] * len(singles), s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)
     axes.plot([score.low, score.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
     axes.plot([score.point], [y], marker=marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
 
@@ -96,9 +127,12 @@ def _draw_entry(axes: Axes, y: float, entry: Entry, marker: str) -> None:
 def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) -> None:
     """Fit the scores; the score without reading the text is a dashed line if near, else named at the edge."""
     values = [
-        value for panel in panels for entry in panel.entries if entry.score and entry.condition in conditions
+        value
+        for panel in panels
+        for entry in panel.entries
+        if entry.score and entry.condition in conditions
         for value in (entry.score.low, entry.score.high, *[float(run["score"]) for run in entry.run_scores])
-    ]  # fmt: skip
+    ]
     if not values:
         axes.set_xlim(0, 1)
         return
@@ -106,7 +140,7 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
     span = max(high - low, 0.01)
     blind = panels[0].blind_score
     if blind is not None:
-        if low - 1.5 * span <= blind <= high + 1.5 * span:
+        if low - 0.6 * span <= blind <= high + 0.6 * span:
             axes.axvline(blind, color="black", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             low, high = min(low, blind), max(high, blind)
             note = f"dashed: without reading the text ({format_score(blind)})"
@@ -123,27 +157,31 @@ def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
     unit = {"benefit": "Benefit %", "gain": f"gain over {summary.baseline}", "score": "score"}[cross.unit]
     values = [[_get_value(cell.value, cell.text, cross.unit) for cell in row] for row in cross.cells]
     shown = [value for row in values for value in row if value is not None]
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    with matplotlib.rc_context(_build_style()):
         size = (2.6 + 0.95 * len(cross.tasks), 1.7 + 0.62 * len(cross.texts))
         figure = Figure(figsize=(max(5.2, size[0]), size[1]), layout="constrained")
         axes = figure.subplots()
         low, high, palette = _choose_colours(shown, cross.unit)
         grid = [[math.nan if value is None else value for value in row] for row in values]
-        colours = matplotlib.colormaps[palette].copy()
-        colours.set_bad("#EEEEEE")
+        colours = matplotlib.colormaps[palette].with_extremes(bad="#EEEEEE")
         image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axes.set_xticks(range(len(cross.tasks)), cross.tasks, rotation=25 if len(cross.tasks) > 3 else 0)
         axes.set_yticks(range(len(cross.texts)), cross.texts)
         axes.set_xlabel("fine-tuned on")
         axes.set_ylabel("pretrained on the text of")
-        axes.set_title(f"{cross.model}: {unit}", loc="left", fontsize=9, fontweight="bold")
+        axes.set_title(
+            f"{cross.model}: {unit} (* corrected p < {format_score(summary.alpha, 2)})",
+            loc="left",
+            fontsize=9,
+            fontweight="bold",
+        )
         for row, cells in enumerate(cross.cells):
             for column, cell in enumerate(cells):
                 value = values[row][column]
                 text = cell.text.replace(" (", "\n(") if value is None else _format_cell(value, cross.unit)
                 if value is not None and cell.p_holm is not None and cell.p_holm < summary.alpha:
                     text += "*"
-                dark = value is not None and _is_dark(image.cmap(image.norm(value)))
+                dark = value is not None and _is_dark(colours((value - low) / ((high - low) or 1.0)))
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         figure.colorbar(image, ax=axes, shrink=0.9)
         return _save(figure)
@@ -167,8 +205,8 @@ def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, s
     return -reach, reach, "PuOr"
 
 
-def _is_dark(colour: Sequence[float]) -> bool:
-    red, green, blue = colour[:3]
+def _is_dark(colour: Any) -> bool:
+    red, green, blue = (float(part) for part in colour[:3])
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
@@ -177,6 +215,7 @@ def _save(figure: Figure) -> dict[str, bytes]:
     saved = {}
     for form in FORMATS:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=form, metadata={"Date": None, "Creator": None} if form == "svg" else {"Software": None})
+        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+        figure.savefig(buffer, format=form, metadata=metadata)
         saved[form] = buffer.getvalue()
     return saved

@@ -20,7 +20,18 @@ from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.findings import CROSS_PREFIX, OWN, PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.numbers import format_counted, format_score
 from selfpretrain.report.verdict import compose_verdict
-from selfpretrain.study.results import DIVERGED, DONE, FAILED, MISSING, RUNNING, AlignedRuns, CellResult, StudyResults, read_runs  # fmt: skip
+from selfpretrain.study.results import (
+    DIVERGED,
+    DONE,
+    FAILED,
+    MISSING,
+    RUNNING,
+    AlignedRuns,
+    CellResult,
+    StudyResults,
+    read_runs,
+)
+
 
 def summarize(results: StudyResults) -> Summary:
     """Compute every number of the report.
@@ -30,7 +41,7 @@ def summarize(results: StudyResults) -> Summary:
     """
     study = results.study
     if not results.cells:
-        raise UserError(f"study={results.name} has no cells to report; run it first: selfpretrain study study={results.name}")
+        raise UserError(f"study={results.name} has no cells to report; set study.models, tasks and study.conditions")
     sampling = Sampling(study.num_replicates, study.confidence)
     groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
     for cell in results.cells:
@@ -41,9 +52,17 @@ def summarize(results: StudyResults) -> Summary:
     ]
     _correct_families(panels)
     summary = Summary(
-        results.name, study.baseline, study.reference, _name_reference(study.reference, study.general),
-        study.confidence, study.num_replicates, panels, [], [], dict(results.facts),
-    )  # fmt: skip
+        results.name,
+        study.baseline,
+        study.reference,
+        _name_reference(study.reference, study.general),
+        study.confidence,
+        study.num_replicates,
+        panels,
+        [],
+        [],
+        dict(results.facts),
+    )
     summary.crosses = build_crosses(summary)
     summary.warnings = _collect_warnings(summary)
     for panel in panels:
@@ -104,14 +123,16 @@ def _build_entry(
     first = cells[0]
     planned = 1 if first.condition == "offshelf" else len({cell.pretrain_seed for cell in cells})
     entry = Entry(
-        panel.model, panel.task, first.condition, _decide_state(counts),
+        panel.model,
+        panel.task,
+        first.condition,
+        _decide_state(counts),
         {status: counts[status] for status in (DONE, FAILED, DIVERGED, RUNNING, MISSING)},
-        len(runs.cells) if runs else 0, len(seeds), planned,
-    )  # fmt: skip
-    for cell, status in zip(cells, statuses, strict=True):
-        if status in (FAILED, DIVERGED):
-            reason = (problems.get(cell.run_id) or cell.note or "no reason was written down").splitlines()[0]
-            entry.notes.append(f"seed {cell.pretrain_seed}, fine-tuning seed {cell.finetune_seed} {status}: {reason}")
+        len(runs.cells) if runs else 0,
+        len(seeds),
+        planned,
+    )
+    entry.notes += _list_failures(cells, statuses, problems)
     if runs is None:
         return entry
     try:
@@ -129,9 +150,22 @@ def _build_entry(
         entry.score, entry.learned = score, score.low > panel.blind_score
     else:
         listed = ", ".join(format_score(value) for value in run_scores)
-        entry.notes.append(f"the other {format_counted(len(run_scores), 'run')} scored {listed}; no mean of them is shown, "
-                           "it would leave the failures out")  # fmt: skip
+        others = format_counted(len(run_scores), "run")
+        entry.notes.append(f"the other {others} scored {listed}; no mean is shown: it would hide the failures")
     return entry
+
+
+def _list_failures(cells: list[CellResult], statuses: list[str], problems: dict[str, str]) -> list[str]:
+    """One line per reason, with the seeds it struck."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for cell, status in zip(cells, statuses, strict=True):
+        if status in (FAILED, DIVERGED):
+            reason = (problems.get(cell.run_id) or cell.note or "no reason was written down").splitlines()[0]
+            seeds.setdefault((status, reason), []).append(f"{cell.pretrain_seed}.{cell.finetune_seed}")
+    return [
+        f"{len(struck)} of {len(cells)} runs {status} (seeds {', '.join(struck)}): {reason}"
+        for (status, reason), struck in seeds.items()
+    ]
 
 
 def _decide_state(counts: Counter[str]) -> str:
@@ -188,12 +222,16 @@ def _collect_warnings(summary: Summary) -> list[str]:
     if scored and min(scored) == 1:
         warnings.append("one pretraining seed: the intervals leave out the chance of pretraining and are too narrow")
     elif scored and min(scored) < 5:
-        warnings.append(f"{min(scored)} pretraining seeds: the bootstrap understates the variance between them by a "
-                        f"factor of {min(scored) - 1}/{min(scored)}, so the intervals are somewhat too narrow")  # fmt: skip
+        warnings.append(
+            f"{min(scored)} pretraining seeds: the bootstrap understates the variance between them by a factor of "
+            f"{min(scored) - 1}/{min(scored)}, so the intervals are somewhat too narrow"
+        )
     num_tests = sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
     smallest = 2 * num_tests / summary.num_replicates
     if smallest >= summary.alpha:
         needed = int(-(-4 * num_tests // summary.alpha))
-        warnings.append(f"with {num_tests} comparisons and {summary.num_replicates} replicates no corrected p can be below "
-                        f"{smallest:.2g}: set study.num_replicates={needed}")  # fmt: skip
+        warnings.append(
+            f"with {num_tests} comparisons and {summary.num_replicates} replicates the smallest corrected p is "
+            f"{smallest:.2g}: set study.num_replicates={needed}"
+        )
     return warnings

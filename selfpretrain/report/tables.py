@@ -1,15 +1,8 @@
-"""Tables of a summary as Markdown, CSV, LaTeX and for the terminal, all from the same rows."""
+"""The tables of a summary as rows; ``render`` gives them their forms."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from selfpretrain.report.comparisons import Difference, Interval
 from selfpretrain.report.findings import CROSS_PREFIX, OWN, Cross, CrossCell, Entry, Panel, Summary
@@ -23,11 +16,7 @@ from selfpretrain.report.numbers import (
 )
 
 NOT_APPLICABLE = "-"
-WIDE_ENOUGH = 96  # columns that the one-line form of the widest usual table needs
 CSV_NOT_APPLICABLE = "NA"
-
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,10 +54,28 @@ def build_score_table(summary: Summary) -> Table:
                 numbers.append((entry.model, entry.task, panel.metric, *_list_entry(entry)))
     header = ("model", "task", "condition", "score", f"gain over {summary.baseline}", "p", "Benefit %", "seeds")
     csv_header = (
-        "model", "task", "metric", "condition", "state", "score", "score_low", "score_high",
-        "gain", "gain_low", "gain_high", "p", "p_holm", "p_is_bound", "benefit_percent", "benefit_low", "benefit_high",
-        "seeds", "seeds_planned", "runs", "runs_planned",
-    )  # fmt: skip
+        "model",
+        "task",
+        "metric",
+        "condition",
+        "state",
+        "score",
+        "score_low",
+        "score_high",
+        "gain",
+        "gain_low",
+        "gain_high",
+        "p",
+        "p_holm",
+        "p_is_bound",
+        "benefit_percent",
+        "benefit_low",
+        "benefit_high",
+        "seeds",
+        "seeds_planned",
+        "runs",
+        "runs_planned",
+    )
     return Table("scores", "Scores", header, tuple(rows), 3, 2, csv_header, tuple(numbers))
 
 
@@ -106,7 +113,7 @@ def _format_difference(difference: Difference | None) -> tuple[str, str]:
 
 def _format_benefit(entry: Entry, summary: Summary) -> str:
     if entry.condition == summary.reference and entry.gain:
-        return "100"
+        return "100" if entry.gain.delta.low > 0 else "undefined"
     if entry.benefit is None:
         return "undefined" if entry.gain and entry.benefit_reason else NOT_APPLICABLE
     return f"{format_whole(entry.benefit.point)} {format_percent_interval(entry.benefit.low, entry.benefit.high)}"
@@ -118,9 +125,13 @@ def _list_entry(entry: Entry) -> tuple[str, ...]:
         score = (entry.state_text, CSV_NOT_APPLICABLE, CSV_NOT_APPLICABLE)
     counts = (entry.num_seeds, entry.num_seeds_planned, entry.num_runs, entry.num_runs_planned)
     return (
-        entry.condition, entry.state, *score, *_list_difference(entry.gain), *_list_interval(entry.benefit),
+        entry.condition,
+        entry.state,
+        *score,
+        *_list_difference(entry.gain),
+        *_list_interval(entry.benefit),
         *[str(count) for count in counts],
-    )  # fmt: skip
+    )
 
 
 def _list_interval(interval: Interval | None) -> tuple[str, str, str]:
@@ -144,14 +155,43 @@ def build_reference_table(summary: Summary) -> Table:
         if own is None or reference is None:
             continue
         scores = [_format_point(own), _format_point(reference)]
-        rows.append((panel.model, f"{panel.task} ({panel.metric})", *scores, *_format_difference(panel.versus_reference),
-                     _format_benefit(own, summary)))  # fmt: skip
+        rows.append(
+            (
+                panel.model,
+                f"{panel.task} ({panel.metric})",
+                *scores,
+                *_format_difference(panel.versus_reference),
+                _format_benefit(own, summary),
+            )
+        )
         points = [repr(e.score.point) if e.score else e.state_text for e in (own, reference)]
-        numbers.append((panel.model, panel.task, panel.metric, *points, *_list_difference(panel.versus_reference),
-                        *_list_interval(own.benefit)))  # fmt: skip
+        numbers.append(
+            (
+                panel.model,
+                panel.task,
+                panel.metric,
+                *points,
+                *_list_difference(panel.versus_reference),
+                *_list_interval(own.benefit),
+            )
+        )
     header = ("model", "task", OWN, summary.reference, f"{OWN} - {summary.reference}", "p", "Benefit %")
-    csv_header = ("model", "task", "metric", OWN, summary.reference, "difference", "difference_low", "difference_high",
-                  "p", "p_holm", "p_is_bound", "benefit_percent", "benefit_low", "benefit_high")  # fmt: skip
+    csv_header = (
+        "model",
+        "task",
+        "metric",
+        OWN,
+        summary.reference,
+        "difference",
+        "difference_low",
+        "difference_high",
+        "p",
+        "p_holm",
+        "p_is_bound",
+        "benefit_percent",
+        "benefit_low",
+        "benefit_high",
+    )
     title = f"Own text against {summary.reference_name}"
     return Table("reference", title, header, tuple(rows), 2, 1, csv_header, tuple(numbers))
 
@@ -208,7 +248,8 @@ def list_explanations(summary: Summary) -> list[str]:
     lines = [
         f"Brackets: {percent} percentile intervals of the Multi-Bootstrap over pretraining seeds and test examples "
         f"({summary.num_replicates} replicates). seeds: pretraining seeds behind the row (x fine-tunings of each).",
-        "p: two-sided, Holm-corrected within its table; '<' marks the smallest value that this many replicates can show.",
+        f"p: two-sided, Holm-corrected over all {_count_tests(summary)} comparisons with {summary.baseline} in this "
+        "study (own against the reference, and the matrix, each by themselves); '<': no replicate went the other way.",
         f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
         "may be zero.",
     ]
@@ -218,80 +259,11 @@ def list_explanations(summary: Summary) -> list[str]:
     return lines
 
 
+def _count_tests(summary: Summary) -> int:
+    entries = [entry for panel in summary.panels for entry in panel.entries]
+    return sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
+
+
 def _describe_blind(panel: Panel) -> str:
     assert panel.blind_score is not None
     return f"{panel.task} {format_score(panel.blind_score)} ({panel.blind_rule})"
-
-
-# the forms
-
-
-def format_markdown(table: Table) -> str:
-    rules = ["---" if index < table.num_text_columns else "---:" for index in range(len(table.header))]
-    lines = [_join_markdown(table.header), "|" + "|".join(rules) + "|", *[_join_markdown(row) for row in table.rows]]
-    return "\n".join(lines) + "\n"
-
-
-def _join_markdown(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
-
-
-def format_csv(table: Table) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(table.csv_header)
-    writer.writerows(table.csv_rows)
-    return buffer.getvalue()
-
-
-def format_latex(table: Table) -> str:
-    """A table environment for the package booktabs."""
-    columns = "l" * table.num_text_columns + "r" * (len(table.header) - table.num_text_columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}",
-             rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _join_latex(table.header), r"\midrule"]  # fmt: skip
-    previous: tuple[str, ...] | None = None
-    for row in table.rows:
-        group = row[: table.num_group_columns]
-        if previous is not None and table.num_group_columns > 1 and group != previous:
-            lines.append(r"\midrule")
-        lines.append(_join_latex(row))
-        previous = group
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def _join_latex(cells: Sequence[str]) -> str:
-    # a leading [ would be read as the optional argument of the \\ before it
-    return " & ".join(("{}" if cell.startswith("[") else "") + escape_latex(cell) for cell in cells) + r" \\"
-
-
-def escape_latex(text: str) -> str:
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.-])([-+])(?=[.\d])", r"$\1$", escaped)
-
-
-def build_rich_tables(table: Table, width: int) -> list[RichTable]:
-    """The table for a terminal: one per group, intervals on a second line where the terminal is narrow."""
-    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for row in table.rows:
-        groups.setdefault(row[: table.num_group_columns], []).append(row[table.num_group_columns :])
-    narrow = width < WIDE_ENOUGH
-    built = []
-    for index, (group, rows) in enumerate(groups.items()):
-        title = table.title if not group else ", ".join(reversed(group)) if table.num_group_columns > 1 else None
-        if table.num_group_columns == 1:
-            title = f"{table.title}: {group[0]}" if index == 0 else group[0]
-        built.append(_build_rich(title, table.header[table.num_group_columns :], rows, narrow,
-                                 table.num_text_columns - table.num_group_columns))  # fmt: skip
-    return built
-
-
-def _build_rich(
-    title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]], narrow: bool, num_text_columns: int
-) -> RichTable:
-    rich = RichTable(title=Text(title) if title else None, title_justify="left", title_style="bold", pad_edge=False)
-    for index, name in enumerate(header):
-        rich.add_column(Text(name), justify="left" if index < num_text_columns else "right", overflow="fold")
-    for row in rows:
-        rich.add_row(*[Text(cell.replace(" [", "\n[") if narrow else cell) for cell in row])
-    return rich

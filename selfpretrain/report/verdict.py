@@ -1,4 +1,4 @@
-"""The answer in plain words, one paragraph per model and task: what was found, how sure, and what would make it surer."""
+"""The answer in plain words for each model and task: what was found, how sure, and what would make it surer."""
 
 from __future__ import annotations
 
@@ -46,16 +46,26 @@ def _compose(panel: Panel, summary: Summary) -> str:
 
 def name_condition(condition: str) -> str:
     """A condition in words."""
-    names = {"none": "no pretraining", "mimetic": "the structured start without pretraining", "own": "the own text",
-             "offshelf": "the released checkpoint"}  # fmt: skip
+    names = {
+        "none": "no pretraining",
+        "mimetic": "the structured start without pretraining",
+        "own": "the own text",
+        "offshelf": "the released checkpoint",
+    }
     if condition.startswith(CROSS_PREFIX):
         return f"the text of {condition.removeprefix(CROSS_PREFIX)}"
     return names.get(condition, condition)
 
 
 def _name_metric(metric: str) -> str:
-    return {"macro_f1": "macro F1", "f1": "F1", "mcc": "Matthews correlation", "pearson": "Pearson correlation",
-            "spearman": "Spearman correlation", "micro_auc": "micro AUC"}.get(metric, metric)  # fmt: skip
+    return {
+        "macro_f1": "macro F1",
+        "f1": "F1",
+        "mcc": "Matthews correlation",
+        "pearson": "Pearson correlation",
+        "spearman": "Spearman correlation",
+        "micro_auc": "micro AUC",
+    }.get(metric, metric)
 
 
 def _explain_state(entry: Entry) -> str:
@@ -80,18 +90,19 @@ def _compose_nothing_learned(panel: Panel) -> str:
     scored = [(entry, entry.score) for entry in panel.entries if entry.score]
     best, score = max(scored, key=lambda pair: pair[1].point)
     assert panel.blind_score is not None
+    interval = format_interval(score.low, score.high)
     return (
         f"nothing was learned, so this says nothing about pretraining: {panel.blind_rule} scores "
-        f"{format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the text, and no condition is clearly above "
-        f"that (the best, {best.condition}: {format_score(score.point)} {format_interval(score.low, score.high)}). "
-        "More labelled examples or longer training (effort=standard) may change that."
+        f"{format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the text, and no "
+        f"condition is clearly above that (the best, {best.condition}: {format_score(score.point)} "
+        f"{interval}). More labelled examples or longer training (effort=standard) may change that."
     )
 
 
 def _describe_gain(gain: Difference, summary: Summary) -> str:
-    delta = gain.delta
+    delta, baseline = gain.delta, name_condition(summary.baseline)
     text = (
-        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {name_condition(summary.baseline)} "
+        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {baseline} "
         f"({format_p_clause(gain.p_holm, gain.p_is_bound)}, {_count_seeds(gain)})"
     )
     if gain.is_clear(summary.alpha):
@@ -142,7 +153,7 @@ def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str
         return _answer_without_reference(panel, summary)
     reference = panel.find(summary.reference)
     assert reference is not None
-    reference_helps = reference.gain is not None and reference.gain.is_clear(summary.alpha) and reference.gain.delta.point > 0
+    reference_helps = _is_clear_gain(reference.gain, summary)
     name = summary.reference_name
     if not clear:
         if reference_helps:
@@ -159,6 +170,10 @@ def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str
     if own.benefit is None and not reference_helps:
         return f"The own text helped and {name} did not clearly: so far it was enough."
     return f"So far the own text looks enough{_say_share(own, summary)}, though {name} may be up to {shortfall} better."
+
+
+def _is_clear_gain(gain: Difference | None, summary: Summary) -> bool:
+    return gain is not None and gain.is_clear(summary.alpha) and gain.delta.point > 0
 
 
 def _answer_without_reference(panel: Panel, summary: Summary) -> str:
@@ -193,7 +208,8 @@ def _compose_without_own(panel: Panel, summary: Summary) -> str:
             interval = format_interval(entry.score.low, entry.score.high)
             found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)} {interval}")
         else:
-            found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)}, {_describe_gain(entry.gain, summary)}")  # fmt: skip
+            scored = f"{name_condition(entry.condition)} scored {format_score(entry.score.point)}"
+            found.append(f"{scored}, {_describe_gain(entry.gain, summary)}")
     listed = "; ".join(found) if found else f"only {name_condition(summary.baseline)} was run"
     return f"{listed}. Whether the own text is enough was not asked (add own to study.conditions)."
 
@@ -206,15 +222,19 @@ def _advise(panel: Panel, summary: Summary) -> str:
     if unfinished:
         return "Provisional: some seeds are not finished; the same study command continues."
     if fewest == 1:
-        return ("From one seed this is provisional: another seed may turn it round, and no interval here shows that; "
-                "study.pretrain_seeds=5 would tell.")  # fmt: skip
+        return (
+            "From one seed this is provisional: another seed may turn it round, and no interval here shows that; "
+            "study.pretrain_seeds=5 would tell."
+        )
     more = f"study.pretrain_seeds={FEW_SEEDS if fewest < FEW_SEEDS else 2 * fewest}"
     if fewest < FEW_SEEDS:
-        extra = "" if panel.weakest_link != "examples" else f", and more test examples than {panel.num_examples} even more so"
-        return f"From {fewest} seeds the intervals are somewhat too narrow; {more} would make this surer{extra}."
+        extra = f", and more than {panel.num_examples} test examples" if panel.weakest_link == "examples" else ""
+        return f"From {fewest} seeds the intervals are somewhat too narrow; {more}{extra} would make this surer."
     if panel.weakest_link == "examples":
-        return f"Most of what is unsure comes from the {panel.num_examples} test examples: more of them would make this surer."
-    return f"Most of what is unsure comes from the chance of pretraining: {more} would make this surer."
+        return (
+            f"Most of the doubt comes from the {panel.num_examples} test examples: more of them would make this surer."
+        )
+    return f"Most of the doubt comes from the chance of pretraining: {more} would make this surer."
 
 
 def _capitalise(text: str) -> str:

@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from selfpretrain.files import make_folder, write_bytes, write_json, write_text
+from selfpretrain.files import make_folder, write_bytes, write_json
 from selfpretrain.report.findings import VOLATILE_FACTS, Summary
+from selfpretrain.report.render import build_rich_tables, format_csv, format_latex, format_markdown
 from selfpretrain.report.summary import summarize
-from selfpretrain.report.tables import (
-    build_rich_tables,
-    build_tables,
-    format_csv,
-    format_latex,
-    format_markdown,
-    list_explanations,
-)
+from selfpretrain.report.tables import build_tables, list_explanations
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import StudyPlan
@@ -54,7 +48,8 @@ def save_report(summary: Summary, folder: Path) -> list[Path]:
     content |= {f"{_to_stem(table.name)}.csv": format_csv(table).encode() for table in tables}
     content |= {f"scores.{form}": data for form, data in draw_scores(summary).items()}
     for cross in summary.crosses:
-        content |= {f"{_to_stem(f'cross_{cross.model}')}.{form}": data for form, data in draw_cross(cross, summary).items()}
+        stem = _to_stem(f"cross_{cross.model}")
+        content |= {f"{stem}.{form}": data for form, data in draw_cross(cross, summary).items()}
     make_folder(folder)
     for name, data in content.items():
         write_bytes(folder / name, data)
@@ -74,7 +69,8 @@ def format_report(summary: Summary) -> str:
     for table in build_tables(summary):
         lines += [f"## {table.title}", "", format_markdown(table)]
     lines += ["![scores with intervals](scores.png)", ""]
-    lines += [f"![cross-task matrix](" + _to_stem(f"cross_{cross.model}") + ".png)\n" for cross in summary.crosses]
+    for cross in summary.crosses:
+        lines += [f"![cross-task matrix]({_to_stem(f'cross_{cross.model}')}.png)", ""]
     lines += ["## Notes", ""]
     lines += [f"- {_quote(note)}" for note in (*list_explanations(summary), *summary.warnings)]
     facts = {key: value for key, value in summary.facts.items() if key not in VOLATILE_FACTS}

@@ -199,6 +199,7 @@ def _match(wanted: list[str], given: list[str], first: CellResult, cell: CellRes
     if absent or extra:
         example, place = (absent[0], cell.folder) if absent else (extra[0], first.folder)
         raise UserError(
-            f"example {example} is not in {place}: {first.folder} and {cell.folder} hold different examples; {_NEW_DATA}"
+            f"example {example} is not in {place}: {first.folder} and {cell.folder} do not hold the same examples; "
+            + _NEW_DATA
         )
     return np.array([row[example] for example in wanted])

@@ -1,0 +1,95 @@
+"""Studies made of small prediction files, with known scores."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfpretrain.config import StudyConfig, TaskConfig
+from selfpretrain.study.predictions import write_predictions
+from selfpretrain.study.results import CellResult, StudyResults
+
+NUM_EXAMPLES = 400
+METRICS = {"class": "accuracy", "score": "pearson", "multilabel": "micro_auc"}
+
+
+class FakeStudy:
+    """Builds run folders whose runs answer about a given share of examples rightly."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.tasks: dict[str, TaskConfig] = {}
+        self.cells: list[CellResult] = []
+
+    def add_task(self, name="topics", label_kind="class", metric=None):
+        metric = metric or METRICS[label_kind]
+        self.tasks[name] = TaskConfig(name=name, label_kind=label_kind, metric=metric)
+
+    def add(
+        self,
+        condition,
+        scores,
+        task="topics",
+        model="tiny",
+        status="done",
+        note="",
+        finetunings=1,
+        outputs=None,
+        first=0,
+    ):
+        """One pretraining seed per score, ``finetunings`` runs each."""
+        if task not in self.tasks:
+            self.add_task(task)
+        for seed, score in enumerate(scores, start=first):
+            for finetune_seed in range(finetunings):
+                run_id = f"{model}-{condition}-{task}-{seed}-{finetune_seed}".replace(":", "_")
+                cell = CellResult(
+                    model, condition, task, seed, finetune_seed, status, run_id, note, self.folder / "finetune" / run_id
+                )
+                self.cells.append(cell)
+                if status == "done":
+                    self.write(cell, score, outputs)
+        return self
+
+    def write(self, cell, score, outputs=None):
+        task = self.tasks[cell.task]
+        ids = [f"row{index}" for index in range(NUM_EXAMPLES)]
+        labels = make_labels(cell.task, task.label_kind)
+        if outputs is None:
+            outputs = make_outputs(labels, task.label_kind, score, cell.run_id)
+        write_predictions(cell.folder / "predictions" / "test.parquet", ids, labels, np.asarray(outputs, np.float32))
+
+    def finish(self, name="demo", facts=None, **study):
+        conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
+        config = StudyConfig(
+            name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 200, **study}
+        )
+        return StudyResults(name, config, self.tasks, self.cells, facts or {"command": "selfpretrain study study=demo"})
+
+
+def make_labels(task, label_kind):
+    generator = np.random.default_rng(int(hashlib.sha256(task.encode()).hexdigest()[:8], 16))
+    if label_kind == "class":
+        return generator.permutation(np.arange(NUM_EXAMPLES) % 4).astype(np.int64)
+    if label_kind == "score":
+        return generator.normal(size=NUM_EXAMPLES)
+    return (generator.random((NUM_EXAMPLES, 3)) < [0.1, 0.3, 0.5]).astype(float)
+
+
+def make_outputs(labels, label_kind, score, salt):
+    """Outputs that are right for exactly that share of the examples (class), or correlate about so."""
+    generator = np.random.default_rng(int(hashlib.sha256(salt.encode()).hexdigest()[:8], 16))
+    if label_kind == "class":
+        right = generator.permutation(NUM_EXAMPLES) < round(score * NUM_EXAMPLES)
+        return np.eye(4)[np.where(right, labels, (labels + 1) % 4)] * 3
+    noise = generator.normal(size=labels.shape)
+    mixed = score * labels + (1 - score) * noise
+    return mixed[:, None] if label_kind == "score" else mixed
+
+
+@pytest.fixture
+def fake_study(tmp_path):
+    return FakeStudy(tmp_path)

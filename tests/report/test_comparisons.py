@@ -1,0 +1,119 @@
+"""The report's statistics against the public ones, and scores that need no text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfpretrain.config import UserError
+from selfpretrain.report.comparisons import (
+    Sampling,
+    compute_blind_score,
+    compute_difference,
+    compute_score,
+    compute_share,
+    find_weakest_link,
+    get_seeds,
+)
+from selfpretrain.stats import multibootstrap
+from selfpretrain.study.results import read_runs
+
+SAMPLING = Sampling(200, 0.95)
+
+
+def read(study, condition, task="topics"):
+    cells = [cell for cell in study.cells if cell.condition == condition and cell.task == task]
+    return read_runs(cells, study.tasks[task])[0]
+
+
+def test_differences_are_those_of_the_public_bootstrap(fake_study):
+    fake_study.add("none", [0.7, 0.72, 0.68], finetunings=2).add("own", [0.75, 0.77])
+    base, expt = read(fake_study, "none"), read(fake_study, "own")
+    found = compute_difference(base, expt, "accuracy", SAMPLING)
+    expected = multibootstrap(
+        (base.predictions, expt.predictions), base.labels, "accuracy", base_seeds=[0, 0, 1, 1, 2, 2],
+        expt_seeds=[0, 1], paired=False, num_replicates=200, seed=0,
+    )  # fmt: skip
+    assert found.delta.point == pytest.approx(0.76 - 0.7)
+    assert (found.delta.low, found.delta.high) == (expected.delta.low, expected.delta.high)
+    assert found.p == 2 * expected.p
+    assert found.num_seeds == (2, 3)
+
+
+def test_p_is_two_sided(fake_study):
+    fake_study.add("none", [0.8, 0.8]).add("own", [0.5, 0.5])
+    base, expt = read(fake_study, "none"), read(fake_study, "own")
+    for first, second in ((base, expt), (expt, base)):
+        found = compute_difference(first, second, "accuracy", SAMPLING)
+        assert found.p == 2 / 200
+        assert found.p_is_bound
+    same = compute_difference(base, base, "accuracy", SAMPLING)
+    assert same.delta.point == 0
+    assert same.p > 0.5
+
+
+def test_finetunings_are_averaged_within_their_seed(fake_study):
+    fake_study.add("own", [0.8], finetunings=3).add("own", [0.6], first=1)
+    score, singles = compute_score(read(fake_study, "own"), "accuracy", SAMPLING)
+    assert score.point == pytest.approx(0.7)
+    assert singles == pytest.approx([0.8, 0.8, 0.8, 0.6])
+
+
+def test_a_released_checkpoint_is_one_pretraining(fake_study):
+    fake_study.add("offshelf", [0.7, 0.8])
+    assert get_seeds(read(fake_study, "offshelf")) == [0, 0]
+
+
+def test_share_of_the_references_gain(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.9, 0.9])
+    none, own, reference = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
+    share, reason = compute_share(none, own, reference, "accuracy", SAMPLING)
+    assert share.point == pytest.approx(50)
+    assert share.low < 50 < share.high
+    assert reason == ""
+    share, reason = compute_share(none, own, none, "accuracy", SAMPLING)
+    assert share is None
+    assert "may be zero" in reason
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+def test_a_model_that_says_the_same_everywhere_has_no_correlation(fake_study, metric):
+    fake_study.add_task("pairs", "score", metric)
+    fake_study.add("none", [0], "pairs", outputs=np.full((400, 1), 0.3)).add("own", [0.8, 0.8], "pairs")
+    none, own = read(fake_study, "none", "pairs"), read(fake_study, "own", "pairs")
+    score, _ = compute_score(none, metric, SAMPLING)
+    assert (score.point, score.low, score.high) == (0, 0, 0)
+    found = compute_difference(none, own, metric, SAMPLING)
+    assert found.delta.point == pytest.approx(compute_score(own, metric, SAMPLING)[0].point)
+    assert found.delta.low > 0.5
+
+
+def test_what_widens_the_interval(fake_study):
+    fake_study.add("none", [0.5, 0.5, 0.5]).add("own", [0.6, 0.6, 0.6]).add("wild", [0.3, 0.6, 0.9])
+    none, own, wild = (read(fake_study, name) for name in ("none", "own", "wild"))
+    assert find_weakest_link(none, own, "accuracy", SAMPLING) == "examples"
+    assert find_weakest_link(none, wild, "accuracy", SAMPLING) == "seeds"
+    fake_study.add("single", [0.5])
+    assert find_weakest_link(none, read(fake_study, "single"), "accuracy", SAMPLING) == "seeds"
+
+
+def test_scores_that_need_no_text():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    assert compute_blind_score("accuracy", labels)[0] == 0.6
+    assert compute_blind_score("macro_f1", labels)[0] == pytest.approx(1 / 3)
+    assert compute_blind_score("macro_f1", np.array([0] * 99 + [1]))[0] == 0.5
+    assert compute_blind_score("f1", np.array([0, 0, 0, 1]))[0] == pytest.approx(0.4)
+    assert compute_blind_score("mcc", labels)[0] == 0
+    assert compute_blind_score("pearson", labels.astype(float))[0] == 0
+    # every positive of the first class beats the second class's negatives: (1 * 4 + 1 * 2 * ties) by hand
+    several = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
+    frequencies = np.tile([0.75, 0.25], (4, 1))
+    pairs = [(p > n) + 0.5 * (p == n) for p in frequencies[several == 1] for n in frequencies[several == 0]]
+    assert compute_blind_score("micro_auc", several)[0] == pytest.approx(np.mean(pairs))
+
+
+def test_an_undefined_metric_is_said(fake_study):
+    fake_study.add_task("topics", "class", "f1")
+    fake_study.add("own", [0.5])
+    with pytest.raises(UserError, match="f1"):
+        compute_score(read(fake_study, "own"), "f1", SAMPLING)

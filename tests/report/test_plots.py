@@ -1,0 +1,67 @@
+"""Plots: the same bytes for the same summary, and every condition on them."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+import pytest
+from matplotlib.image import imread
+
+from selfpretrain.report import plots, summarize
+from selfpretrain.report.plots import COLOURS, draw_cross, draw_scores
+
+
+@pytest.fixture
+def summary(fake_study):
+    for task in ("topics", "pairs"):
+        fake_study.add("none", [0.6, 0.62], task).add("own", [0.7, 0.72], task).add("own_of:pairs", [0.6], task)
+        fake_study.add("bookwiki", [0.7], task, status="diverged", note="x")
+    return summarize(fake_study.finish(general="docs"))
+
+
+def test_the_same_summary_gives_the_same_bytes(summary):
+    assert draw_scores(summary) == draw_scores(summary)
+    assert draw_cross(summary.crosses[0], summary) == draw_cross(summary.crosses[0], summary)
+
+
+def test_the_users_style_changes_nothing(summary):
+    plain = draw_scores(summary)
+    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9, "svg.hashsalt": None}):
+        assert draw_scores(summary) == plain
+
+
+def test_no_date_and_no_version(summary):
+    files = draw_scores(summary)
+    assert b"<dc:date>" not in files["svg"]
+    assert b"Matplotlib v" not in files["svg"]
+    assert b"matplotlib" not in files["png"].lower()
+
+
+def test_png_is_an_image_with_the_conditions_colours(summary):
+    pixels = imread(io.BytesIO(draw_scores(summary)["png"]), format="png")
+    seen = {tuple(round(float(part) * 255) for part in pixel[:3]) for row in pixels[::2] for pixel in row[::2]}
+    for condition in ("none", "own"):
+        colour = COLOURS[condition].lstrip("#")
+        assert tuple(int(colour[i : i + 2], 16) for i in (0, 2, 4)) in seen
+
+
+def test_a_failed_condition_is_written_out(summary, monkeypatch):
+    monkeypatch.setitem(plots._STYLE, "svg.fonttype", "none")  # text as text, to be found
+    svg = draw_scores(summary)["svg"].decode()
+    cross = draw_cross(summary.crosses[0], summary)["svg"].decode()
+    assert "diverged (1 of 1)" in svg
+    assert "bookwiki" in svg
+    assert "without reading the text" in svg
+    assert "own_of" not in svg
+    assert "fine-tuned on" in cross
+
+
+def test_a_study_without_any_score_still_has_a_plot(fake_study):
+    fake_study.add("none", [0.6], status="failed", note="x")
+    assert draw_scores(summarize(fake_study.finish()))["png"].startswith(b"\x89PNG")
+
+
+def test_one_condition_with_equal_scores(fake_study):
+    fake_study.add("own", [1.0, 1.0])
+    assert draw_scores(summarize(fake_study.finish()))["png"].startswith(b"\x89PNG")

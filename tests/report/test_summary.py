@@ -1,0 +1,170 @@
+"""The summary: counts, states, families of p-values, the matrix, and what goes to disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from selfpretrain.config import UserError
+from selfpretrain.report import summarize
+from selfpretrain.stats import compute_holm
+
+
+def test_scores_and_what_stands_behind_them(fake_study):
+    fake_study.add("none", [0.6, 0.62, 0.58], finetunings=2).add("own", [0.7, 0.72, 0.74])
+    panel = summarize(fake_study.finish()).panels[0]
+    none, own = panel.entries
+    assert (none.num_seeds, none.num_runs, none.state) == (3, 6, "done")
+    assert none.score.point == pytest.approx(0.6)
+    assert none.score.low < 0.6 < none.score.high
+    assert own.gain.delta.point == pytest.approx(0.12)
+    assert none.gain is None
+    assert panel.num_examples == 400
+    assert panel.blind_score == 0.25
+    assert own.learned and none.learned
+    assert [run["score"] for run in own.run_scores] == pytest.approx([0.7, 0.72, 0.74])
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_failed_run_is_never_a_number(fake_study, status):
+    fake_study.add("none", [0.6, 0.6]).add("own", [0.7, 0.7]).add("own", [0], first=2, status=status, note="the reason")
+    fake_study.add("bookwiki", [0.8, 0.8])
+    panel = summarize(fake_study.finish()).panels[0]
+    own = panel.find("own")
+    assert own.state_text == f"{status} (1 of 3)"
+    assert own.score is None and own.gain is None and own.benefit is None
+    assert panel.versus_reference is None
+    assert own.notes[0] == f"1 of 3 runs {status} (seeds 2.0): the reason"
+    assert ".700, .700" in own.notes[1]
+    assert panel.find("bookwiki").gain.delta.point == pytest.approx(0.2)
+
+
+def test_a_run_without_its_predictions_has_failed(fake_study):
+    fake_study.add("none", [0.6, 0.6]).add("own", [0.7])
+    (fake_study.cells[-1].folder / "predictions" / "test.parquet").unlink()
+    summary = summarize(fake_study.finish())
+    assert summary.panels[0].find("own").state_text == "failed (1 of 1)"
+    assert any("is missing although the run says done" in line for line in summary.warnings)
+
+
+def test_missing_runs_are_counted_and_do_not_hide_the_others(fake_study):
+    fake_study.add("none", [0.6, 0.6]).add("own", [0.7, 0.7]).add("own", [0], first=2, status="missing")
+    fake_study.add("bookwiki", [0, 0], status="running")
+    summary = summarize(fake_study.finish())
+    own, bookwiki = summary.panels[0].find("own"), summary.panels[0].find("bookwiki")
+    assert own.state == "partial"
+    assert (own.num_seeds, own.num_seeds_planned) == (2, 3)
+    assert own.score.point == pytest.approx(0.7)
+    assert bookwiki.state_text == "running (2 of 2)"
+    assert own.benefit_reason == "no score of bookwiki to compare with"
+    assert any("3 runs not finished" in line for line in summary.warnings)
+
+
+def test_p_values_are_corrected_within_their_tables(fake_study):
+    for model in ("one", "two"):
+        fake_study.add("none", [0.6, 0.6], model=model).add("own", [0.63, 0.63], model=model)
+        fake_study.add("bookwiki", [0.62, 0.66], model=model).add("own_of:other", [0.61, 0.6], model=model)
+    summary = summarize(fake_study.finish())
+    entries = [entry for panel in summary.panels for entry in panel.entries if entry.gain]
+    for family in (["own", "bookwiki"], ["own_of:other"]):
+        members = [entry.gain for entry in entries if entry.condition in family]
+        assert [gain.p_holm for gain in members] == list(compute_holm([gain.p for gain in members]))
+    versus = [panel.versus_reference for panel in summary.panels]
+    assert [v.p_holm for v in versus] == list(compute_holm([v.p for v in versus]))
+
+
+def test_benefit_and_the_comparison_with_the_reference(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.9, 0.9])
+    panel = summarize(fake_study.finish()).panels[0]
+    assert panel.find("own").benefit.point == pytest.approx(50)
+    assert panel.find("bookwiki").benefit is None
+    assert panel.versus_reference.delta.point == pytest.approx(-0.2)
+
+
+def test_benefit_needs_a_gain_of_the_reference(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.5, 0.5])
+    own = summarize(fake_study.finish()).panels[0].find("own")
+    assert own.benefit is None
+    assert "may be zero" in own.benefit_reason
+
+
+@pytest.mark.parametrize(("general", "name"), [("bookwiki", "BookWiki"), ("docs", "the general text (docs)")])
+def test_the_stand_in_for_bookwiki_is_named(fake_study, general, name):
+    fake_study.add("none", [0.5]).add("own", [0.7])
+    assert summarize(fake_study.finish(general=general)).reference_name == name
+
+
+def test_every_kind_of_task_has_its_metric(fake_study):
+    for kind in ("class", "score", "multilabel"):
+        fake_study.add_task(kind, kind)
+        fake_study.add("none", [0.3, 0.3], kind).add("own", [0.6, 0.6], kind)
+    summary = summarize(fake_study.finish())
+    assert [panel.metric for panel in summary.panels] == ["accuracy", "pearson", "micro_auc"]
+    assert all(panel.find("own").gain.delta.low > 0 for panel in summary.panels)
+    assert all(panel.find("own").learned for panel in summary.panels)
+
+
+def test_an_undefined_metric_concerns_its_condition_only(fake_study):
+    fake_study.add_task("topics", "class", "f1")  # f1 wants two classes, these are four
+    fake_study.add_task("other")
+    fake_study.add("none", [0.5]).add("none", [0.5], "other")
+    summary = summarize(fake_study.finish())
+    assert summary.panels[0].entries[0].state_text == "undefined"
+    assert summary.panels[1].entries[0].score is not None
+    assert any("f1 has no value" in line for line in summary.warnings)
+
+
+def test_cross_task_matrix(fake_study):
+    for task, other in (("a", "b"), ("b", "a")):
+        fake_study.add("none", [0.5, 0.5], task).add("own", [0.8, 0.8], task)
+        fake_study.add(f"own_of:{other}", [0.6, 0.6], task)
+    cross = summarize(fake_study.finish()).crosses[0]
+    assert (cross.texts, cross.tasks, cross.unit) == (["a", "b"], ["a", "b"], "gain")
+    assert [[cell.value.point for cell in row] for row in cross.cells] == [
+        pytest.approx([0.3, 0.1]),
+        pytest.approx([0.1, 0.3]),
+    ]
+
+
+def test_cross_task_matrix_in_benefit_where_every_column_has_one(fake_study):
+    for task, other in (("a", "b"), ("b", "a")):
+        fake_study.add("none", [0.5, 0.5], task).add("own", [0.8, 0.8], task).add("bookwiki", [0.9, 0.9], task)
+        fake_study.add(f"own_of:{other}", [0.6, 0.6], task, status="failed" if task == "b" else "done")
+    cross = summarize(fake_study.finish()).crosses[0]
+    assert cross.unit == "benefit"
+    assert cross.cells[0][0].value.point == pytest.approx(75)
+    assert cross.cells[1][0].value.point == pytest.approx(25)
+    assert cross.cells[0][1].text == "failed (2 of 2)"
+
+
+def test_cross_task_matrix_without_a_baseline(fake_study):
+    fake_study.add("own", [0.8, 0.8], "a").add("own_of:elsewhere", [0.6, 0.6], "a")
+    cross = summarize(fake_study.finish()).crosses[0]
+    assert (cross.unit, cross.texts) == ("score", ["a", "elsewhere"])
+    assert cross.cells[1][0].value.point == pytest.approx(0.6)
+
+
+def test_few_seeds_and_few_replicates_are_said(fake_study):
+    fake_study.add("none", [0.5]).add("own", [0.7])
+    assert any("one pretraining seed" in line for line in summarize(fake_study.finish()).warnings)
+    fake_study.add("none", [0.5, 0.5], first=1).add("own", [0.7, 0.7], first=1)
+    lines = summarize(fake_study.finish(num_replicates=30)).warnings
+    assert any("factor of 2/3" in line for line in lines)
+    assert any("study.num_replicates=80" in line for line in lines)
+
+
+def test_json_holds_everything_but_what_differs_between_equal_studies(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.9], status="failed", note="x")
+    first = summarize(fake_study.finish(facts={"command": "c", "time": "3 min"}))
+    second = summarize(fake_study.finish(facts={"command": "c", "time": "4 min"}))
+    stored = json.dumps(first.to_json(), allow_nan=False)
+    assert stored == json.dumps(second.to_json(), allow_nan=False)
+    entry = json.loads(stored)["panels"][0]["entries"][1]
+    assert entry["gain"]["delta"]["point"] == pytest.approx(0.2)
+    assert json.loads(stored)["facts"] == {"command": "c"}
+
+
+def test_nothing_to_report_is_refused(fake_study):
+    with pytest.raises(UserError, match="no cells"):
+        summarize(fake_study.finish())

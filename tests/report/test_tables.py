@@ -1,0 +1,117 @@
+"""Every form of a table says the same; a failed cell is never a number or a gap."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from selfpretrain.report import summarize
+from selfpretrain.report.render import build_rich_tables, escape_latex, format_csv, format_latex, format_markdown
+from selfpretrain.report.tables import build_tables, list_explanations
+
+
+@pytest.fixture
+def summary(fake_study):
+    """Two models, a failed condition, a half-finished one, a released checkpoint, and a matrix."""
+    for model in ("electra_small_long_name", "roberta_tiny"):
+        fake_study.add("none", [0.6, 0.62, 0.58], model=model, finetunings=2).add("own", [0.7, 0.72, 0.74], model=model)
+        fake_study.add("bookwiki", [0.8, 0.8], model=model).add("bookwiki", [0], model=model, first=2, status="failed")
+        fake_study.add("bookwiki_sized", [0.8], model=model).add(
+            "bookwiki_sized", [0], model=model, first=1, status="missing"
+        )
+        fake_study.add("offshelf", [0.9, 0.92], model=model).add("own_of:else", [0.65, 0.6], model=model)
+    return summarize(fake_study.finish(num_replicates=1000))
+
+
+def read_rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_has_numbers_and_says_what_failed(summary):
+    rows = read_rows(format_csv(build_tables(summary)[0]))
+    assert len(rows) == 10  # own_of:else stands in the matrix
+    by_condition = {row["condition"]: row for row in rows if row["model"] == "roberta_tiny"}
+    assert float(by_condition["own"]["score"]) == pytest.approx(0.72)
+    assert float(by_condition["own"]["gain_low"]) < 0.12 < float(by_condition["own"]["gain_high"])
+    assert by_condition["bookwiki"]["score"] == "failed (1 of 3)"
+    assert by_condition["bookwiki"]["gain"] == "NA"
+    assert (by_condition["none"]["seeds"], by_condition["none"]["runs"]) == ("3", "6")
+    assert (by_condition["bookwiki_sized"]["seeds"], by_condition["bookwiki_sized"]["seeds_planned"]) == ("1", "2")
+    assert all(value for row in rows for value in row.values())
+
+
+def test_markdown(summary):
+    lines = format_markdown(build_tables(summary)[0]).splitlines()
+    cells = {line.split(" | ")[2]: [cell.strip(" |") for cell in line.split(" | ")] for line in lines[2:]}
+    assert len({line.count("|") for line in lines}) == 1
+    assert cells["own"][3].startswith(".720 [.")
+    assert cells["own"][5].startswith("&lt; .") or cells["own"][5].startswith(".")
+    assert cells["own"][7] == "3"
+    assert cells["none"][7] == "3 x 2"
+    assert cells["bookwiki"][3:7] == ["failed (1 of 3)", "-", "-", "-"]
+    assert cells["bookwiki_sized"][7] == "1 of 2"
+    assert cells["offshelf"][7] == "1 x 2"
+
+
+def test_latex_is_escaped_and_square(summary):
+    text = format_latex(build_tables(summary)[0])
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in body} == {7}
+    assert r"bookwiki\_sized" in text and r"Benefit \%" in text
+    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert escape_latex("< .001 and -.5, -3, +.2, a-b_c 50%") == r"$<$ .001 and $-$.5, $-$3, $+$.2, a-b\_c 50\%"
+
+
+def test_p_at_the_floor_is_shown_as_a_bound(fake_study):
+    fake_study.add("none", [0.3, 0.3]).add("own", [0.9, 0.9])
+    table = build_tables(summarize(fake_study.finish(num_replicates=1000)))[0]
+    assert table.rows[1][5] == "< .002"
+    assert read_rows(format_csv(table))[1]["p_is_bound"] == "yes"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_terminal_form_fits_and_loses_nothing(summary, width):
+    for table in build_tables(summary):
+        buffer = io.StringIO()
+        console = Console(file=buffer, width=width)
+        for rich in build_rich_tables(table, console.width):
+            console.print(rich)
+        printed = buffer.getvalue()
+        assert max(map(len, printed.splitlines())) <= width
+        squeezed = "".join(c for c in printed if c.isalnum())
+        if table.name == "scores":
+            assert all(row[2].replace("_", "").replace(":", "") in squeezed for row in table.rows)
+            assert "failed (1 of 3)" in printed or ("failed" in printed and "(1 of 3)" in printed)
+            assert ".720" in printed
+
+
+def test_the_reference_table(summary):
+    table = build_tables(summary)[1]
+    assert table.rows[0][2:5] == (".720", "failed (1 of 3)", "-")
+    assert read_rows(format_csv(table))[0]["bookwiki"] == "failed (1 of 3)"
+
+
+def test_the_matrix(summary):
+    tables = [table for table in build_tables(summary) if table.name.startswith("cross")]
+    assert [table.header for table in tables] == [("pretrained on", "topics")] * 2
+    assert [row[0] for row in tables[0].rows] == ["topics", "else"]
+    rows = read_rows(format_csv(tables[0]))
+    assert (rows[1]["pretrained_on"], rows[1]["task"]) == ("else", "topics")
+    assert float(rows[1]["value"]) == pytest.approx(0.025)
+
+
+def test_benefit_of_the_reference_is_100_only_where_it_gained(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("bookwiki", [0.9, 0.9])
+    fake_study.add("none", [0.5, 0.5], "flat").add("bookwiki", [0.5, 0.5], "flat").add("own", [0.6, 0.6], "flat")
+    rows = build_tables(summarize(fake_study.finish()))[0].rows
+    assert [row[6] for row in rows] == ["-", "100", "-", "undefined", "undefined"]
+
+
+def test_explanations_name_the_family_and_the_text_free_score(summary):
+    text = " ".join(list_explanations(summary))
+    assert "over all 6 comparisons with none" in text  # own, bookwiki_sized, offshelf, twice
+    assert "1000 replicates" in text
+    assert "topics .250 (always the most frequent class)" in text

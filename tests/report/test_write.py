@@ -1,0 +1,147 @@
+"""From a plan and its run folders to files and the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from selfpretrain.config import RuntimeConfig, Settings, StudyConfig, UserError
+from selfpretrain.files import write_json
+from selfpretrain.report import print_report, save_report, summarize, write_report
+from selfpretrain.report.collect import choose_folder, collect_results
+from selfpretrain.study.runs import RunFolder
+
+FILES = {
+    "report.md",
+    "report.tex",
+    "scores.csv",
+    "scores.png",
+    "scores.svg",
+    "reference.csv",
+    "facts.json",
+    "summary.json",
+}
+
+
+def make_plan(fake_study, **study):
+    """What the report needs of a plan, over the run folders of a fake study."""
+    groups: dict[str, list] = {}
+    for cell in fake_study.cells:
+        run = RunFolder(cell.folder)
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        run.set_status(cell.status, cell.note)
+        write_json(cell.folder / "provenance.json", {
+            "machine": "Linux x86_64", "commit": "abc", "selfpretrain": "0.1", "versions": {"torch": "2.13.0"},
+            "started": "2026-01-01T00:00:00Z",
+        })  # fmt: skip
+        start = Settings(
+            init=f"run:pretrained-{cell.condition}", runtime=RuntimeConfig(runs_dir=str(fake_study.folder))
+        )
+        groups.setdefault(f"{cell.model} {cell.task} {cell.condition}", []).append(SimpleNamespace(
+            id=cell.run_id, model=cell.model, task=cell.task, condition=cell.condition, settings=start, run=run,
+            pretrain_seed=cell.pretrain_seed, finetune_seed=cell.finetune_seed,
+        ))  # fmt: skip
+    config = StudyConfig(name="demo", num_replicates=200, **study)
+    return SimpleNamespace(
+        study=config, general="docs", settings=Settings(runtime=RuntimeConfig(runs_dir=str(fake_study.folder))),
+        conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
+        data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"]) for name, task in fake_study.tasks.items()},
+        groups=[
+            SimpleNamespace(
+                condition=cells[0].condition, cells={0.1: dict(enumerate(cells))},
+                choose_cells=lambda cells=cells: cells,
+            )
+            for cells in groups.values()
+        ],
+    )  # fmt: skip
+
+
+def test_a_plan_becomes_files_and_a_printed_report(fake_study):
+    fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).add("bookwiki", [0.8, 0.8])
+    plan = make_plan(fake_study)
+    buffer = io.StringIO()
+    overrides = ["task=topics", "runtime.runs_dir=/somewhere", "study.cell=x", "tracking=wandb"]
+    write_report(plan, Console(file=buffer, width=90), overrides)
+    folder = choose_folder(plan)
+    assert folder.parent == fake_study.folder / "reports"
+    assert {path.name for path in folder.iterdir()} == FILES
+    printed = buffer.getvalue()
+    assert printed.index("topics, tiny: pretraining on") < printed.index("gain over none")
+    assert "command: selfpretrain study task=topics; machine: Linux x86_64; commit: abc" in printed.replace("\n", " ")
+    assert "docs, in the place of BookWiki" in printed.replace("\n", " ")
+    assert "2 empty rows dropped" in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 90
+    stored = json.loads((folder / "summary.json").read_text())
+    assert stored["panels"][0]["verdict"].startswith("topics, tiny:")
+    report = (folder / "report.md").read_text()
+    assert "selfpretrain study task=topics" in report and "(scores.png)" in report
+
+
+def test_equal_studies_give_equal_files(fake_study, tmp_path):
+    fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).add("own_of:a", [0.7, 0.7])
+    save_report(summarize(fake_study.finish(facts={"command": "c", "time": "1 min"})), tmp_path / "one")
+    save_report(summarize(fake_study.finish(facts={"command": "c", "time": "2 min"})), tmp_path / "two")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert "cross_tiny.png" in names
+    differing = [n for n in names if (tmp_path / "one" / n).read_bytes() != (tmp_path / "two" / n).read_bytes()]
+    assert differing == ["facts.json"]
+
+
+def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study):
+    fake_study.add("none", [0.6]).add("own", [0], status="missing")
+    plan = make_plan(fake_study)
+    broken = SimpleNamespace(status="diverged", note="loss is not finite at step 7")
+    plan.pretrainings = {"pretrained-own": SimpleNamespace(status="diverged", run=SimpleNamespace(
+        note=broken.note, path=fake_study.folder / "nowhere"))}  # fmt: skip
+    cells = {cell.condition: cell for cell in collect_results(plan, []).cells}
+    assert cells["own"].status == "diverged"
+    assert "step 7" in cells["own"].note
+    assert cells["none"].status == "done"
+
+
+def test_two_studies_never_share_a_folder(fake_study):
+    fake_study.add("none", [0.6])
+    first = choose_folder(make_plan(fake_study))
+    assert choose_folder(make_plan(fake_study)) == first
+    assert choose_folder(make_plan(fake_study, baseline="mimetic")) != first
+    fake_study.add("own", [0.6])
+    assert choose_folder(make_plan(fake_study)) != first
+
+
+def test_time_is_shown_and_stored_apart(fake_study, tmp_path):
+    fake_study.add("none", [0.6])
+    plan = make_plan(fake_study)
+    (fake_study.cells[0].folder / "result.json").write_text("{}")
+    facts = collect_results(plan, []).facts
+    assert "over 1 runs" in facts["time"]
+    summary = summarize(collect_results(plan, []))
+    save_report(summary, tmp_path / "report")
+    assert "time" not in json.loads((tmp_path / "report" / "summary.json").read_text())["facts"]
+    assert "time" in json.loads((tmp_path / "report" / "facts.json").read_text())
+
+
+def test_markup_in_names_is_printed_as_it_is(fake_study):
+    fake_study.add("none", [0.6], "[bold]topics[/x]")
+    buffer = io.StringIO()
+    print_report(summarize(fake_study.finish()), Console(file=buffer, width=100))
+    assert "[bold]topics[/x]" in buffer.getvalue()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(fake_study, tmp_path):
+    fake_study.add("none", [0.6])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*runtime\.runs_dir"):
+        save_report(summarize(fake_study.finish()), tmp_path / "file" / "report")
+
+
+def test_a_report_needs_no_torch():
+    code = "import sys, selfpretrain.report, selfpretrain.report.plots, selfpretrain.report.collect; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
