@@ -31,6 +31,7 @@ class Entry:
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none
+    benefit_undefined: bool = False  # the reference was run, but its own gain may be zero
     learned: bool | None = None  # the interval lies above the score without reading the text
     notes: list[str] = field(default_factory=list)
 

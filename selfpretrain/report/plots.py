@@ -28,6 +28,7 @@ OTHER_COLOUR = "#009E73"  # own_of:<task>
 MARKERS = "osD^vPX*"
 FORMATS = ("png", "svg")
 PANELS_PER_ROW = 3
+NARROWEST = 0.04  # of a score axis
 _STYLE = {
     "svg.hashsalt": "selfpretrain",
     "font.size": 9.0,
@@ -147,8 +148,10 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
         else:
             note = f"without reading the text: {format_score(blind)}"
         axes.text(1.0, 1.015, note, transform=axes.transAxes, fontsize=6.5, color="#444444", va="bottom", ha="right")
-    margin = 0.06 * max(high - low, 0.01)
+    # never so narrow that differences of a few examples fill the axis
+    margin = max(0.06 * (high - low), (NARROWEST - (high - low)) / 2)
     axes.set_xlim(low - margin, high + margin)
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.locator_params(axis="x", nbins=5)
 
 

@@ -193,6 +193,7 @@ def _compare(
         entry.benefit_reason = f"no score of {reference} to compare with"
         return
     entry.benefit, entry.benefit_reason = compute_share(runs[baseline], own, runs[reference], metric, sampling)
+    entry.benefit_undefined = entry.benefit is None
 
 
 def _correct_families(panels: list[Panel]) -> None:

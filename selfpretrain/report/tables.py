@@ -115,7 +115,7 @@ def _format_benefit(entry: Entry, summary: Summary) -> str:
     if entry.condition == summary.reference and entry.gain:
         return "100" if entry.gain.delta.low > 0 else "undefined"
     if entry.benefit is None:
-        return "undefined" if entry.gain and entry.benefit_reason else NOT_APPLICABLE
+        return "undefined" if entry.benefit_undefined else NOT_APPLICABLE
     return f"{format_whole(entry.benefit.point)} {format_percent_interval(entry.benefit.low, entry.benefit.high)}"
 
 
@@ -248,7 +248,7 @@ def list_explanations(summary: Summary) -> list[str]:
     lines = [
         f"Brackets: {percent} percentile intervals of the Multi-Bootstrap over pretraining seeds and test examples "
         f"({summary.num_replicates} replicates). seeds: pretraining seeds behind the row (x fine-tunings of each).",
-        f"p: two-sided, Holm-corrected over all {_count_tests(summary)} comparisons with {summary.baseline} in this "
+        f"p: two-sided, Holm-corrected over {_count_tests(summary)} with {summary.baseline} in this "
         "study (own against the reference, and the matrix, each by themselves); '<': no replicate went the other way.",
         f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
         "may be zero.",
@@ -259,9 +259,10 @@ def list_explanations(summary: Summary) -> list[str]:
     return lines
 
 
-def _count_tests(summary: Summary) -> int:
+def _count_tests(summary: Summary) -> str:
     entries = [entry for panel in summary.panels for entry in panel.entries]
-    return sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
+    num_tests = sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
+    return "the one comparison" if num_tests == 1 else f"all {num_tests} comparisons"
 
 
 def _describe_blind(panel: Panel) -> str:

@@ -15,6 +15,7 @@ from selfpretrain.report.numbers import (
 )
 
 FEW_SEEDS = 5  # fewer pretraining seeds make intervals visibly too narrow
+NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help
 CLOSE_TO_ALL = 90.0  # percent of the reference's gain whose interval counts as all of it
 
 
@@ -146,6 +147,10 @@ def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str
     clear = gain.is_clear(summary.alpha)
     if clear and gain.delta.point < 0:
         return f"No: the own text did harm here, {name_condition(summary.baseline)} is better."
+    baseline = panel.find(summary.baseline)
+    if not clear and baseline and baseline.score and baseline.score.point >= NEARLY_PERFECT:
+        scored = format_score(baseline.score.point)
+        return f"{_capitalise(name_condition(summary.baseline))} already scores {scored}: there is hardly room to help."
     versus = panel.versus_reference
     if versus is None:
         if not clear:
@@ -191,7 +196,7 @@ def _say_share(own: Entry, summary: Summary) -> str:
         return ""
     share = own.benefit
     return (
-        f" (it recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of "
+        f" (own recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of "
         f"the gain of {summary.reference_name})"
     )
 

@@ -110,6 +110,11 @@ def test_benefit_of_the_reference_is_100_only_where_it_gained(fake_study):
     assert [row[6] for row in rows] == ["-", "100", "-", "undefined", "undefined"]
 
 
+def test_benefit_without_a_reference_is_not_applicable(fake_study):
+    fake_study.add("none", [0.5, 0.5]).add("own", [0.9, 0.9])
+    assert [row[6] for row in build_tables(summarize(fake_study.finish()))[0].rows] == ["-", "-"]
+
+
 def test_explanations_name_the_family_and_the_text_free_score(summary):
     text = " ".join(list_explanations(summary))
     assert "over all 6 comparisons with none" in text  # own, bookwiki_sized, offshelf, twice

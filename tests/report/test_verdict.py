@@ -25,7 +25,7 @@ def test_own_text_looks_enough(fake_study):
     assert text.startswith("topics, tiny: pretraining on the task's own text scored .800 accuracy, +.200 [")
     assert "over no pretraining (p < " in text and "3 seeds)" in text
     assert "BookWiki is .010 [" in text and "better" in text and "cannot tell from no difference" in text
-    assert "So far the own text looks enough (it recovers 95 % [" in text
+    assert "So far the own text looks enough (own recovers 95 % [" in text
     assert "BookWiki may be up to ." in text
     assert "study.pretrain_seeds=5" in text
 
@@ -34,13 +34,13 @@ def test_own_text_was_better(fake_study):
     add(fake_study, none=0.5, own=0.9, bookwiki=0.7)
     text = judge(fake_study)
     assert "BookWiki is .200 [" in text and "worse" in text
-    assert "Yes: the own text was enough, and better than BookWiki (it recovers 200 % [" in text
+    assert "Yes: the own text was enough, and better than BookWiki (own recovers 200 % [" in text
 
 
 def test_own_text_is_part_of_it(fake_study):
     add(fake_study, none=0.5, own=0.7, bookwiki=0.9)
     text = judge(fake_study)
-    assert "Only in part: BookWiki gives more (it recovers 50 % [" in text
+    assert "Only in part: BookWiki gives more (own recovers 50 % [" in text
 
 
 def test_own_text_not_shown_to_help(fake_study):
@@ -53,6 +53,11 @@ def test_own_text_not_shown_to_help(fake_study):
 def test_nothing_helped(fake_study):
     add(fake_study, none=0.6, own=0.605, bookwiki=0.61)
     assert "Neither the own text nor BookWiki clearly helped" in judge(fake_study)
+
+
+def test_no_room_to_help(fake_study):
+    add(fake_study, none=1.0, own=1.0, bookwiki=1.0)
+    assert "No pretraining already scores 1.000: there is hardly room to help." in judge(fake_study)
 
 
 def test_own_text_did_harm(fake_study):
