@@ -79,6 +79,22 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder; killed on the way it has lost its name, so that nobody takes what is left for the whole."""
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    os.replace(path, hidden)
+    shutil.rmtree(hidden)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder half-written or half-removed. Call it under the folder's lock."""
+    for path in list(folder.rglob(".*")):
+        if path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
+        elif path.suffix == ".new":
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends well, and vanishes when it does not.
@@ -93,10 +109,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         try:
             temporary.mkdir()
             yield temporary
-            for file in temporary.rglob("*"):
+            for file in (*temporary.rglob("*"), temporary):
                 sync_file(file)
             if path.exists():
-                shutil.rmtree(path)
+                remove_folder(path)
             os.replace(temporary, path)
             sync_file(path.parent)
         finally:

@@ -44,7 +44,7 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     order.clear()
     with files.new_folder(tmp_path / "folder") as new:
         (new / "b").write_text("b")
-    assert order == ["sync", "rename", "sync"]  # the file, the name, the folder that holds the name
+    assert order == ["sync", "sync", "rename", "sync"]  # the file, its folder, the name, the folder that holds the name
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
@@ -96,3 +96,18 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     (tmp_path / ".folder2.0badcafe.new").mkdir()  # another folder's: not ours to remove
     write_folder(tmp_path / "folder")
     assert sorted(os.listdir(tmp_path)) == [".folder2.0badcafe.new", "folder"]
+
+
+def test_a_folder_loses_its_name_before_its_files(tmp_path, monkeypatch):
+    write_folder(tmp_path / "folder")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        files.remove_folder(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / ".status.0badcafe.tmp").write_text("runn")
+    (tmp_path / "kept" / "status").write_text("running")
+    files.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["kept"]
+    assert os.listdir(tmp_path / "kept") == ["status"]
+    files.remove_leftovers(tmp_path / "absent")

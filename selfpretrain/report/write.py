@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from rich.console import Console
 from rich.text import Text
 
-from selfpretrain.files import make_folder, write_bytes, write_json
+from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, write_bytes, write_json
 from selfpretrain.report.findings import VOLATILE_FACTS, Summary
 from selfpretrain.report.render import build_rich_tables, format_csv, format_latex, format_markdown
 from selfpretrain.report.summary import summarize
@@ -51,10 +52,12 @@ def save_report(summary: Summary, folder: Path) -> list[Path]:
         stem = _to_stem(f"cross_{cross.model}")
         content |= {f"{stem}.{form}": data for form, data in draw_cross(cross, summary).items()}
     make_folder(folder)
-    for name, data in content.items():
-        write_bytes(folder / name, data)
-    write_json(folder / "facts.json", summary.facts)
-    write_json(folder / "summary.json", summary.to_json())  # last: where it is, the rest is
+    with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
+        remove_leftovers(folder)
+        for name, data in content.items():
+            write_bytes(folder / name, data)
+        write_json(folder / "facts.json", summary.facts)
+        write_json(folder / "summary.json", summary.to_json())  # last: where it is, the rest is
     return [folder / name for name in (*content, "facts.json", "summary.json")]
 
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from selfpretrain import __version__
 from selfpretrain.config import UserError
-from selfpretrain.files import explain_write_errors, make_folder, read_json, write_json, write_text
+from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
 
 STAGES = ("pretrain", "finetune", "evaluate")
 PACKAGES = ("torch", "numpy", "tokenizers", "datasets", "safetensors", "hydra-core")
@@ -118,6 +118,7 @@ class RunFolder:
             except Timeout:
                 raise Busy(self.id) from None
         try:
+            remove_leftovers(self.path)
             yield
         finally:
             lock.release()

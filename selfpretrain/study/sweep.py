@@ -44,6 +44,8 @@ def _with_models(settings: Settings) -> Settings:
 def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> int:
     """Run what is missing, wave by wave, then write and print the report; returns the exit code."""
     settings = open_config(config)
+    if settings.study.cell is not None:
+        raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
     console = Console()
     plan = build_plan(settings, overrides)
     describe(plan, console)
@@ -52,13 +54,13 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)
-    failed = [c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED]
+    failed = [c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked]
     return 1 if failed else 0
 
 
 def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console) -> None:
     """Launch the missing cells; those another process is computing are asked for again until they are decided."""
-    missing = [cell for cell in cells if cell.status not in FINISHED]
+    missing = [cell for cell in cells if cell.status not in FINISHED and not cell.is_blocked]
     if missing:
         console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
     while missing:
@@ -92,10 +94,15 @@ def run_cell(cell: Cell, group: str) -> str:
         Console(stderr=True).print(f"{cell.name}: {error}", highlight=False)
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 - recorded in the run folder and shown in every table
+    except Exception as error:
         if cell.stage == "corpus":
             raise
-        cell.run.set_status("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        try:
+            with cell.run.lock(wait=False):
+                if cell.run.status != "done":  # by another process, since this one let go of the run
+                    cell.run.set_status("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        except Busy:
+            return "busy"
         Console(stderr=True).print(f"{cell.name} failed: {type(error).__name__}: {error}", highlight=False)
     return cell.status
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
-from selfpretrain.files import new_folder, read_json, write_json
+from selfpretrain.files import new_folder, read_json, remove_folder, write_json
 from selfpretrain.model.encoder import Encoder
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -127,7 +126,7 @@ def remove_old(checkpoints: Path, keep_newest: int, keep_steps: list[int]) -> No
     kept = {name_checkpoint(step) for step in keep_steps}
     found = [path for path in sorted(checkpoints.glob("step_*")) if path.name not in kept]
     for path in found[: max(0, len(found) - keep_newest)]:
-        shutil.rmtree(path)
+        remove_folder(path)
 
 
 def save_encoder(

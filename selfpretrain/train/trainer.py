@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig, UserError
+from selfpretrain.files import remove_folder
 from selfpretrain.seeds import derive_seed
 from selfpretrain.study.runs import RunFolder
 from selfpretrain.tracking import Tracker
@@ -241,7 +241,7 @@ class Trainer:
         best = self.evaluation.best_step if self.evaluation else 0
         for folder in self.run.checkpoints.glob("best_*"):
             if folder.name < f"best_{best:09d}":
-                shutil.rmtree(folder)
+                remove_folder(folder)
 
     def resume(self) -> int:
         """Restore the last checkpoint; return the number of steps already done."""
