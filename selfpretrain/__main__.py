@@ -132,14 +132,47 @@ def fail(message: str, code: int) -> None:
     raise SystemExit(code) from None
 
 
-def explain_composition(error: Exception) -> str:
+def check_command_line(command: str) -> None:
+    """Refuse options that do not exist and choices that are no single name: Hydra would show its own usage or a trace.
+
+    A list of choices it would even merge into one, without a word.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from selfpretrain.door import find_folder
+
+    parser = get_args_parser()
+    parser.error = lambda message: fail(f"{message}; selfpretrain {command} --help lists what there is", 2)
+    for override in OverridesParser.create().parse_overrides(parser.parse_args(sys.argv[1:]).overrides):
+        group = override.key_or_group
+        if not group:
+            fail(f"{override.input_line!r} names no setting; write <setting>=<value>", 2)
+        folders = [find_folder("conf") / group, find_folder("corpora") / group]
+        names = sorted(path.stem for folder in folders if "." not in group for path in folder.glob("*.yaml"))
+        if names and not (override.is_delete() or override.is_sweep_override() or isinstance(override.value(), str)):
+            several = f"; several in a study: study.{group}s=[<name>,<name>]" if group in ("model", "task") else ""
+            fail(f"{override.input_line} is no choice; give one name: {group}=<name> of {', '.join(names)}{several}", 2)
+
+
+def explain_composition(error: Exception, command: str) -> str:
     """Hydra's complaint about the command line as one line."""
-    # its advice to append an unknown key with + would only be refused by our own door
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "use +" not in line]
-    cause = error.__cause__
-    if cause is not None and str(cause).strip() and str(cause).splitlines()[0] not in lines[0]:
-        lines[0] += f" ({str(cause).splitlines()[0]})"
-    return " ".join(lines[:12]) + "; --help lists the choices, --cfg job all settings"
+    from selfpretrain.config import Settings
+    from selfpretrain.door import explain_setting
+
+    if getattr(error.__cause__, "key", None) is not None:
+        return explain_setting(error.__cause__, Settings)  # type: ignore[arg-type]
+    lines = []
+    for line in str(error).splitlines():
+        if line.strip().startswith(("Config search path", "See https")):
+            break
+        # a study is one sweep already, and an unknown key with + would only be refused by our own door
+        if line.strip() and "use +" not in line and not (command == "study" and "--multirun" in line):
+            lines.append(line.strip().replace("\\'", "'"))
+    cause = str(error.__cause__ or "").splitlines()
+    if cause and cause[0] not in lines[0]:
+        lines[0] += f" ({cause[0]})"
+    return " ".join(lines[:12]) + f"; selfpretrain {command} --help lists the choices"
 
 
 def main() -> None:
@@ -171,9 +204,10 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     try:
+        check_command_line(command)
         guard(lambda: run_hydra(command))
     except (HydraException, OmegaConfBaseException) as error:
-        fail(explain_composition(error), 2)
+        fail(explain_composition(error, command), 2)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
-from functools import lru_cache
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,32 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tracking.mode": ("auto", "online", "offline"),
 }
 
+# what is allowed, and the settings it holds for (each element of a list; None is not a number)
+LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
+    ("at least 1", lambda v: v >= 1,
+     "model.hidden_size model.embedding_size model.num_layers model.num_heads model.intermediate_size "
+     "model.type_vocab_size pretrain.total_steps pretrain.batch_size pretrain.micro_batch_size finetune.batch_size "
+     "finetune.micro_batch_size finetune.max_steps finetune.evals_per_epoch task.max_train_examples "
+     "runtime.num_threads runtime.num_workers runtime.log_every runtime.save_every runtime.keep_checkpoints "
+     "study.pretrain_seeds study.finetune_seeds study.num_replicates"),
+    ("at least 8", lambda v: v >= 8, "model.max_positions pretrain.seq_len finetune.seq_len"),
+    ("at least 100", lambda v: v >= 100, "tokenizer.vocab_size"),
+    ("at least 0", lambda v: 0 <= v < math.inf,
+     "model.init_std objective.gen_weight objective.disc_weight pretrain.weight_decay pretrain.clip_norm "
+     "pretrain.warmup_steps pretrain.eval_every finetune.weight_decay finetune.clip_norm finetune.warmup_steps "
+     "finetune.min_steps seeds.seed seeds.init_seed seeds.data_seed seeds.mask_seed seeds.finetune_seed "
+     "runtime.keep_steps"),
+    ("positive", lambda v: 0 < v < math.inf,
+     "model.layer_norm_eps objective.temperature pretrain.peak_lr pretrain.eps finetune.peak_lr finetune.eps "
+     "finetune.lr_grid finetune.epochs tokenizer.train_mb corpus.max_mb study.general_mb"),
+    ("between 0 and 1", lambda v: 0 <= v <= 1,
+     "objective.mask_token_prob objective.random_token_prob pretrain.warmup_fraction finetune.warmup_fraction"),
+    ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence"),
+    ("above 0 and at most 1", lambda v: 0 < v <= 1, "model.generator_fraction finetune.layerwise_lr_decay"),
+    ("at least 0 and below 1", lambda v: 0 <= v < 1,
+     "model.dropout_prob model.attention_dropout_prob pretrain.beta1 pretrain.beta2 finetune.beta1 finetune.beta2"),
+]  # fmt: skip
+
 
 def find_folder(name: str) -> Path:
     """The folder ``conf`` or ``corpora``: inside the installed package, or beside it in a checkout."""
@@ -50,15 +77,18 @@ def find_folder(name: str) -> Path:
     return inside if inside.is_dir() else beside
 
 
-def _explain(error: Exception, schema: type) -> str:
-    text = str(error).splitlines()[0]
+def explain_setting(error: Exception, schema: type) -> str:
+    """OmegaConf's complaint about one setting as one line, with the settings there are."""
+    text = str(error).splitlines()[0].rstrip(".")
     key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "")
-    last = key.rsplit(".", 1)[-1]
     owner = getattr(error, "object_type", None)
     names = [f.name for f in dataclasses.fields(owner if dataclasses.is_dataclass(owner) else schema)]  # type: ignore[arg-type]
+    last = key.rsplit(".", 1)[-1]
+    if last in names:
+        return f"setting {key}: {text}"
     near = difflib.get_close_matches(last, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] != last else ""
-    return f"setting {key or '?'}: {text}{hint}"
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"setting {key or '?'}: {text}; {hint}allowed: {', '.join(names)}"
 
 
 def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
@@ -68,7 +98,7 @@ def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
         merged = OmegaConf.merge(OmegaConf.structured(schema), raw)
         result = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(_explain(error, schema)) from None
+        raise UserError(explain_setting(error, schema)) from None
     assert isinstance(result, schema)
     return result
 
@@ -100,42 +130,53 @@ def open_config(config: DictConfig) -> Settings:
 def check(settings: Settings) -> None:
     """Refuse values that are not allowed or contradict one another."""
     for key, allowed in CHOICES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(settings, section), name)
+        value = _get(settings, key)
         if value not in allowed:
             raise UserError(f"{key}={value} is not known; allowed: {', '.join(allowed)}")
-    m, o, p, f = settings.model, settings.objective, settings.pretrain, settings.finetune
+    for limit, is_allowed, keys in LIMITS:
+        for key in keys.split():
+            value = _get(settings, key)
+            numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
+            if not all(is_allowed(number) for number in numbers if number is not None):
+                raise UserError(f"{key}={value} is out of range; set {key}={form} {limit}")
+    for broken, message in _list_contradictions(settings):
+        if broken:
+            raise UserError(message)
+
+
+def _get(settings: Settings, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(settings, section), name)
+
+
+def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
+    """Whether each rule is broken, and what to say then."""
+    m, o, p, f, c = settings.model, settings.objective, settings.pretrain, settings.finetune, settings.corpus
     rules = [
-        (m.num_heads < 1 or m.hidden_size % max(1, m.num_heads) != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
+        (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
         (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
-        (o.name == "rtd" and m.family != "electra", f"objective.name=rtd needs model.family=electra, not {m.family}"),
-        (o.name == "mlm" and m.family == "electra", "objective.name=mlm needs model.family=roberta or bert, not electra"),
-        (p.packing == "segments" and m.type_vocab_size < 2, "pretrain.packing=segments needs model.type_vocab_size=2"),
-        (not 0 < o.mask_prob < 1, f"objective.mask_prob={o.mask_prob} must lie between 0 and 1"),
-        (o.mask_token_prob + o.random_token_prob > 1, "objective.mask_token_prob + objective.random_token_prob exceed 1"),
+        (o.name == "rtd" and m.family != "electra",
+         f"objective.name=rtd needs model.family=electra, not {m.family}; set objective.name=mlm"),
+        (o.name == "mlm" and m.family == "electra",
+         "objective.name=mlm needs model.family=roberta or bert, not electra; set objective.name=rtd"),
+        (p.packing == "segments" and m.type_vocab_size < 2,
+         "pretrain.packing=segments needs model.type_vocab_size=2; set pretrain.packing=full"),
+        (o.mask_token_prob + o.random_token_prob > 1,
+         f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
         (o.name == "rtd" and round(m.hidden_size * m.generator_fraction) % max(1, round(m.num_heads * m.generator_fraction)) != 0,
          f"model.generator_fraction={m.generator_fraction} gives a generator whose width is not a multiple of its heads; choose another"),
-        (not (0 <= m.dropout_prob < 1 and 0 <= m.attention_dropout_prob < 1),
-         "model.dropout_prob and model.attention_dropout_prob must be at least 0 and below 1"),
-        (min(v for v in vars(settings.seeds).values() if v is not None) < 0, "seeds must not be negative"),
-        (settings.corpus.source == "own_of" and not settings.corpus.task, "corpus.source=own_of needs corpus.task=<name>"),
-        (settings.corpus.source == "card" and not settings.corpus.card, "corpus.source=card needs corpus.card=<name>"),
-    ]
+        (c.source == "own_of" and not c.task, "corpus.source=own_of needs corpus.task=<name>"),
+        (c.source == "card" and not c.card, "corpus.source=card needs corpus.card=<name>"),
+    ]  # fmt: skip
     for section, stage in (("pretrain", p), ("finetune", f)):
         rules += [
             (stage.warmup_steps is not None and stage.warmup_fraction is not None,
              f"{section}.warmup_steps and {section}.warmup_fraction are both set; set one to null"),
-            (stage.batch_size < 1 or stage.seq_len < 8, f"{section}.batch_size must be at least 1 and {section}.seq_len at least 8"),
-            (stage.micro_batch_size is not None and (stage.micro_batch_size < 1 or stage.batch_size % stage.micro_batch_size != 0),
+            (stage.batch_size % (stage.micro_batch_size or 1) != 0,
              f"{section}.batch_size={stage.batch_size} is not a multiple of {section}.micro_batch_size={stage.micro_batch_size}"),
-            (stage.peak_lr <= 0, f"{section}.peak_lr={stage.peak_lr} must be positive"),
         ]  # fmt: skip
-    rules.append((p.total_steps < 1, f"pretrain.total_steps={p.total_steps} must be at least 1"))
-    rules.append((settings.runtime.save_every < 1, "runtime.save_every must be at least 1"))
-    for broken, message in rules:
-        if broken:
-            raise UserError(message)
+    return rules
 
 
 def _load_card(kind: str, name: str, schema: type[T]) -> T:
@@ -150,13 +191,13 @@ def _load_card(kind: str, name: str, schema: type[T]) -> T:
     return to_dataclass({str(k): v for k, v in raw.items()}, schema)
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_task_card(name: str) -> TaskConfig:
     """The card ``corpora/task/<name>.yaml``."""
     return _complete_task(_load_card("task", name, TaskConfig))
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_text_card(name: str) -> TextCard:
     """The card ``corpora/text/<name>.yaml``."""
     return _load_card("text", name, TextCard)
@@ -210,5 +251,6 @@ def to_yaml(settings: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
 
 
-__all__ = ["OPERATIONAL", "StudyConfig", "check", "compose_settings", "compute_identity", "find_folder", "load_task_card",
-           "load_text_card", "open_config", "register_schema", "to_dataclass", "to_plain", "to_yaml"]  # fmt: skip
+__all__ = ["OPERATIONAL", "StudyConfig", "check", "compose_settings", "compute_identity", "explain_setting",
+           "find_folder", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
+           "to_plain", "to_yaml"]  # fmt: skip

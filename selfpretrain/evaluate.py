@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from corpora.tasks import TaskData
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.door import compute_identity, to_dataclass, to_yaml
 from selfpretrain.finetune import encode
@@ -26,8 +27,9 @@ def evaluate(settings: Settings) -> RunFolder:
     run = open_run(settings.runtime.runs_dir, "evaluate", identity)
     with run.lock():
         if run.status != "done":
+            model, config = load_model(source, data.task)
             run.start(to_yaml(settings), f"selfpretrain evaluate (run {run_id}, task {settings.task.name})")
-            _score(settings, run, source, data.task, data.splits)
+            _score(settings, run, source, data, model, config)
     return run
 
 
@@ -49,8 +51,10 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Fine
     return model, config
 
 
-def _score(settings: Settings, run: RunFolder, source: RunFolder, task: TaskConfig, splits: dict) -> None:  # type: ignore[type-arg]
-    model, config = load_model(source, task)
+def _score(
+    settings: Settings, run: RunFolder, source: RunFolder, data: TaskData, model: SequenceModel, config: FinetuneConfig
+) -> None:
+    task = data.task
     _, tokenizer = load_encoder(source.path / "model")
     device = choose_device(settings.runtime)
     model.to(device)
@@ -59,7 +63,7 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, task: TaskConf
     ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
     scores = {}
     for name in ("validation", "test"):
-        split = splits[name]
+        split = data.splits[name]
         encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
         outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
         write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)

@@ -12,6 +12,7 @@ from selfpretrain import start
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
+from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_plain, to_yaml
 from selfpretrain.model.encoder import Encoder
@@ -37,11 +38,12 @@ def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
     Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
     """
+    device = choose_device(settings.runtime)
     data = read_task(settings.task, settings.runtime.runs_dir)
     corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
     run_id = identity.identify_finetune(settings, data.fingerprint, corpus_id)
     run = open_run(settings.runtime.runs_dir, "finetune", run_id)
-    with distributed.hold(run, choose_device(settings.runtime), wait) as is_open:
+    with distributed.hold(run, device, wait) as is_open:
         if is_open:
             encoder, tokenizer = build_start(settings)
             check_vocabulary(encoder, tokenizer)
@@ -55,7 +57,7 @@ def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
     if settings.init != "none":
         return start.load_start(settings.init, settings.runtime.runs_dir)
     folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
+    tokenizer = load_tokenizer(folder)
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     return build_encoder(settings.model, tokenizer.vocab_size, tokenizer.pad_id, seed), tokenizer
 
@@ -64,7 +66,7 @@ def check_vocabulary(encoder: Encoder, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size > encoder.vocab_size:
         raise UserError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, the encoder's embeddings only {encoder.vocab_size}; "
-            "use the tokenizer the encoder was trained with"
+            "use the tokenizer the encoder was trained with, or init=none for a fresh encoder"
         )
 
 

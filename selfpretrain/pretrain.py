@@ -12,7 +12,7 @@ from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_yaml
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
 from selfpretrain.seeds import derive_seed
 from selfpretrain.study import identity
 from selfpretrain.study.runs import RunFolder, open_run
@@ -53,14 +53,15 @@ def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
     Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
     """
+    device = choose_device(settings.runtime)
     tokens, tokenizer, corpus_id = prepare_corpus(settings)
     run = open_run(settings.runtime.runs_dir, "pretrain", identity.identify_pretrain(settings, corpus_id))
-    device = choose_device(settings.runtime)
     with distributed.hold(run, device, wait) as is_open:
         if is_open:
             check_ranks(settings.pretrain, distributed.start(device)[1])
+            module, batches = build_model(settings, tokenizer), build_batches(settings, tokens, tokenizer)
             run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {corpus_id})")
-            _train(settings, run, tokens, tokenizer, group, name or run.id)
+            _train(settings, run, tokens, tokenizer, module, batches, group, name or run.id)
     return run
 
 
@@ -74,16 +75,27 @@ def check_ranks(config: PretrainConfig, world: int) -> None:
         )
 
 
-def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tokenizer, group: str, name: str) -> None:
-    config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
-    module = build_objective(
-        settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, derive_seed(seeds["init"], "init")
-    )
+def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel | ReplacedTokenDetection:
+    """The model to pretrain: fresh weights, or an encoder copied from ``init``; UserError when it does not fit."""
+    seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
+    module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
     if settings.init != "none":
         _copy_start(settings, module)
+    return module
+
+
+def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -> PretrainBatches:
+    config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
     special = SpecialIds(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size)  # fmt: skip
     blocks = PackedBlocks(tokens.tokens, special, config.seq_len, config.packing, seeds["data"])
-    batches = PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+    return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+
+
+def _train(
+    settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tokenizer, module: MaskedLanguageModel | ReplacedTokenDetection,
+    batches: PretrainBatches, group: str, name: str,
+) -> None:  # fmt: skip
+    config = settings.pretrain
     tracker = build_tracker(
         settings.tracking, run_id=run.id, group=group, job_type="pretrain", name=name,
         settings=identity.to_plain(settings), folder=run.path,
@@ -92,7 +104,7 @@ def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tok
     try:
         trainer = Trainer(
             module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=run,
-            runtime=settings.runtime, tracker=tracker, seed=seeds["mask"],
+            runtime=settings.runtime, tracker=tracker, seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
         )  # fmt: skip
         held_out = HeldOut(trainer, batches)
         every = config.eval_every or config.total_steps
@@ -113,12 +125,14 @@ def _train(settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tok
     run.finish({"held_out": final, "tokens": processed, "corpus": tokens.folder.name, "epochs": processed / max(1, len(tokens.tokens))})
 
 
-def _copy_start(settings: Settings, module: torch.nn.Module) -> None:
+def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:
     encoder, _ = start.load_start(settings.init, settings.runtime.runs_dir)
     own = module.encoder
-    assert isinstance(own, torch.nn.Module)
     if own.vocab_size != encoder.vocab_size:
-        raise UserError(f"init={settings.init} has {encoder.vocab_size} tokens, the tokenizer {own.vocab_size}")
+        raise UserError(
+            f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer {own.vocab_size}; "
+            "choose a start whose tokenizer fits, or init=none"
+        )
     set_tensors(own, dict(encoder.named_parameters()), settings.init)
 
 

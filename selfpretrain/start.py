@@ -32,7 +32,7 @@ def get_tokenizer_path(init: str, runs_dir: str) -> str | None:
     kind, _, name = init.partition(":")
     if kind == "run" and name:
         return str(find_run(runs_dir, "pretrain", name).path / "encoder" / "tokenizer")
-    if kind == "hf" and Path(name).is_dir():
+    if kind == "hf" and name and Path(name).is_dir():
         return name
     if kind == "hf" and name:
         from selfpretrain.interop.huggingface import fetch_snapshot

@@ -106,7 +106,7 @@ def test_choices_list_what_is_allowed(key, value):
         ({"objective": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "exceed 1"),
         ({"corpus": {"source": "own_of"}}, "corpus.task=<name>"),
         ({"corpus": {"source": "card"}}, "corpus.card=<name>"),
-        ({"seeds": {"mask_seed": -1}}, "negative"),
+        ({"seeds": {"mask_seed": -1}}, "seeds.mask_seed=-1"),
         (
             {"pretrain": {"warmup_steps": 5, "warmup_fraction": 0.1}},
             "pretrain.warmup_steps and pretrain.warmup_fraction",

@@ -127,6 +127,14 @@ class TokenFile:
         return cls(folder, tokens, sizes, manifest)
 
 
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a corpus folder, its files compared with their checksums."""
+    for name, expected in _read_manifest(folder)["files"].items():
+        if name.startswith("tokenizer/"):
+            _check_file(folder, name, expected, verify=True)
+    return Tokenizer.load(folder / "tokenizer")
+
+
 def _damaged(file: Path, reason: str) -> UserError:
     return UserError(f"{file} is damaged ({reason}); delete the folder {file.parent} and run again")
 

@@ -29,7 +29,7 @@ def identify_corpus(settings: Settings) -> str:
 def identify_start(init: str) -> str:
     """A start as it enters identities: a run's id, a repository at a revision, or a folder by its contents."""
     kind, _, name = init.partition(":")
-    if kind == "hf" and Path(name).is_dir():
+    if kind == "hf" and name and Path(name).is_dir():
         digest = hashlib.sha256()
         for file in sorted(Path(name).glob("*")):
             if file.suffix in (".json", ".txt", ".safetensors"):

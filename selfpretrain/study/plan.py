@@ -54,6 +54,14 @@ class Cell:
         return open_run(self.settings.runtime.runs_dir, self.stage, self.id)
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether the pretraining it starts from failed or diverged: there is nothing to fine-tune."""
+        kind, _, run_id = self.settings.init.partition(":")
+        if self.stage != "finetune" or kind != "run":
+            return False
+        return open_run(self.settings.runtime.runs_dir, "pretrain", run_id).status in ("failed", "diverged")
+
+    @property
     def status(self) -> str:
         if self.stage == "corpus":
             return "done" if is_corpus_built(self.id, self.settings.runtime) else "missing"
@@ -70,13 +78,18 @@ class Group:
     rates: tuple[float, ...]
     cells: dict[float, dict[tuple[int, int], Cell]]
 
+    def get_selectors(self) -> list[Cell]:
+        """The cells that choose the rate, one per rate: the first seeds whose pretraining did not fail."""
+        first = self.cells[self.rates[0]]
+        seeds = next((seeds for seeds in sorted(first) if not first[seeds].is_blocked), min(first))
+        return [self.cells[rate][seeds] for rate in self.rates]
+
     def choose_rate(self) -> float | None:
-        """The rate with the best validation score on the first seeds; None while one of them is not decided."""
+        """The rate with the best validation score on those seeds; None while one of them is not decided."""
         if len(self.rates) == 1:
             return self.rates[0]
         scores: dict[float, float] = {}
-        for rate in self.rates:
-            cell = self.cells[rate][min(self.cells[rate])]
+        for rate, cell in zip(self.rates, self.get_selectors(), strict=True):
             if cell.status == "done":
                 scores[rate] = float(cell.run.read_result()["scores"]["validation"])
             elif cell.status not in ("diverged", "failed"):
@@ -183,9 +196,14 @@ class StudyPlan:
         """The waves in order; each must have run before the next is asked for."""
         yield "corpora", list(self.corpora.values())
         yield "pretraining", list(self.pretrainings.values())
-        selection = [cells[min(cells)] for group in self.groups if len(group.rates) > 1 for cells in group.cells.values()]
+        selection = [cell for group in self.groups if len(group.rates) > 1 for cell in group.get_selectors()]
         yield "choosing learning rates", unique(selection)
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
+
+    def is_blocked(self, cell: Cell) -> bool:
+        """Whether the pretraining a cell starts from failed or diverged; the report shows the cell as failed, too."""
+        start = self.pretrainings.get(cell.settings.init.removeprefix("run:"))
+        return cell.stage == "finetune" and start is not None and start.status in ("failed", "diverged")
 
     def count_cells(self) -> dict[str, list[Cell]]:
         """The cells by wave as far as they are known now."""
@@ -214,6 +232,8 @@ def choose_tasks(settings: Settings) -> list[TaskConfig]:
     chosen = []
     for entry in settings.study.tasks:
         fields: dict[str, Any] = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        if "name" not in fields:
+            raise UserError(f"study.tasks={settings.study.tasks} has a task without a name: study.tasks=[{{name: <card>, ...}}]")
         card = load_task_card(str(fields["name"]))
         chosen.append(to_dataclass({**to_plain(card), **fields}, TaskConfig))
     names = [task.name for task in chosen]
@@ -234,12 +254,20 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
     """The study's conditions, checked; with ``study.cross`` every task's own text for every other task."""
     study = settings.study
     conditions = list(study.conditions)
-    for condition in conditions:
-        if condition not in CONDITIONS and not condition.startswith("own_of:"):
-            raise UserError(f"study.conditions has {condition!r}; allowed: {', '.join(CONDITIONS)}")
+    for key, names in (("conditions", conditions), ("baseline", [study.baseline]), ("reference", [study.reference])):
+        for name in names:
+            if name not in CONDITIONS and not name.startswith("own_of:"):
+                raise UserError(f"study.{key} has {name!r}; allowed: {', '.join(CONDITIONS)}")
+    for key, names in (("conditions", conditions), ("models", study.models)):
+        if len(set(names)) < len(names):
+            raise UserError(f"study.{key}={names} names one twice; give each once")
+    unknown = [name for name in study.cross_models if name not in study.models]
+    if unknown:
+        raise UserError(f"study.cross_models has {unknown[0]!r}, which is not in study.models={study.models}")
+    if study.baseline == study.reference:
+        raise UserError(f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition")
     if "offshelf" in conditions and not study.offshelf:
         raise UserError("study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>")
     if study.cross:
         conditions += [f"own_of:{name}" for name in tasks if f"own_of:{name}" not in conditions]
     return conditions
-

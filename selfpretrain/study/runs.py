@@ -10,6 +10,7 @@ killed, and is continued from its last checkpoint.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -156,11 +157,21 @@ def collect_provenance() -> dict[str, Any]:
         "selfpretrain": __version__,
         "commit": read_commit(),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": describe_machine(),
         "versions": versions,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "argv": sys.argv[1:],
     }
+
+
+def describe_machine() -> str:
+    """System, processor and number of cores, in words."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return f"{platform.system()}, {os.cpu_count()} cores of {processor}"
 
 
 def read_commit() -> str:

@@ -50,7 +50,7 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     plan = build_plan(settings, overrides)
     describe(plan, console)
     for name, cells in plan.iter_waves():
-        run_wave(name, cells, launch, console)
+        run_wave(name, [cell for cell in cells if not plan.is_blocked(cell)], launch, console)
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)

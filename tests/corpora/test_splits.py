@@ -39,7 +39,7 @@ def test_sizes(num_rows, test, validation):
 
 def test_quotas_are_exact_and_proportional():
     assert splits.compute_quotas({0: 70, 1: 20, 2: 10}, 10) == {0: 7, 1: 2, 2: 1}
-    for size in range(0, 101):
+    for size in range(101):
         quotas = splits.compute_quotas({0: 33, 1: 33, 2: 34}, size)
         assert sum(quotas.values()) == size
         assert max(quotas.values()) - min(quotas.values()) <= 2
