@@ -18,6 +18,7 @@ METRICS = {
     "multilabel": ("micro_auc",),
 }
 MAX_NUMERIC_CLASSES = 80  # more distinct numbers than this are taken for a score
+MOSTLY = 0.9  # of the labels are numbers: then all should be
 MISSING = ("", "nan", "null", "<na>")  # "none" and "na" may well be the names of classes
 BINARY = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
@@ -98,10 +99,11 @@ def _infer_kind(columns: list[str], train: Table) -> str:
     if len(columns) > 1:
         return "multilabel"
     present = [value for value in train.get(columns[0], "task.label") if not is_missing(value)]
-    numbers = [to_number(value) for value in present]
-    if any(number is None for number in numbers):
+    numbers = [number for number in map(to_number, present) if number is not None]
+    # a few odd values do not make classes of scores: they are refused by row when the scores are read
+    if not numbers or len(numbers) < MOSTLY * len(present):
         return "class"
-    distinct = {number for number in numbers if number is not None}
+    distinct = set(numbers)
     whole = all(number.is_integer() for number in distinct)
     return "class" if whole and len(distinct) <= MAX_NUMERIC_CLASSES else "score"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -203,6 +204,8 @@ def main() -> None:
         raise SystemExit(75)
 
     signal.signal(signal.SIGTERM, stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a log file shows each line when it is printed
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         check_command_line(command)
         guard(lambda: run_hydra(command))

@@ -81,14 +81,28 @@ def explain_setting(error: Exception, schema: type) -> str:
     """OmegaConf's complaint about one setting as one line, with the settings there are."""
     text = str(error).splitlines()[0].rstrip(".")
     key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "")
-    owner = getattr(error, "object_type", None)
-    names = [f.name for f in dataclasses.fields(owner if dataclasses.is_dataclass(owner) else schema)]  # type: ignore[arg-type]
-    last = key.rsplit(".", 1)[-1]
+    path = key.split(".")
+    last, owner = path[-1], getattr(error, "object_type", None)
+    if path[0] != "hydra" or not dataclasses.is_dataclass(owner):
+        owner = _find_section(schema, path[:-1])
+    names = [f.name for f in dataclasses.fields(owner)]  # type: ignore[arg-type]
     if last in names:
-        return f"setting {key}: {text}"
+        wanted = next(str(f.type) for f in dataclasses.fields(owner) if f.name == last)  # type: ignore[arg-type]
+        fix = f"{key}.<setting>=<value>" if wanted.endswith("Config") else f"{key}=<{wanted}>"
+        return f"setting {key}: {text}; give {fix}"
     near = difflib.get_close_matches(last, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"setting {key or '?'}: {text}; {hint}allowed: {', '.join(names)}"
+
+
+def _find_section(schema: type, path: list[str]) -> type:
+    """The dataclass that holds the setting at the end of ``path``, as far as there is one."""
+    for name in path:
+        factory = {f.name: f.default_factory for f in dataclasses.fields(schema)}.get(name)
+        if not (isinstance(factory, type) and dataclasses.is_dataclass(factory)):
+            break
+        schema = factory
+    return schema
 
 
 def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:

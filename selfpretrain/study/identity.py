@@ -36,7 +36,7 @@ def identify_start(init: str) -> str:
                 digest.update(file.name.encode() + file.read_bytes())
         return f"hf:{digest.hexdigest()}"
     if kind == "hf" and "@" not in name:
-        raise UserError(f"init={init} is neither a folder nor a repository at a revision; write hf:<repo>@<revision>")
+        raise UserError(f"init={init} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>")
     return init
 
 

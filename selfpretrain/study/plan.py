@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the pretraining it starts from failed or diverged: there is nothing to fine-tune."""
+        """Whether the pretraining it starts from failed or diverged; the report shows the cell as failed, too."""
         kind, _, run_id = self.settings.init.partition(":")
         if self.stage != "finetune" or kind != "run":
             return False
@@ -199,11 +199,6 @@ class StudyPlan:
         selection = [cell for group in self.groups if len(group.rates) > 1 for cell in group.get_selectors()]
         yield "choosing learning rates", unique(selection)
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
-
-    def is_blocked(self, cell: Cell) -> bool:
-        """Whether the pretraining a cell starts from failed or diverged; the report shows the cell as failed, too."""
-        start = self.pretrainings.get(cell.settings.init.removeprefix("run:"))
-        return cell.stage == "finetune" and start is not None and start.status in ("failed", "diverged")
 
     def count_cells(self) -> dict[str, list[Cell]]:
         """The cells by wave as far as they are known now."""

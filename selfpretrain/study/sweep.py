@@ -50,7 +50,7 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     plan = build_plan(settings, overrides)
     describe(plan, console)
     for name, cells in plan.iter_waves():
-        run_wave(name, [cell for cell in cells if not plan.is_blocked(cell)], launch, console)
+        run_wave(name, [cell for cell in cells if not cell.is_blocked], launch, console)
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)
@@ -60,7 +60,7 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
 
 def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console) -> None:
     """Launch the missing cells; those another process is computing are asked for again until they are decided."""
-    missing = [cell for cell in cells if cell.status not in FINISHED and not cell.is_blocked]
+    missing = [cell for cell in cells if cell.status not in FINISHED]
     if missing:
         console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
     while missing:

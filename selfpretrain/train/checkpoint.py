@@ -40,13 +40,14 @@ def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
     if path.suffix in PICKLE_SUFFIXES:
         raise UserError(f"{path} is a pickle, which can run code when read; convert it to safetensors first")
     if not path.exists():
-        raise UserError(f"{path} does not exist; the checkpoint is incomplete, delete its folder to start again")
+        raise UserError(f"{path} does not exist; delete {path.parent} and run the command again")
     if checksum is not None and compute_checksum(path) != checksum:
         raise UserError(f"{path} is damaged (its checksum differs); delete {path.parent} and run the command again")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({str(error).splitlines()[0]})") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is not a readable safetensors file ({reason}); replace it by a whole one") from None
 
 
 def get_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -157,9 +158,16 @@ def save_encoder(
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
     """An encoder saved by :func:`save_encoder`."""
     description = load_json(folder / "encoder.json")
-    tokenizer = Tokenizer.load(folder / "tokenizer")
-    if tokenizer.fingerprint != description["tokenizer"]:
-        raise UserError(f"{folder}/tokenizer is not the one the encoder was trained with; restore it or pretrain again")
+    try:
+        tokenizer = Tokenizer.load(folder / "tokenizer")
+        intact = tokenizer.fingerprint == description["tokenizer"]
+    except UserError:  # it would blame a setting that nobody gave
+        intact = False
+    if not intact:
+        raise UserError(
+            f"{folder}/tokenizer is damaged, or not the one the encoder was trained with; restore it, or delete "
+            f"{folder.parent} and run its command again"
+        )
     config = to_dataclass(description["model"], ModelConfig)
     encoder = Encoder(config, description["vocab_size"], description["pad_id"])
     load_part(folder, "encoder.safetensors", encoder)
