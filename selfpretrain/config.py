@@ -218,7 +218,7 @@ class StudyConfig:
     baseline: str = "none"  # the condition that Benefit and p-values are measured against
     reference: str = "bookwiki"  # the condition whose gain is 100 % Benefit
     cross: bool = False  # every task's own encoder fine-tuned on every task, as a matrix
-    cross_models: list[str] = field(default_factory=list)  # models the matrix is made for; empty: all of models
+    models_of: dict[str, list[str]] = field(default_factory=dict)  # task -> its models, where not all of them
     pretrain_seeds: int = 3
     finetune_seeds: int = 1
     num_replicates: int = 1000  # of the Multi-Bootstrap [MultiBERTs]

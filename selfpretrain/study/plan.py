@@ -128,10 +128,10 @@ class StudyPlan:
             )
 
     def _is_wanted(self, model: str, condition: str, task: TaskConfig) -> bool:
-        """A task's own text is the condition ``own``; a model outside ``cross_models`` has no matrix."""
-        in_matrix = not self.study.cross_models or model in self.study.cross_models
-        crossed = condition.startswith("own_of:") and condition not in self.study.conditions
-        return condition != f"own_of:{task.name}" and (in_matrix or not crossed)
+        """Whether ``models_of`` gives the model this task (and the task whose text the condition names)."""
+        text = condition.removeprefix("own_of:") if condition.startswith("own_of:") else task.name
+        has = [model in self.study.models_of.get(name, self.study.models) for name in (task.name, text)]
+        return condition != f"own_of:{task.name}" and all(has)
 
     # building
 
