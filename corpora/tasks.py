@@ -35,7 +35,7 @@ class Split:
 class TaskData:
     """A task ready for fine-tuning."""
 
-    task: TaskConfig  # label_kind, label_names and metric filled in
+    task: TaskConfig  # label_kind, label_names, score_range and metric filled in
     splits: dict[str, Split]  # train, validation, test
     fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
     notes: list[str]  # what was dropped or cut, one line each
@@ -108,6 +108,9 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
     for name in SPLITS:
         if name == "train" or resolved.label_kind != "class":
             labels.check_variety(resolved, parts[name].labels, f"{tables['train'].name} ({name} split)")
+    if resolved.label_kind == "score" and not resolved.score_range:
+        scores = parts["train"].labels
+        resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
 
 

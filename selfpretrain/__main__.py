@@ -108,6 +108,12 @@ def run_hydra(command: str) -> Any:
     return decorated()
 
 
+class Stopped(SystemExit):
+    """SIGTERM outside of training, which saves first."""
+
+    message = "stopped; the same command continues where it was"
+
+
 def guard(function: Callable[[], Any]) -> Any:
     """Turn what a user can cause into one line and an exit code: 2 wrong input, 1 a failed run, 75/130 interrupted."""
     from selfpretrain.config import UserError
@@ -117,11 +123,17 @@ def guard(function: Callable[[], Any]) -> Any:
     except UserError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("stopped; the same command continues where it was", 130)
+        fail(Stopped.message, 130)
     except SystemExit as stop:
         if hasattr(stop, "message"):
-            print(stop.message, file=sys.stderr)
+            fail(stop.message, int(str(stop.code)))
         raise
+    except OSError as error:
+        from selfpretrain.files import WRITE_ERRORS
+
+        if error.errno not in WRITE_ERRORS:
+            raise
+        fail(f"cannot write {error.filename or 'a file'}: {WRITE_ERRORS[error.errno]}", 2)
     except RuntimeError as error:
         if type(error).__name__ != "Diverged":  # named, not imported: torch stays out of commands that need none
             raise
@@ -201,7 +213,7 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException  # isort: skip
 
     def stop(number: int, frame: Any) -> None:
-        raise SystemExit(75)
+        raise Stopped(75)
 
     signal.signal(signal.SIGTERM, stop)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a log file shows each line when it is printed

@@ -14,7 +14,7 @@ from typing import Any
 
 from selfpretrain.config import UserError
 
-_REASONS = {
+WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
     errno.EDQUOT: "the quota is used up; free some space, or set runtime.runs_dir to another disk",
     errno.EROFS: "the file system is read-only; set runtime.runs_dir to a folder that can be written",
@@ -31,8 +31,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _REASONS:
-            raise UserError(f"cannot write {path}: {_REASONS[error.errno]}") from None
+        if error.errno in WRITE_ERRORS:
+            raise UserError(f"cannot write {path}: {WRITE_ERRORS[error.errno]}") from None
         raise
 
 

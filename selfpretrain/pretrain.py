@@ -133,7 +133,7 @@ def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenD
             f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer {own.vocab_size}; "
             "choose a start whose tokenizer fits, or init=none"
         )
-    set_tensors(own, dict(encoder.named_parameters()), settings.init)
+    set_tensors(own, dict(encoder.named_parameters()), f"init={settings.init}")
 
 
 class HeldOut:

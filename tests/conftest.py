@@ -35,6 +35,8 @@ TINY = [
     "finetune.batch_size=4",
     "finetune.lr_grid=[]",
     "runtime.num_workers=1",
+    "runtime.save_every=1",
+    "study.conditions=[none,own]",
 ]
 WORDS = {"a": "cat dog bird fish horse mouse", "b": "red blue green black white grey"}
 

@@ -34,4 +34,6 @@ class StudySweeper(Sweeper):
             return [str(job.return_value) for job in returns]
 
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
-        return run_study(own, list(arguments), launch)
+        code = run_study(own, list(arguments), launch)
+        if code:
+            raise SystemExit(code)  # Hydra drops what a sweep returns

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
@@ -21,7 +20,7 @@ from selfpretrain.files import new_folder, read_json, write_json
 from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingface_tensors, set_huggingface_tensors
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.train.checkpoint import load_tensors
+from selfpretrain.train.checkpoint import load_tensors, save_tensors
 
 WEIGHTS = "model.safetensors"
 FILES = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
@@ -195,7 +194,7 @@ def export_huggingface(
     if head is None and encoder.config.family != "electra":
         tensors |= _build_pooler(encoder.config)
     with new_folder(folder) as new:
-        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})  # older transformers want pt
+        save_tensors(tensors, new / WEIGHTS, metadata={"format": "pt"})  # older transformers want pt
         write_json(new / "config.json", settings)
         tokenizer.save(new)
         description = json.loads((new / "tokenizer.json").read_text(encoding="utf-8"))

@@ -256,9 +256,6 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
     for key, names in (("conditions", conditions), ("models", study.models)):
         if len(set(names)) < len(names):
             raise UserError(f"study.{key}={names} names one twice; give each once")
-    unknown = [name for name in study.cross_models if name not in study.models]
-    if unknown:
-        raise UserError(f"study.cross_models has {unknown[0]!r}, which is not in study.models={study.models}")
     if study.baseline == study.reference:
         raise UserError(f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition")
     if "offshelf" in conditions and not study.offshelf:

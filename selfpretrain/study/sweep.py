@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 import traceback
 from collections import Counter
@@ -55,6 +56,8 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
 
     write_report(plan, console, overrides)
     failed = [c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked]
+    if failed:
+        print(f"{len(failed)} cells are not done; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -91,7 +94,7 @@ def run_cell(cell: Cell, group: str) -> str:
     except Busy:
         return "busy"
     except Diverged as error:
-        Console(stderr=True).print(f"{cell.name}: {error}", highlight=False)
+        print(f"{cell.name} diverged: {error}", file=sys.stderr)
     except UserError:
         raise
     except Exception as error:
@@ -103,7 +106,7 @@ def run_cell(cell: Cell, group: str) -> str:
                     cell.run.set_status("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         except Busy:
             return "busy"
-        Console(stderr=True).print(f"{cell.name} failed: {type(error).__name__}: {error}", highlight=False)
+        print(f"{cell.name} failed: {type(error).__name__}: {error}", file=sys.stderr)
     return cell.status
 
 

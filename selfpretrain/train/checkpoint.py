@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,17 @@ def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a readable safetensors file ({reason}); replace it by a whole one") from None
 
 
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; a full disk is an OSError, as everywhere else."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+
+
 def get_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, shared ones once, contiguous and on the CPU."""
     named = dict(module.named_parameters()) | dict(module.named_buffers())
@@ -62,15 +75,15 @@ def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | st
     for name in tensors:
         if name not in own:
             raise UserError(
-                f"{origin} has a tensor {name} that the model lacks: it belongs to another model; choose its own preset"
+                f"{origin} has a tensor {name} that the model lacks: it belongs to another model; set model=<its own preset>"
             )
     for name in own:
         if name not in tensors:
-            raise UserError(f"{origin} has no tensor {name}: it belongs to another model; choose its own preset")
+            raise UserError(f"{origin} has no tensor {name}: it belongs to another model; set model=<its own preset>")
         if tensors[name].shape != own[name].shape:
             raise UserError(
                 f"{origin}: {name} has shape {tuple(tensors[name].shape)} where the model has "
-                f"{tuple(own[name].shape)}: it belongs to another model; choose its own preset"
+                f"{tuple(own[name].shape)}: it belongs to another model; set model=<its own preset>"
             )
     with torch.no_grad():
         for name, value in own.items():
@@ -80,8 +93,8 @@ def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | st
 def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write ``folder`` whole or not at all; ``state`` is any JSON (step, best score)."""
     with new_folder(folder) as new:
-        save_file(get_tensors(module), new / "model.safetensors")
-        save_file({k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors")
+        save_tensors(get_tensors(module), new / "model.safetensors")
+        save_tensors({k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors")
         checksums = {name: compute_checksum(new / name) for name in ("model.safetensors", "optimizer.safetensors")}
         save_json(new / "state.json", {**state, "checksums": checksums})
 
@@ -142,7 +155,7 @@ def save_encoder(
         parts["head.safetensors"] = head
     with new_folder(folder) as new:
         for name, module in parts.items():
-            save_file(get_tensors(module), new / name)
+            save_tensors(get_tensors(module), new / name)
         tokenizer.save(new / "tokenizer")
         written = {
             "model": dataclasses.asdict(encoder.config),
