@@ -280,7 +280,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
         "| stage | seconds undisturbed | kills |", "|---|---:|---:|",
         *[f"| {stage} | {seconds.get(stage, 0.0):.1f} | {kills[stage]} |" for stage in STAGES], "",
         "Compared, byte by byte: " + ", ".join(f"{count} {kind}" for kind, count in record["compared"].items())
-        + ", and every other file but locks, times and paths.", "",
+        + ", and every other file. Left out: locks, times, speeds, paths and the commit.", "",
         *[f"- {line}" for line in record["differences"]],
         *[f"- {key}: {record[key]}" for key in ("command", "commit", "machine", "python", "torch", "seconds")],
     ]  # fmt: skip
