@@ -206,6 +206,8 @@ def main() -> None:
     if command == "study" and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1
+    for name in ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):
+        os.environ.setdefault(name, "error")  # what fails in the end is said in one line, not every attempt
     import signal
 
     from hydra.errors import HydraException

@@ -80,7 +80,7 @@ def find_folder(name: str) -> Path:
 def explain_setting(error: Exception, schema: type) -> str:
     """OmegaConf's complaint about one setting as one line, with the settings there are."""
     text = str(error).splitlines()[0].rstrip(".")
-    key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "")
+    key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "").partition("[")[0]
     path = key.split(".")
     last, owner = path[-1], getattr(error, "object_type", None)
     if path[0] != "hydra" or not dataclasses.is_dataclass(owner):

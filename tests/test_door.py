@@ -132,6 +132,42 @@ def test_contradictions_are_refused_in_one_line(sections, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "pretrain.total_steps=0", "pretrain.batch_size=0", "finetune.batch_size=-1", "pretrain.seq_len=0",
+        "pretrain.peak_lr=0", "pretrain.peak_lr=nan", "finetune.peak_lr=-1e-3", "finetune.lr_grid=[1e-3,-1]",
+        "model.num_layers=0", "model.num_layers=-1", "model.hidden_size=0", "model.num_heads=0",
+        "model.intermediate_size=0", "model.embedding_size=0", "model.max_positions=0", "model.type_vocab_size=0",
+        "model.dropout_prob=1", "model.layer_norm_eps=-1", "model.init_std=-1", "objective.mask_prob=0",
+        "objective.mask_prob=1.5", "objective.mask_token_prob=-0.1", "objective.random_token_prob=2",
+        "tokenizer.vocab_size=0", "tokenizer.vocab_size=5", "tokenizer.train_mb=0", "pretrain.warmup_fraction=2",
+        "pretrain.warmup_fraction=-1", "finetune.warmup_fraction=1.01", "pretrain.beta1=1", "pretrain.beta2=-0.1",
+        "pretrain.eps=-1", "pretrain.weight_decay=-1", "pretrain.clip_norm=-1", "pretrain.eval_every=-1",
+        "finetune.epochs=-1", "finetune.max_steps=0", "finetune.min_steps=-1", "finetune.evals_per_epoch=0",
+        "finetune.layerwise_lr_decay=0", "finetune.layerwise_lr_decay=1.5", "seeds.seed=-1", "runtime.num_threads=0",
+        "runtime.num_workers=0", "runtime.log_every=0", "runtime.save_every=0", "runtime.keep_checkpoints=0",
+        "study.pretrain_seeds=0", "study.finetune_seeds=0", "study.num_replicates=0", "study.confidence=1",
+        "study.confidence=95", "corpus.max_mb=0", "study.general_mb=-1",
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(value):
+    key, _, text = value.partition("=")
+    section, name = key.split(".")
+    with pytest.raises(UserError, match=f"{key}=.* is out of range; set {key}=") as error:
+        open_plain(**{section: OmegaConf.to_container(OmegaConf.create(f"{name}: {text}"))})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["pretrain.warmup_fraction=1", "objective.mask_token_prob=0", "finetune.min_steps=0",
+                                   "finetune.layerwise_lr_decay=1", "pretrain.clip_norm=0", "model.dropout_prob=0",
+                                   "pretrain.seq_len=8", "runtime.num_workers=1", "finetune.max_steps=1"])  # fmt: skip
+def test_the_ends_of_ranges_are_allowed(value):
+    key, _, number = value.partition("=")
+    section, name = key.split(".")
+    open_plain(**{section: {name: float(number) if "." in number else int(number)}})
+
+
 def test_the_defaults_are_no_contradiction():
     check(Settings())
 

@@ -1,0 +1,328 @@
+"""The commands on a small CSV: what they print, what they leave, and that they never compute anything twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from selfpretrain.__main__ import COMMANDS
+from selfpretrain.door import compose_settings
+from selfpretrain.train.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """From the call on, a training step is an error."""
+
+    def forbid():
+        def fail(*_):
+            raise AssertionError("something was trained again")
+
+        monkeypatch.setattr(Trainer, "train", fail)
+
+    return forbid
+
+
+def read_run(outcome) -> tuple[Path, dict]:
+    """The run folder and the result a command printed."""
+    assert outcome.code == 0, outcome
+    first, _, rest = outcome.out.partition(": done\n")
+    return Path(first), json.JSONDecoder().raw_decode(rest)[0]
+
+
+def read_statuses(runs: Path) -> dict[str, str]:
+    return {path.parent.name: path.read_text().strip() for path in runs.glob("*/*/status")}
+
+
+def start(arguments, **more) -> subprocess.Popen:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "selfpretrain", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **more)
+
+
+# without running anything
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_commands_are_listed(command, arguments):
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    for name, purpose in COMMANDS.items():
+        assert f"selfpretrain {name}" in outcome.out and purpose in outcome.out
+
+
+def test_version(command):
+    from selfpretrain import __version__
+
+    assert command("--version").out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_groups_and_examples(command, name):
+    outcome = command(name, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    groups = ["model", "task", "corpus", "tracking", *(["study", "effort"] if name in ("study", "report") else [])]
+    for group in groups:
+        line = next(line for line in outcome.out.splitlines() if line.startswith(f"{group}: "))
+        options = {path.stem for folder in (CONF / group, ROOT / "corpora" / group) for path in folder.glob("*.yaml")}
+        assert set(line.partition(": ")[2].split(", ")) == options
+    examples = [line.strip() for line in outcome.out.partition("Examples")[2].splitlines()]
+    assert any(line.startswith(f"selfpretrain {name} ") for line in examples)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_settings_are_printed(command, name):
+    outcome = command(name, "--cfg", "job", "model=electra_tiny")
+    assert outcome.code == 0
+    assert "preset: electra_tiny" in outcome.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_tab_completion_is_installed(command, name):
+    outcome = command(name, "-sc", "install=bash")
+    assert outcome.code == 0
+    assert "complete" in outcome.out
+
+
+@pytest.mark.parametrize("effort", sorted(path.stem for path in (CONF / "effort").glob("*.yaml")))
+@pytest.mark.parametrize("model", MODELS)
+def test_presets_compose_with_every_effort(model, effort):
+    settings = compose_settings("study", [f"model={model}", f"effort={effort}", "task=agnews"])
+    assert (settings.model.preset, settings.study.effort) == (model, effort)
+    warmup = settings.pretrain.warmup_steps
+    assert warmup is None or warmup <= settings.pretrain.total_steps / 2
+    assert compose_settings("pretrain", [f"model={model}"]).model == settings.model
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
+def test_studies_compose(study):
+    for name in ("study", "report"):
+        settings = compose_settings(name, [f"study={study}", "task=agnews"])
+        assert settings.study.conditions
+        assert settings.study.name == ("agnews" if study == "single" else study)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [f"{path.parent.name}={path.stem}" for group in ("corpus", "tracking", "task") for path in (CONF / group).glob("*.yaml")]
+    + [f"task={path.stem}" for path in sorted((ROOT / "corpora" / "task").glob("*.yaml"))],
+)
+def test_choices_compose(setting):
+    more = ["corpus.task=agnews"] if setting == "corpus=own_of" else []
+    compose_settings("pretrain", [setting, *more])
+
+
+# one command after the other
+
+
+def test_from_text_to_scores_and_again(command, tiny, local, no_training):
+    arguments = [*tiny, *local()]
+    corpus = command("corpus", *arguments)
+    assert corpus.code == 0 and "documents" in corpus.out and "tokens" in corpus.out
+    pretrained = command("pretrain", *arguments)
+    run, result = read_run(pretrained)
+    assert result["corpus"] == Path(corpus.out.split(": ")[0]).name
+    assert result["held_out"]["loss"] > 0
+    assert f"init=run:{run.name}" in pretrained.out
+    tuned = command("finetune", *arguments, f"init=run:{run.name}")
+    model, result = read_run(tuned)
+    assert set(result["scores"]) == {"validation", "test"}
+    scored = command("evaluate", *arguments, f"init=run:{model.name}")
+    assert read_run(scored)[1]["scores"] == result["scores"]
+    no_training()
+    assert command("corpus", *arguments) == corpus
+    assert command("pretrain", *arguments) == pretrained
+    assert command("finetune", *arguments, f"init=run:{run.name}") == tuned
+    assert command("evaluate", *arguments, f"init=run:{model.name}") == scored
+
+
+def test_own_csv_of_another_domain_is_evaluated(command, tiny, local, examples):
+    model, _ = read_run(command("finetune", *tiny, *local()))
+    rows = [{**row, "body": row["body"].upper() + "!"} for row in examples]
+    _, result = read_run(command("evaluate", *tiny, *local(rows, "shifted.csv"), f"init=run:{model.name}"))
+    assert result["run"] == model.name
+
+
+@pytest.mark.parametrize("kind", ["pair", "score", "multilabel"])
+def test_other_kinds_of_labels(command, tiny, local, examples, kind):
+    rows = [{**row, "other": "ab"[number // 2 % 2], "score": f"{number % 7 / 2}"} for number, row in enumerate(examples)]
+    rows = [{**row, "x": str(int(row["topic"] == "a")), "y": str(int(row["other"] == "a"))} for row in rows]
+    columns = {"pair": ["task.text=[body,title]"], "score": ["task.label=score"], "multilabel": ["task.label=[x,y]"]}
+    _, result = read_run(command("finetune", *tiny, *local(rows), *columns[kind]))
+    assert result["metric"] == {"pair": "accuracy", "score": "pearson", "multilabel": "micro_auc"}[kind]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_preset_trains(command, tiny, local, model):
+    """Shrunk to a tiny size, its family, objective, packing and schedule unchanged."""
+    shrunk = [s for s in tiny if not s.startswith(("model=", "study."))]
+    shrunk += ["model.num_heads=4", "pretrain.micro_batch_size=1"]
+    run, result = read_run(command("pretrain", f"model={model}", *shrunk, *local()))
+    preset = compose_settings("pretrain", [f"model={model}"])
+    measures = {"rtd": {"loss", "gen_loss", "disc_loss"}, "mlm": {"loss", "mlm_accuracy"}}[preset.objective.name]
+    assert measures <= set(result["held_out"])
+    _, result = read_run(command("finetune", f"model={model}", *shrunk, *local(), f"init=run:{run.name}"))
+    assert result["steps"] == 2
+
+
+def test_sweep_over_seeds(command, tiny, local, tmp_path):
+    outcome = command("pretrain", "-m", *tiny, *local(), "seeds.seed=0,1,2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.count(": done\n") == 3
+    assert sorted(read_statuses(tmp_path / "runs").values()) == ["done"] * 3
+
+
+def test_wrong_value_ends_a_sweep_in_one_line(command, tiny, local):
+    outcome = command("pretrain", "-m", *tiny, *local(), "pretrain.peak_lr=1e-3,-1")
+    assert outcome.code == 2
+    assert outcome.err == "selfpretrain: pretrain.peak_lr=-1.0 is out of range; set pretrain.peak_lr=<number> positive\n"
+
+
+# studies
+
+
+@pytest.fixture
+def study(tiny, local):
+    return ["study", *tiny, *local(), "study.pretrain_seeds=2", "study.num_replicates=50"]
+
+
+def test_study_to_a_report_and_again(command, study, tmp_path, no_training):
+    first = command(*study)
+    assert (first.code, first.err) == (0, "")
+    runs = tmp_path / "runs"
+    assert sorted(read_statuses(runs).values()) == ["done"] * 6  # 2 pretrainings, (none, own) x 2 seeds fine-tuned
+    report = next(path for path in (runs / "reports").iterdir() if path.is_dir())
+    before = {path: path.read_bytes() for path in report.iterdir()}
+    assert {"report.md", "report.tex", "scores.csv", "scores.png", "scores.svg", "summary.json"} <= {p.name for p in before}
+    assert "own" in first.out and "estimated time" in first.out
+    no_training()
+    begun = time.perf_counter()
+    again = command(*study)
+    assert time.perf_counter() - begun < 5
+    assert again.code == 0 and "estimated time" not in again.out and "cells to run" not in again.out
+    table = first.out[first.out.index("local (accuracy)") : first.out.index("command: ")]
+    assert table in again.out
+    told = command("report", *study[1:])
+    assert told.code == 0 and table in told.out
+    assert {path: path.read_bytes() for path in report.iterdir()} == before
+
+
+def test_more_seeds_run_only_what_is_missing(command, study, tmp_path):
+    assert command(*study).code == 0
+    runs = tmp_path / "runs"
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/status")}
+    more = command(*study, "study.pretrain_seeds=3")
+    assert more.code == 0 and "pretraining: 1 of 3 cells to run" in more.out and "fine-tuning: 2 of 6 cells to run" in more.out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_cross_task_study_and_chosen_rates(command, tiny, tmp_path, examples, local):
+    given = local(), local([{**row, "topic": row["topic"] * 2} for row in examples], "y.csv")
+    tasks = "[{name:local,path:'%s',text:body,label:topic}]"
+    outcome = command(
+        "study", *tiny, f"study.tasks={tasks % given[0][1].partition('=')[2]}", "finetune.lr_grid=[1e-3,1e-4]",
+        "study.pretrain_seeds=2", "study.num_replicates=50", "study.models=[roberta_tiny]",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    assert "choosing learning rates: 4 of 4 cells to run" in outcome.out
+    assert "fine-tuning: 2 of 4 cells to run" in outcome.out
+
+
+def test_a_diverged_pretraining_does_not_stop_the_study(command, study, tmp_path):
+    outcome = command(*study, "pretrain.peak_lr=1e30", "pretrain.total_steps=20", "pretrain.clip_norm=0")
+    statuses = sorted(read_statuses(tmp_path / "runs").values())
+    assert statuses == ["diverged"] * 2 + ["done"] * 2
+    assert outcome.code == 0
+    assert "diverged" in outcome.out and "Traceback" not in outcome.err
+    assert len(outcome.err.splitlines()) == 2
+    assert all("diverged: " in line and "not finite at step" in line for line in outcome.err.splitlines())
+
+
+def test_a_failed_cell_is_shown_and_tried_again(command, study, tmp_path, monkeypatch):
+    whole = Trainer.train
+
+    def fail(self):
+        if self.run.path.parent.name == "pretrain":
+            raise ZeroDivisionError("on purpose")
+        whole(self)
+
+    monkeypatch.setattr(Trainer, "train", fail)
+    outcome = command(*study)
+    assert outcome.code == 1
+    assert "failed" in outcome.out and outcome.err.count("ZeroDivisionError: on purpose") == 2
+    assert "Traceback" not in outcome.err
+    monkeypatch.setattr(Trainer, "train", whole)
+    assert command(*study).code == 0
+    assert sorted(read_statuses(tmp_path / "runs").values()) == ["done"] * 6
+
+
+@pytest.fixture
+def interrupt():
+    """``interrupt(folder, pattern)``: SIGTERM to this process as soon as such a file is there."""
+    ended = threading.Event()
+
+    def watch(folder: Path, pattern: str) -> None:
+        while not ended.wait(0.01):
+            if list(folder.glob(pattern)):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threads = []
+
+    def begin(folder: Path, pattern: str) -> None:
+        threads.append(threading.Thread(target=watch, args=(folder, pattern)))
+        threads[0].start()
+
+    yield begin
+    ended.set()
+    threads[0].join()
+
+
+@pytest.mark.parametrize("name", ["pretrain", "study"])
+def test_sigterm_saves_and_the_same_command_continues(command, interrupt, tiny, local, study, tmp_path, name):
+    arguments = study if name == "study" else ["pretrain", *tiny, *local()]
+    long = [*arguments, "pretrain.total_steps=400", "runtime.save_every=100000", "study.pretrain_seeds=1"]
+    folder = tmp_path / "runs" / "pretrain"
+    interrupt(folder, "*/metrics.jsonl")
+    stopped = command(*long)
+    assert stopped.code == 75
+    assert stopped.err.startswith("selfpretrain: stopped at step ") and stopped.err.count("\n") == 1
+    assert "checkpoint written; the same command continues it" in stopped.err
+    saved = next(folder.glob("*/checkpoints/step_*"))
+    first = int(saved.name.split("_")[1])
+    assert 0 < first < 400
+    before = (saved.parent.parent / "metrics.jsonl").read_text()
+    outcome = command(*long)
+    assert outcome.code == 0, outcome
+    after = (saved.parent.parent / "metrics.jsonl").read_text()
+    assert after.startswith(before)  # what was done is not done again
+    rows = [json.loads(line) for line in after.splitlines()]
+    assert [row["step"] for row in rows if "lr" in row] == list(range(20, 401, 20))
+
+
+def test_two_processes_share_a_study(study, tmp_path):
+    """Given the same study at once, each cell is computed by one of them, and both end with the same table."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [start([*study, "runtime.log_every=1"], env=environment) for _ in range(2)]
+    ends = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ends
+    runs = tmp_path / "runs"
+    assert sorted(read_statuses(runs).values()) == ["done"] * 6
+    for file in runs.glob("*/*/metrics.jsonl"):
+        steps = [row["step"] for line in file.read_text().splitlines() if "lr" in (row := json.loads(line))]
+        assert steps == [1, 2], f"{file} was written by two"
+    tables = [out[out.index("local (accuracy)") : out.index("command: ")] for out, _ in ends]
+    assert tables[0] == tables[1]
+    assert len([p for p in (runs / "corpora").iterdir() if p.is_dir()]) == 1
