@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 COMMANDS = {
     "corpus": "Turn text into token files.",
@@ -140,7 +140,7 @@ def guard(function: Callable[[], Any]) -> Any:
         fail(str(error), 1)
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     print(f"selfpretrain: {message}", file=sys.stderr)
     raise SystemExit(code) from None
 
@@ -156,7 +156,11 @@ def check_command_line(command: str) -> None:
     from selfpretrain.door import find_folder
 
     parser = get_args_parser()
-    parser.error = lambda message: fail(f"{message}; selfpretrain {command} --help lists what there is", 2)
+
+    def refuse(message: str) -> NoReturn:
+        fail(f"{message}; selfpretrain {command} --help lists what there is", 2)
+
+    parser.error = refuse  # type: ignore[method-assign]
     for override in OverridesParser.create().parse_overrides(parser.parse_args(sys.argv[1:]).overrides):
         group = override.key_or_group
         if not group:
@@ -202,7 +206,9 @@ def main() -> None:
     if command not in COMMANDS:
         fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
-    asks_only = any(a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:])
+    asks_only = any(
+        a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]
+    )
     if command == "study" and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1

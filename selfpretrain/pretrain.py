@@ -122,7 +122,14 @@ def _train(
     save_encoder(run.path / "encoder", module.encoder, tokenizer)
     final = held_out.last or held_out.compute()
     processed = config.total_steps * config.batch_size * config.seq_len
-    run.finish({"held_out": final, "tokens": processed, "corpus": tokens.folder.name, "epochs": processed / max(1, len(tokens.tokens))})
+    run.finish(
+        {
+            "held_out": final,
+            "tokens": processed,
+            "corpus": tokens.folder.name,
+            "epochs": processed / max(1, len(tokens.tokens)),
+        }
+    )
 
 
 def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:

@@ -66,12 +66,13 @@ COMMANDS = ("corpus", "pretrain", "finetune", "study")
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_missing_column(refused, local, name):
-    refused([name, *local(), "task.text=absent"], "x.csv", "'absent'", "'body', 'title', 'topic'", "task.text=<column>")
-    refused([name, *local(), "task.label=absent"], "x.csv", "'absent'", "'body', 'title', 'topic'", "task.label=<column>")
+    key = "task.label" if name == "study" else "task.text"
+    refused([name, *local(), f"{key}=absent"], "x.csv", "'absent'", "'body', 'title', 'topic'", f"{key}=<column>")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("content", [b"", b"\n \n", b"body,topic\n"], ids=["empty", "blank", "header only"])
+@pytest.mark.parametrize(
+    ("name", "content"), [("study", b""), ("pretrain", b""), ("corpus", b"\n \n"), ("study", b"body,topic\n")]
+)
 def test_empty_file(refused, tmp_path, name, content):
     (tmp_path / "x.csv").write_bytes(content)
     given = ["task=local", f"task.path={tmp_path / 'x.csv'}", "task.text=body", "task.label=topic"]
@@ -91,7 +92,9 @@ def test_missing_file_and_setting(refused, local, tmp_path):
 @pytest.mark.parametrize("text", ["", "  \t "], ids=["empty", "whitespace"])
 def test_empty_text(refused, local, examples, text):
     for name in ("corpus", "study"):
-        refused([name, *local(edit(examples, 6, body=text))], "x.csv, row 7", "'body'", "remove these rows", "task.text")
+        refused(
+            [name, *local(edit(examples, 6, body=text))], "x.csv, row 7", "'body'", "remove these rows", "task.text"
+        )
 
 
 def test_not_utf8(refused, local, tmp_path, examples):
@@ -101,7 +104,7 @@ def test_not_utf8(refused, local, tmp_path, examples):
     refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xe9", "iconv")
 
 
-@pytest.mark.parametrize("label", ["", "NaN", "nan"])
+@pytest.mark.parametrize("label", ["", "NaN"])
 def test_nan_label(refused, local, examples, label):
     refused(["finetune", *local(edit(examples, 9, topic=label))], "x.csv, row 10", "'topic'", "task.label")
 
@@ -141,20 +144,19 @@ def test_label_in_the_text(refused, local):
 
 
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
-@pytest.mark.parametrize(("key", "parts"), [
-    ("pretrain.total_stepz", ("setting pretrain.total_stepz", "did you mean 'total_steps'?", "allowed: peak_lr, ")),
-    ("totl", ("setting totl", "allowed: init, model, ")),
-    ("study.pretrain_seed", ("setting study.pretrain_seed", "did you mean 'pretrain_seeds'?")),
+@pytest.mark.parametrize(("name", "key", "parts"), [
+    ("pretrain", "pretrain.total_stepz", ("setting pretrain.total_stepz", "did you mean 'total_steps'?", "allowed: peak_lr, ")),
+    ("pretrain", "totl", ("setting totl", "allowed: init, model, ")),
+    ("study", "study.pretrain_seed", ("setting study.pretrain_seed", "did you mean 'pretrain_seeds'?")),
 ])  # fmt: skip
-@pytest.mark.parametrize("name", ["pretrain", "study"])
 def test_unknown_key(refused, local, name, prefix, key, parts):
     message = refused([name, *local(), f"{prefix}{key}=3"], *parts)
     assert "use +" not in message
 
 
 @pytest.mark.parametrize("value", ["pretrain.total_steps=abc", "pretrain.total_steps=1.5", "runtime.compile=perhaps",
-                                   "pretrain.peak_lr=fast", "finetune.lr_grid=[a]", "study.conditions=own", "seeds.seed=x",
-                                   "pretrain.total_steps=null", "pretrain=3", "model.hidden_size=[1]"])  # fmt: skip
+                                   "finetune.lr_grid=[a]", "study.conditions=own", "pretrain.total_steps=null",
+                                   "pretrain=3", "model.hidden_size=[1]"])  # fmt: skip
 def test_wrong_type(refused, local, value):
     key = value.split("=")[0]
     refused(["study", *local(), value], f"setting {key}: ", f"give {key}")
@@ -171,8 +173,7 @@ def test_out_of_range(refused, local, value):
 
 
 @pytest.mark.parametrize("settings", [
-    "model.hidden_size=33", "pretrain.seq_len=64", "finetune.seq_len=64", "pretrain.packing=segments",
-    "objective.name=rtd", "model.family=electra", "objective.mask_token_prob=0.9 objective.random_token_prob=0.2",
+    "model.hidden_size=33", "pretrain.seq_len=64", "pretrain.packing=segments", "objective.name=rtd",
     "pretrain.warmup_steps=1 pretrain.warmup_fraction=0.1", "pretrain.micro_batch_size=3",
     "study.baseline=own study.reference=own",
     "study.conditions=[own,own]", "study.models=[roberta_tiny,roberta_tiny]", "study.baseline=gone",
@@ -181,8 +182,8 @@ def test_contradictory_settings(refused, local, settings):
     refused(["study", *local(), *settings.split()], settings.split()[0].split("=")[0])
 
 
-@pytest.mark.parametrize("setting", ["model=foo", "task=foo", "corpus=foo", "tracking=foo"])
-@pytest.mark.parametrize("name", ["finetune", "study"])
+@pytest.mark.parametrize(("name", "setting"), [("finetune", "model=foo"), ("study", "model=foo"), ("study", "task=foo"),
+                                               ("pretrain", "corpus=foo"), ("study", "tracking=foo")])  # fmt: skip
 def test_unknown_choice_lists_the_choices(refused, name, setting):
     allowed = {"model": "roberta_tiny", "task": "agnews", "corpus": "bookwiki", "tracking": "wandb"}
     message = refused([name, setting], setting.replace("=", "/"), allowed[setting.split("=")[0]], with_tiny=False)
@@ -213,7 +214,9 @@ def test_unknown_name_in_a_study(refused, local, setting, parts):
     refused(["study", *local(), *setting.split()], *parts)
 
 
-@pytest.mark.parametrize("setting", ["study.conditions=[]", "study.tasks=[]", "study.pretrain_seeds=0", "study.finetune_seeds=0"])
+@pytest.mark.parametrize(
+    "setting", ["study.conditions=[]", "study.tasks=[]", "study.pretrain_seeds=0", "study.finetune_seeds=0"]
+)
 def test_study_without_cells(refused, setting):
     refused(["study", setting], "study")
 
@@ -284,8 +287,8 @@ def test_damaged_encoder(refused, local, pretrained):
     refused(arguments, str(pretrained / "encoder" / "encoder.json"), "damaged", f"delete {pretrained}")
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize(("name", "damage"), [("model.safetensors", "truncate"), ("model.safetensors", "remove"),
+                                              ("optimizer.safetensors", "flip"), ("state.json", "truncate")])  # fmt: skip
 def test_damaged_checkpoint(refused, local, pretrained, name, damage):
     checkpoint = sorted((pretrained / "checkpoints").glob("step_*"))[-1]
     (pretrained / "status").write_text("running\n")  # as if killed after the last checkpoint
@@ -330,15 +333,14 @@ def test_vocabulary_larger_than_the_model(refused, command, tiny, local, pretrai
     refused(["finetune", *local(), f"init=run:{pretrained.name}"], "310", "300", "tokenizer")
 
 
+@pytest.mark.parametrize("name", ["pretrain", "finetune"])
 @pytest.mark.parametrize(("init", "parts"), [
     ("run:000000000000", ("run:000000000000", "does not exist", "runtime.runs_dir")),
     ("run:", ("init=run:", "allowed: none, run:<id>")),
     ("hf:no/such/folder", ("hf:no/such/folder", "hf:<repo>@<")),
     ("hf:", ("init=hf:", "allowed")),
-    ("foo", ("init=foo", "allowed: none, run:<id>")),
     ("''", ("init=", "allowed: none, run:<id>")),
 ])  # fmt: skip
-@pytest.mark.parametrize("name", ["corpus", "pretrain", "finetune"])
 def test_start_that_does_not_exist(refused, local, name, init, parts):
     refused([name, *local(), f"init={init}"], *parts)
 
@@ -362,7 +364,9 @@ def test_evaluate_with_other_labels(refused, command, tiny, local, examples):
     trained = command("finetune", *tiny, *local())
     run_id = Path(trained.out.split(": done")[0]).name
     rows = [{**row, "topic": row["topic"].replace("b", "c")} for row in examples]
-    refused(["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"], run_id, "['a', 'b']", "['a', 'c']", "same labels")
+    refused(
+        ["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"], run_id, "['a', 'b']", "['a', 'c']", "same labels"
+    )
 
 
 class Bomb:
@@ -411,8 +415,8 @@ def test_poisoned_pickle_is_refused_and_not_run(refused, command, tiny, local, p
 # the output folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("place", ["file", "below a file"])
+@pytest.mark.parametrize(("name", "place"), [("corpus", "file"), ("pretrain", "below a file"), ("finetune", "file"),
+                                             ("study", "below a file")])  # fmt: skip
 def test_output_folder_is_a_file(refused, local, tmp_path, name, place):
     (tmp_path / "taken").write_text("")
     runs = tmp_path / "taken" if place == "file" else tmp_path / "taken" / "runs"
@@ -420,8 +424,10 @@ def test_output_folder_is_a_file(refused, local, tmp_path, name, place):
     assert (tmp_path / "taken").read_text() == ""
 
 
-@pytest.mark.parametrize(("number", "reason"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "denied")])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(("name", "number", "reason"), [
+    ("corpus", errno.EROFS, "read-only"), ("pretrain", errno.EACCES, "denied"), ("finetune", errno.ENOSPC, "full"),
+    ("study", errno.EROFS, "read-only"), ("study", errno.ENOSPC, "full"),
+])  # fmt: skip
 def test_output_folder_cannot_be_made(refused, local, tmp_path, monkeypatch, name, number, reason):
     make = os.mkdir
 
@@ -434,8 +440,7 @@ def test_output_folder_cannot_be_made(refused, local, tmp_path, monkeypatch, nam
     refused([name, *local()], str(tmp_path / "runs"), reason, "runtime.runs_dir")
 
 
-@pytest.mark.parametrize("after", [0, 5, 11, 17])
-@pytest.mark.parametrize("name", ["pretrain", "finetune"])
+@pytest.mark.parametrize(("name", "after"), [("pretrain", 0), ("pretrain", 12), ("pretrain", 20), ("finetune", 16)])
 def test_disk_fills_up(command, tiny, local, tmp_path, monkeypatch, name, after):
     """The disk fills up at the n-th flush; what is there then is whole, and the same command continues."""
     flush, calls = os.fsync, 0

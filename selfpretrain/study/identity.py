@@ -20,7 +20,9 @@ _corpus_ids: dict[str, str] = {}
 
 def identify_corpus(settings: Settings) -> str:
     """The id of the token files (and tokenizer) a stage needs; remembered, since it reads the text."""
-    key = json.dumps([to_plain(part) for part in (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)])
+    key = json.dumps(
+        [to_plain(part) for part in (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)]
+    )
     if key not in _corpus_ids:
         _corpus_ids[key] = compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
     return _corpus_ids[key]
@@ -36,7 +38,9 @@ def identify_start(init: str) -> str:
                 digest.update(file.name.encode() + file.read_bytes())
         return f"hf:{digest.hexdigest()}"
     if kind == "hf" and "@" not in name:
-        raise UserError(f"init={init} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>")
+        raise UserError(
+            f"init={init} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"
+        )
     return init
 
 
@@ -79,5 +83,9 @@ def identify_finetune(settings: Settings, task_fingerprint: str, corpus_id: str 
         "finetune_seed": settings.seeds.finetune_seed,
     }
     if settings.init == "none":
-        parts |= {"model": _model_parts(settings), "corpus": corpus_id, "init_seed": get_pretrain_seeds(settings.seeds)["init"]}
+        parts |= {
+            "model": _model_parts(settings),
+            "corpus": corpus_id,
+            "init_seed": get_pretrain_seeds(settings.seeds)["init"],
+        }
     return compute_identity("finetune", parts)

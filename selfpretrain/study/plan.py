@@ -222,13 +222,17 @@ def choose_tasks(settings: Settings) -> list[TaskConfig]:
     """The study's tasks: names of cards, or mappings with ``name`` and what differs; else the task on the command line."""
     if not settings.study.tasks:
         if not settings.task.name:
-            raise UserError(f"study={settings.study.name} has no cells: choose a task, for example task=agnews or task=local")
+            raise UserError(
+                f"study={settings.study.name} has no cells: choose a task, for example task=agnews or task=local"
+            )
         return [settings.task]
     chosen = []
     for entry in settings.study.tasks:
         fields: dict[str, Any] = dict(entry) if isinstance(entry, dict) else {"name": entry}
         if "name" not in fields:
-            raise UserError(f"study.tasks={settings.study.tasks} has a task without a name: study.tasks=[{{name: <card>, ...}}]")
+            raise UserError(
+                f"study.tasks={settings.study.tasks} has a task without a name: study.tasks=[{{name: <card>, ...}}]"
+            )
         card = load_task_card(str(fields["name"]))
         chosen.append(to_dataclass({**to_plain(card), **fields}, TaskConfig))
     names = [task.name for task in chosen]
@@ -257,9 +261,13 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
         if len(set(names)) < len(names):
             raise UserError(f"study.{key}={names} names one twice; give each once")
     if study.baseline == study.reference:
-        raise UserError(f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition")
+        raise UserError(
+            f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition"
+        )
     if "offshelf" in conditions and not study.offshelf:
-        raise UserError("study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>")
+        raise UserError(
+            "study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>"
+        )
     if study.cross:
         conditions += [f"own_of:{name}" for name in tasks if f"own_of:{name}" not in conditions]
     return conditions

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from selfpretrain.files import make_folder, write_bytes
 
 
-def write_predictions(path: Path, ids: list[str], labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]) -> None:
+def write_predictions(
+    path: Path, ids: list[str], labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]
+) -> None:
     """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (logits or the score)."""
     table = pa.table(
         {

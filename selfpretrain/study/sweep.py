@@ -55,7 +55,9 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)
-    failed = [c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked]
+    failed = [
+        c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked
+    ]
     if failed:
         print(f"{len(failed)} cells are not done; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0
@@ -86,7 +88,9 @@ def run_cell(cell: Cell, group: str) -> str:
 
     try:
         if cell.stage == "corpus":
-            build_corpus(cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime)
+            build_corpus(
+                cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime
+            )
         elif cell.stage == "pretrain":
             pretrain(cell.settings, group=group, name=cell.name, wait=False)
         else:

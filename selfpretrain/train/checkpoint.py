@@ -94,7 +94,9 @@ def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, 
     """Write ``folder`` whole or not at all; ``state`` is any JSON (step, best score)."""
     with new_folder(folder) as new:
         save_tensors(get_tensors(module), new / "model.safetensors")
-        save_tensors({k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors")
+        save_tensors(
+            {k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors"
+        )
         checksums = {name: compute_checksum(new / name) for name in ("model.safetensors", "optimizer.safetensors")}
         save_json(new / "state.json", {**state, "checksums": checksums})
 

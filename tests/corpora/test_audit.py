@@ -77,7 +77,7 @@ def test_signature_estimates_jaccard():
 
 
 def test_signatures_do_not_depend_on_neighbours():
-    texts = make_texts(20, length=7) + ["a", "b c", "one two three four five"]
+    texts = [*make_texts(20, length=7), "a", "b c", "one two three four five"]
     together = compute_signatures(texts)
     for number, text in enumerate(texts):
         assert np.array_equal(compute_signatures([text])[0], together[number])

@@ -141,7 +141,7 @@ def both(tmp_path_factory):
             for rank in range(2)
         ]
         try:
-            codes = [process.wait(timeout=60) for process in ranks]
+            codes = [process.wait(timeout=300) for process in ranks]
         finally:
             for process in ranks:
                 process.kill()
