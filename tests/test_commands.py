@@ -333,7 +333,12 @@ def test_two_processes_share_a_study(study, tmp_path):
     """Given the same study at once, each cell is computed by one of them, and both end with the same table."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [start([*study, "runtime.log_every=1"], env=environment) for _ in range(2)]
-    ends = [process.communicate(timeout=120) for process in processes]
+    try:
+        ends = [process.communicate(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     assert [process.returncode for process in processes] == [0, 0], ends
     runs = tmp_path / "runs"
     assert sorted(read_statuses(runs).values()) == ["done"] * 6
