@@ -131,7 +131,7 @@ def _describe_reference(panel: Panel, summary: Summary) -> str:
         reference = panel.find(summary.reference)
         return "" if reference is None else f"; {summary.reference_name} {_explain_state(reference)}"
     delta = versus.delta
-    name = _capitalise(summary.reference_name)
+    name = summary.reference_name
     if round(delta.point, 3) == 0:
         text = f"; {name} scored the same [{format_score(-delta.high)}, {format_score(-delta.low)}]"
     else:
