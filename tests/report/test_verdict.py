@@ -156,4 +156,4 @@ def test_the_stand_in_is_not_called_bookwiki(fake_study):
     add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
     text = judge(fake_study, general="docs")
     assert "BookWiki" not in text
-    assert "The general text (docs) is .010 [" in text
+    assert "the general text (docs) is .010 [" in text
