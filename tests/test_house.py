@@ -17,7 +17,17 @@ SOURCES = [p for folder in ("selfpretrain", "corpora", "hydra_plugins") for p in
 LAYERS = [
     ["config", "seeds"],
     ["door", "files"],
-    ["corpora", "model", "stats", "tracking", "study.runs", "study.predictions", "train.optim", "train.distributed"],
+    [
+        "corpora",
+        "model",
+        "stats",
+        "tracking",
+        "study.runs",
+        "study.predictions",
+        "train.optim",
+        "train.distributed",
+        "train.allocator",
+    ],
     ["data", "tasks", "train.checkpoint", "study.data"],
     ["study.identity", "train.trainer", "interop"],
     ["start", "study.results"],

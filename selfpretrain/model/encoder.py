@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.dropout import Dropout
+from selfpretrain.model.linear import Linear, apply_linear
 
 
 def build_generator_config(config: ModelConfig) -> ModelConfig:
@@ -24,6 +25,11 @@ def build_generator_config(config: ModelConfig) -> ModelConfig:
         num_heads=max(1, round(config.num_heads * config.generator_fraction)),
         intermediate_size=round(config.intermediate_size * config.generator_fraction),
     )
+
+
+def gather_positions(hidden_BLD: Tensor, positions_BM: Tensor) -> Tensor:
+    """The hidden states at the chosen positions, [B, M, D]."""
+    return hidden_BLD.gather(1, positions_BM.unsqueeze(-1).expand(-1, -1, hidden_BLD.shape[-1]))
 
 
 class Embeddings(nn.Module):
@@ -56,27 +62,32 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.out = Linear(config.hidden_size, config.hidden_size)
         self.weight_dropout = Dropout(config.attention_dropout_prob)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
-        batch, length, width = hidden_BLD.shape
-        q_BHLK, k_BHLK, v_BHLK = (
-            self.qkv(hidden_BLD).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
-        )
+    def forward(self, chosen_BMD: Tensor, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
+        """Every chosen position attends to all of ``hidden_BLD`` (which ``chosen_BMD`` is, where all are chosen)."""
+        if chosen_BMD is hidden_BLD:
+            parts = self.qkv(hidden_BLD).chunk(3, dim=-1)
+        else:
+            width = hidden_BLD.shape[-1]
+            weight, bias = self.qkv.weight, self.qkv.bias
+            keys_values = apply_linear(hidden_BLD, weight[width:], bias[width:])
+            parts = (apply_linear(chosen_BMD, weight[:width], bias[:width]), *keys_values.chunk(2, dim=-1))
+        q_BHMK, k_BHLK, v_BHLK = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         dropout_prob = self.weight_dropout.prob if self.training else 0.0
         if dropout_prob and hidden_BLD.device.type == "cpu":
             # with dropout the CPU's scaled_dot_product_attention leaves its fused kernel; this is the faster sum
-            scores_BHLL = torch.matmul(q_BHLK * (1 / math.sqrt(width // self.num_heads)), k_BHLK.transpose(-1, -2))
+            scores_BHML = torch.matmul(q_BHMK * (1 / math.sqrt(q_BHMK.shape[-1])), k_BHLK.transpose(-1, -2))
             if mask_B11L is not None:
-                scores_BHLL = scores_BHLL.masked_fill(~mask_B11L, float("-inf"))
-            context_BHLK = torch.matmul(self.weight_dropout(torch.softmax(scores_BHLL, dim=-1)), v_BHLK)
+                scores_BHML = scores_BHML.masked_fill(~mask_B11L, float("-inf"))
+            context_BHMK = torch.matmul(self.weight_dropout(torch.softmax(scores_BHML, dim=-1)), v_BHLK)
         else:
-            context_BHLK = F.scaled_dot_product_attention(
-                q_BHLK, k_BHLK, v_BHLK, attn_mask=mask_B11L, dropout_p=dropout_prob
+            context_BHMK = F.scaled_dot_product_attention(
+                q_BHMK, k_BHLK, v_BHLK, attn_mask=mask_B11L, dropout_p=dropout_prob
             )
-        out: Tensor = self.out(context_BHLK.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.out(context_BHMK.transpose(1, 2).flatten(2))
         return out
 
 
@@ -87,14 +98,17 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = Attention(config)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.intermediate_size)
+        self.down = Linear(config.intermediate_size, config.hidden_size)
         self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout_prob)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
-        hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(self.attention(hidden_BLD, mask_B11L)))
-        out: Tensor = self.output_norm(hidden_BLD + self.dropout(self.down(F.gelu(self.up(hidden_BLD)))))
+    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None, positions_BM: Tensor | None = None) -> Tensor:
+        """The hidden states after this layer, of all positions or of the chosen ones alone."""
+        chosen_BMD = hidden_BLD if positions_BM is None else gather_positions(hidden_BLD, positions_BM)
+        attended_BMD = self.dropout(self.attention(chosen_BMD, hidden_BLD, mask_B11L))
+        chosen_BMD = self.attention_norm(chosen_BMD + attended_BMD)
+        out: Tensor = self.output_norm(chosen_BMD + self.dropout(self.down(F.gelu(self.up(chosen_BMD)))))
         return out
 
 
@@ -108,15 +122,20 @@ class Encoder(nn.Module):
         self.pad_id = pad_id
         self.embeddings = embeddings or Embeddings(config, vocab_size, pad_id)
         same = config.embedding_size == config.hidden_size
-        self.project = nn.Identity() if same else nn.Linear(config.embedding_size, config.hidden_size)
+        self.project = nn.Identity() if same else Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
 
     def forward(
-        self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None = None, attention_mask_BL: Tensor | None = None
-    ) -> Tensor:
-        """Hidden states [B, L, D]; ``attention_mask_BL`` is bool, True at real tokens, None where none is padding."""
+        self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None = None, attention_mask_BL: Tensor | None = None,
+        positions_BM: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Hidden states [B, L, D]; ``attention_mask_BL`` is bool, True at real tokens, None where none is padding.
+
+        With ``positions_BM`` only theirs, [B, M, D]: the last layer then computes no others.
+        """
         hidden_BLD: Tensor = self.project(self.embeddings(input_ids_BL, token_type_ids_BL))
         mask_B11L = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
-        for layer in self.layers:
-            hidden_BLD = layer(hidden_BLD, mask_B11L)
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            hidden_BLD = layer(hidden_BLD, mask_B11L, positions_BM if index == last else None)
         return hidden_BLD

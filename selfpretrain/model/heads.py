@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.encoder import Embeddings
+from selfpretrain.model.linear import Linear, apply_linear
 
 
 class MaskedTokenHead(nn.Module):
@@ -16,13 +17,13 @@ class MaskedTokenHead(nn.Module):
 
     def __init__(self, config: ModelConfig, embeddings: Embeddings):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.dense = Linear(config.hidden_size, config.embedding_size)
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(embeddings.word.num_embeddings))
 
     def forward(self, hidden_ND: Tensor, word_VE: Tensor) -> Tensor:
         """Logits [N, V] for hidden states [N, D]; ``word_VE`` is the encoder's own token embedding matrix."""
-        return F.linear(self.norm(F.gelu(self.dense(hidden_ND))), word_VE, self.bias)
+        return apply_linear(self.norm(F.gelu(self.dense(hidden_ND))), word_VE, self.bias)
 
 
 class ReplacedTokenHead(nn.Module):
@@ -30,8 +31,8 @@ class ReplacedTokenHead(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.out = nn.Linear(config.hidden_size, 1)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.out = Linear(config.hidden_size, 1)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         logits: Tensor = self.out(F.gelu(self.dense(hidden_BLD)))
@@ -48,8 +49,8 @@ class SequenceHead(nn.Module):
     def __init__(self, config: ModelConfig, kind: str, pooling: str, num_outputs: int):
         super().__init__()
         self.kind, self.pooling = kind, pooling
-        self.dense = None if kind == "linear" else nn.Linear(config.hidden_size, config.hidden_size)
-        self.out = nn.Linear(config.hidden_size, num_outputs)
+        self.dense = None if kind == "linear" else Linear(config.hidden_size, config.hidden_size)
+        self.out = Linear(config.hidden_size, num_outputs)
         self.dropout = Dropout(config.dropout_prob)
 
     def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:

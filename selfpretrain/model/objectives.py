@@ -20,22 +20,58 @@ from selfpretrain.model.init import init_weights
 Batch = dict[str, Tensor]
 
 
-def gather_positions(hidden_BLD: Tensor, positions_BM: Tensor) -> Tensor:
-    """The hidden states at the chosen positions, [B * M, D]."""
-    index_BMD = positions_BM.unsqueeze(-1).expand(-1, -1, hidden_BLD.shape[-1])
-    return hidden_BLD.gather(1, index_BMD).flatten(0, 1)
+class _CrossEntropy(torch.autograd.Function):
+    """Cross-entropy that keeps one array of the logits' size, turned into its own gradient in place.
+
+    The library's loss writes three on the way back; over a vocabulary they are the largest arrays of a step.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        log_probs_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+        loss = -log_probs_NV.gather(-1, targets_N.unsqueeze(-1)).mean()
+        return loss, log_probs_NV.exp_()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[override,no-untyped-def]
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1], inputs[1])
+        ctx.set_materialize_grads(False)
+        ctx.dtype = inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _: None) -> tuple[Tensor, None]:  # type: ignore[override,no-untyped-def]
+        probs_NV, targets_N = ctx.saved_tensors
+        share = grad / len(targets_N)
+        probs_NV.mul_(share).scatter_add_(-1, targets_N.unsqueeze(-1), (-share).expand(len(targets_N), 1))
+        return probs_NV.to(ctx.dtype), None
 
 
-def sample_tokens(logits_NV: Tensor, uniforms_N: Tensor, temperature: float) -> Tensor:
-    """One token per row by inverting the cumulative distribution at one uniform number; fp32, no gradient.
+def compute_cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy and, without gradient, the probabilities [N, V]; both fp32.
+
+    The backward pass consumes the probabilities: use them before it.
+    """
+    if logits_NV.device.type == "cpu":
+        loss, probs_NV = _CrossEntropy.apply(logits_NV, targets_N)
+        return loss, probs_NV
+    loss = F.cross_entropy(logits_NV.float(), targets_N)
+    return loss, torch.softmax(logits_NV.detach().float(), dim=-1)
+
+
+def sample_tokens(probs_NV: Tensor, uniforms_N: Tensor, temperature: float) -> Tensor:
+    """One token per row by inverting the cumulative distribution at one uniform number; no gradient.
 
     The same distribution as argmax(logits / T + Gumbel noise) [ELECTRA], without a noise tensor over the vocabulary.
     """
     with torch.no_grad():
-        cumulative_NV = torch.softmax(logits_NV.float() / temperature, dim=-1).cumsum_(dim=-1)
-        # the last entry is 1 up to rounding: scaling by it keeps every draw inside the vocabulary
+        weights_NV = probs_NV if temperature == 1 else probs_NV ** (1 / temperature)
+        cumulative_NV = weights_NV.cumsum(dim=-1)
+        # scaling by the last entry, the sum, keeps every draw inside the vocabulary
         targets_N1 = (uniforms_N * cumulative_NV[:, -1]).unsqueeze(-1)
-        return torch.searchsorted(cumulative_NV, targets_N1).squeeze(-1).clamp_(max=logits_NV.shape[-1] - 1)
+        return torch.searchsorted(cumulative_NV, targets_N1).squeeze(-1).clamp_(max=probs_NV.shape[-1] - 1)
 
 
 class MaskedLanguageModel(nn.Module):
@@ -49,17 +85,17 @@ class MaskedLanguageModel(nn.Module):
 
     def compute_logits(self, batch: Batch) -> Tensor:
         """Logits at the masked positions only, [B * M, V]."""
-        hidden_BLD = self.encoder(batch["input_ids"], batch.get("token_type_ids"))
-        logits: Tensor = self.head(
-            gather_positions(hidden_BLD, batch["masked_positions"]), self.encoder.embeddings.word.weight
+        hidden_BMD = self.encoder(
+            batch["input_ids"], batch.get("token_type_ids"), positions_BM=batch["masked_positions"]
         )
+        logits: Tensor = self.head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
         return logits
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy (nats per masked token) and named measures."""
         targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
         logits_NV = self.compute_logits(batch)
-        loss = F.cross_entropy(logits_NV.float(), targets_N)
+        loss, _ = compute_cross_entropy(logits_NV, targets_N)
         accuracy = (logits_NV.detach().argmax(-1) == targets_N).float().mean()
         return loss, {"loss": loss.detach(), "mlm_accuracy": accuracy}
 
@@ -78,23 +114,21 @@ class ReplacedTokenDetection(nn.Module):
         self.generator_head = MaskedTokenHead(small, self.encoder.embeddings)
         init_weights(self, config, torch.Generator().manual_seed(seed))
 
-    def corrupt(self, batch: Batch, generator_logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    def corrupt(self, batch: Batch, probs_NV: Tensor) -> tuple[Tensor, Tensor]:
         """The original text with the generator's tokens at the chosen positions, and which tokens differ (float)."""
         original_BL, positions_BM = batch["original_ids"], batch["masked_positions"]
-        sampled_N = sample_tokens(generator_logits_NV, batch["sample_uniforms"].flatten(), self.objective.temperature)
+        sampled_N = sample_tokens(probs_NV, batch["sample_uniforms"].flatten(), self.objective.temperature)
         corrupted_BL = original_BL.scatter(1, positions_BM, sampled_N.view_as(positions_BM))
         return corrupted_BL, (corrupted_BL != original_BL).float()  # a correct guess counts as original
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """gen_weight * generator loss + disc_weight * discriminator loss, and named measures."""
         types_BL = batch.get("token_type_ids")
-        hidden_BLG = self.generator(batch["input_ids"], types_BL)
-        logits_NV = self.generator_head(
-            gather_positions(hidden_BLG, batch["masked_positions"]), self.encoder.embeddings.word.weight
-        )
+        hidden_BMG = self.generator(batch["input_ids"], types_BL, positions_BM=batch["masked_positions"])
+        logits_NV = self.generator_head(hidden_BMG.flatten(0, 1), self.encoder.embeddings.word.weight)
         targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
-        gen_loss = F.cross_entropy(logits_NV.float(), targets_N)  # over all chosen positions, masked or kept
-        corrupted_BL, replaced_BL = self.corrupt(batch, logits_NV)
+        gen_loss, probs_NV = compute_cross_entropy(logits_NV, targets_N)  # over all chosen positions, masked or kept
+        corrupted_BL, replaced_BL = self.corrupt(batch, probs_NV)
         disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL)).float()
         disc_loss = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL)
         loss = self.objective.gen_weight * gen_loss + self.objective.disc_weight * disc_loss

@@ -12,7 +12,7 @@ from selfpretrain.config import SeedConfig, Settings, UserError
 from selfpretrain.data.corpus import compute_corpus_id
 from selfpretrain.door import compute_identity, to_plain
 
-RESULT_VERSION = 1  # raised when the same settings would give another result
+RESULT_VERSION = 2  # raised when the same settings would give another result
 
 
 _corpus_ids: dict[str, str] = {}

@@ -29,6 +29,7 @@ from selfpretrain.seeds import derive_seed
 from selfpretrain.study.runs import RunFolder
 from selfpretrain.tracking import Tracker
 from selfpretrain.train import checkpoint, distributed
+from selfpretrain.train.allocator import keep_freed_memory
 from selfpretrain.train.optim import AdamW, compute_lr
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -74,7 +75,10 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
         raise UserError("runtime.device=cuda, but torch sees no CUDA device; use runtime.device=cpu or auto")
     if runtime.num_threads:
         torch.set_num_threads(runtime.num_threads)
-    return torch.device("cuda" if has_cuda and runtime.device != "cpu" else "cpu")
+    device = torch.device("cuda" if has_cuda and runtime.device != "cpu" else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import ModelConfig
-from selfpretrain.model.encoder import Embeddings, Encoder, build_generator_config
+from selfpretrain.model.encoder import Embeddings, Encoder, build_generator_config, gather_positions
 from selfpretrain.model.init import init_weights
 
 TINY = ModelConfig(
@@ -100,6 +100,26 @@ def test_the_two_ways_to_attend_are_one():
     for layer in encoder.layers:
         layer.attention.weight_dropout.prob = 1e-9  # drops nothing, but takes the path of training with dropout
     torch.testing.assert_close(encoder.train()(ids, None, mask), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_chosen_positions_are_those_of_the_whole(training):
+    encoder = build().train(training)  # in training on a CPU: the attention with dropout, which drops nothing here
+    for layer in encoder.layers:
+        layer.attention.weight_dropout.prob = 1e-9
+    ids, mask = torch.randint(5, 30, (2, 7)), torch.arange(7)[None] < torch.tensor([[7], [5]])
+    positions = torch.tensor([[1, 4, 4], [0, 2, 3]])
+    whole = gather_positions(encoder(ids, None, mask), positions)
+    chosen = encoder(ids, None, mask, positions)
+    assert chosen.shape == (2, 3, TINY.hidden_size)
+    torch.testing.assert_close(chosen, whole, rtol=0, atol=1e-5)
+    upstream = torch.randn(chosen.shape)
+    named = dict(encoder.named_parameters())
+    grads = torch.autograd.grad(chosen, list(named.values()), upstream)
+    for name, grad, expected in zip(
+        named, grads, torch.autograd.grad(whole, list(named.values()), upstream), strict=True
+    ):
+        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-4, msg=name)
 
 
 @torch.no_grad()

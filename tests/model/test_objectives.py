@@ -7,11 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
-from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective, sample_tokens
+from selfpretrain.model.objectives import (
+    MaskedLanguageModel,
+    ReplacedTokenDetection,
+    build_objective,
+    compute_cross_entropy,
+    sample_tokens,
+)
 
 TINY = ModelConfig(
     hidden_size=16,
@@ -149,7 +156,8 @@ def test_what_the_two_networks_read():
 def test_samples_follow_the_softmax(temperature):
     generator = torch.Generator().manual_seed(0)
     logits, count = torch.randn(9, generator=generator) * 2, 40_000
-    samples = sample_tokens(logits.expand(count, -1), torch.rand(count, generator=generator), temperature)
+    probs = torch.softmax(logits, dim=-1).expand(count, -1)
+    samples = sample_tokens(probs, torch.rand(count, generator=generator), temperature)
     shares = np.exp(logits.double().numpy() / temperature)
     expected = count * shares / shares.sum()
     assert expected.min() > 5
@@ -159,13 +167,35 @@ def test_samples_follow_the_softmax(temperature):
 
 
 def test_samples_stay_in_the_vocabulary_and_without_gradient():
-    logits = (torch.randn(200, 30_522) * 3).requires_grad_()
+    probs = torch.softmax(torch.randn(200, 30_522) * 3, dim=-1).requires_grad_()
     for uniform in (0.0, 1 - 2**-24):
-        samples = sample_tokens(logits, torch.full((200,), uniform), 1.0)
+        samples = sample_tokens(probs, torch.full((200,), uniform), 1.0)
         assert samples.min() >= 0 and samples.max() < 30_522
         assert not samples.requires_grad
-    half = sample_tokens(logits.bfloat16(), torch.rand(200), 1.0)
-    assert half.max() < 30_522
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cross_entropy_is_the_librarys(dtype):
+    generator = torch.Generator().manual_seed(1)
+    logits = (torch.randn(6, 11, generator=generator) * 30).to(dtype).requires_grad_()  # some probabilities underflow
+    targets = torch.tensor([0, 10, 3, 3, 7, 1])
+    expected = F.cross_entropy(logits.float(), targets)
+    (expected_grad,) = torch.autograd.grad(2 * expected, logits)
+    loss, probs = compute_cross_entropy(logits, targets)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(probs, torch.softmax(logits.detach().float(), dim=-1), rtol=1e-6, atol=1e-6)
+    assert not probs.requires_grad
+    (grad,) = torch.autograd.grad(2 * loss, logits)
+    assert grad.dtype == dtype
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-6, atol=1e-6)
+
+
+def test_cross_entropy_is_walked_back_once():
+    logits = torch.randn(2, 5, requires_grad=True)
+    loss, _ = compute_cross_entropy(logits, torch.tensor([1, 2]))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):  # never a wrong gradient
+        loss.backward()
 
 
 def gradients(module):

@@ -1,0 +1,68 @@
+"""Linear layers that use oneDNN on a CPU.
+
+torch multiplies fp32 matrices with MKL, which on a CPU that Intel did not make leaves out the widest instructions: on
+an AMD Zen 5 oneDNN is more than twice as fast, on every product of a training step (benchmarks/README.md). torch
+already holds oneDNN for its compiler; here it serves eager training. Elsewhere this is ``F.linear``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """left @ right.T (+ bias), [M, N]; transposed views are read as they lie."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(left_MK, right_NK, bias_N, "none", [], "")
+    return out
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(x_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:  # type: ignore[override]
+        return _multiply(x_MK, weight_NK, bias_N)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # type: ignore[override,no-untyped-def]
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_MN: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override,no-untyped-def]
+        x_MK, weight_NK = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        grad_x = _multiply(grad_MN, weight_NK.t()) if needs_x else None
+        grad_weight = None
+        if needs_weight:  # the product with fewer rows than columns is the faster of the two
+            wide = len(weight_NK) > x_MK.shape[1]
+            grad_weight = _multiply(x_MK.t(), grad_MN.t()).t() if wide else _multiply(grad_MN.t(), x_MK.t())
+        return grad_x, grad_weight, grad_MN.sum(0) if needs_bias else None
+
+    @staticmethod
+    def vmap(info, in_dims, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:  # type: ignore[override,no-untyped-def]
+        """Stacked weights: one product per seed."""
+        parts = [
+            [part] * info.batch_size if dim is None or part is None else part.unbind(dim)
+            for part, dim in zip((x, weight, bias), in_dims, strict=True)
+        ]
+        return torch.stack([_OneDnnLinear.apply(*each) for each in zip(*parts, strict=True)]), 0
+
+
+def apply_linear(x: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias over the last dimension of ``x``."""
+    plain = x.device.type != "cpu" or x.dtype != torch.float32 or weight_NK.dtype != torch.float32
+    if plain or not HAS_ONEDNN or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return F.linear(x, weight_NK, bias_N)
+    out: Tensor = _OneDnnLinear.apply(x.flatten(0, -2), weight_NK, bias_N)
+    return out.unflatten(0, x.shape[:-1])
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, its product by :func:`apply_linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply_linear(x, self.weight, self.bias)

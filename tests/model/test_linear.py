@@ -1,0 +1,81 @@
+"""oneDNN's products: equal to torch's, forward and back, alone and stacked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from selfpretrain.model import linear
+from selfpretrain.model.linear import Linear, apply_linear
+
+
+def make(in_size: int, out_size: int, *lead: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(*lead, in_size), (out_size, in_size), (out_size,)]
+    return tuple(torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("in_size", "out_size"), [(24, 40), (40, 24), (1, 7), (7, 1)])
+@pytest.mark.parametrize("lead", [(6,), (2, 5), (2, 3, 4)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_product_and_gradients_are_the_librarys(in_size, out_size, lead, with_bias):
+    x, weight, bias = make(in_size, out_size, *lead)
+    inputs = [x, weight, bias] if with_bias else [x, weight]
+    expected, out = F.linear(*inputs), apply_linear(*inputs)
+    assert out.shape == expected.shape
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    expected_grads = torch.autograd.grad(expected, inputs, upstream)
+    for grad, wanted in zip(torch.autograd.grad(out, inputs, upstream), expected_grads, strict=True):
+        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_transposed_and_broadcast_arguments():
+    x, weight, _ = make(8, 5, 6)
+    torch.testing.assert_close(apply_linear(x.t().contiguous().t(), weight), F.linear(x, weight), rtol=1e-5, atol=1e-5)
+    out = apply_linear(x, weight)
+    (grad,) = torch.autograd.grad(out.sum(), weight)  # its upstream gradient is one number, broadcast
+    torch.testing.assert_close(grad, x.sum(0).expand(5, 8), rtol=1e-5, atol=1e-5)
+
+
+def test_stacked_weights_are_as_many_products():
+    xs, weights, biases = (torch.randn(3, *shape, requires_grad=True) for shape in ((2, 4, 6), (5, 6), (5,)))
+    out = torch.vmap(apply_linear)(xs, weights, biases)
+    one_by_one = torch.stack([F.linear(*each) for each in zip(xs, weights, biases, strict=True)])
+    torch.testing.assert_close(out, one_by_one, rtol=1e-5, atol=1e-5)
+    grads = torch.autograd.grad(out.square().sum(), (xs, weights, biases))
+    expected = torch.autograd.grad(one_by_one.square().sum(), (xs, weights, biases))
+    for grad, wanted in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not linear.HAS_ONEDNN, reason="this torch has no oneDNN")
+def test_onednn_is_used_for_fp32_on_the_cpu_and_nothing_else(monkeypatch):
+    called = []
+    multiply = linear._multiply
+    monkeypatch.setattr(linear, "_multiply", lambda *args: called.append(1) or multiply(*args))
+    layer = Linear(4, 3)
+    layer(torch.randn(2, 4))
+    assert called == [1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(2, 4)).dtype == torch.bfloat16
+    layer.double()(torch.randn(2, 4).double())
+    assert called == [1]
+
+
+def test_without_onednn_it_is_the_librarys(monkeypatch):
+    monkeypatch.setattr(linear, "HAS_ONEDNN", False)
+    x, weight, bias = make(4, 3, 2)
+    assert torch.equal(apply_linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+def test_the_same_product_twice_is_the_same_to_the_bit():
+    x, weight, bias = make(96, 64, 130)
+    first = apply_linear(x, weight, bias)
+    upstream = torch.randn(first.shape)
+    grads = torch.autograd.grad(first, (x, weight, bias), upstream)
+    for _ in range(3):
+        again = apply_linear(x, weight, bias)
+        assert torch.equal(again, first)
+        assert all(map(torch.equal, torch.autograd.grad(again, (x, weight, bias), upstream), grads))
