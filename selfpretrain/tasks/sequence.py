@@ -30,11 +30,10 @@ class SequenceModel(nn.Module):
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, K]; one column for a score."""
-        mask_BL = batch["attention_mask"]
-        hidden_BLD = self.encoder(
-            batch["input_ids"], batch.get("token_type_ids"), None if bool(mask_BL.all()) else mask_BL
-        )
-        outputs: Tensor = self.head(hidden_BLD, mask_BL)
+        ids_BL, mask_BL = batch["input_ids"], batch["attention_mask"]
+        first_B1 = ids_BL.new_zeros(len(ids_BL), 1) if self.head.pooling == "cls" else None
+        hidden = self.encoder(ids_BL, batch.get("token_type_ids"), None if bool(mask_BL.all()) else mask_BL, first_B1)
+        outputs: Tensor = self.head(hidden, mask_BL)
         return outputs
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
