@@ -67,7 +67,7 @@ class OptimConfig:
     batch_size: int = 128  # sequences per optimizer step, over all devices
     micro_batch_size: int | None = None  # sequences per forward pass; None: the whole batch at once
     seq_len: int = 128  # tokens per sequence
-    precision: str = "auto"  # auto: bf16 where the GPU has it, else fp32 | fp32 | bf16
+    precision: str = "auto"  # auto: bf16 where the GPU has it (and TF32 for what stays), else fp32 | fp32 | bf16
 
 
 @dataclass
@@ -179,6 +179,7 @@ class RuntimeConfig:
     runs_dir: str = "runs"
     device: str = "auto"  # auto | cpu | cuda
     compile: bool = False  # torch.compile
+    compile_mode: str = "default"  # default | reduce-overhead (CUDA graphs) | max-autotune
     num_threads: int | None = None  # CPU threads of torch; None: torch's choice
     num_workers: int = 2  # processes that tokenise a corpus
     log_every: int = 20  # steps between lines of metrics.jsonl

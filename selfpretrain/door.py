@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tokenizer.kind": ("wordpiece", "bpe"),
     "corpus.source": ("own", "own_of", "card"),
     "runtime.device": ("auto", "cpu", "cuda"),
+    "runtime.compile_mode": ("default", "reduce-overhead", "max-autotune"),
     "tracking.name": ("none", "wandb"),
     "tracking.mode": ("auto", "online", "offline"),
 }

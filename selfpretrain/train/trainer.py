@@ -106,11 +106,12 @@ class Trainer:
         self.device = choose_device(runtime)
         self.rank, self.world = distributed.start(self.device)
         self.module = module.to(self.device)
-        self.forward = torch.compile(module) if runtime.compile else module
+        self.forward = torch.compile(module, mode=runtime.compile_mode) if runtime.compile else module
         self.batches, self.config, self.total_steps = batches, config, total_steps
         self.run, self.runtime, self.tracker, self.seed, self.evaluation = run, runtime, tracker, seed, evaluation
         self.optimizer = AdamW(module, config, multiplier)
         self.autocast_dtype = choose_autocast(config.precision, self.device)
+        torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"  # what autocast leaves in fp32
         self.signal = 0
         self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=self.device)
         self.sums: dict[str, Tensor] = {}

@@ -254,3 +254,19 @@ def test_a_few_steps_lower_the_loss(name):
         optimizer.step()
         losses.append(measures["gen_loss" if name == "rtd" else "loss"].item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["mlm", "rtd"])
+def test_the_step_is_traced_in_one_piece(name):
+    module = build_objective(TINY, ObjectiveConfig(name=name), VOCAB, 0, seed=0)
+    loss, _ = module(BATCH)
+    loss.backward()
+    grads = {key: p.grad.clone() for key, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad()
+    torch.compiler.reset()
+    traced, _ = torch.compile(module, backend="aot_eager", fullgraph=True)(BATCH)
+    traced.backward()
+    torch.testing.assert_close(traced, loss, rtol=1e-5, atol=1e-5)
+    for key, p in module.named_parameters():
+        if key in grads:
+            torch.testing.assert_close(p.grad, grads[key], rtol=1e-3, atol=1e-4, msg=key)
