@@ -16,9 +16,9 @@ and a comparison inside it reads
 arguments that does a fixed amount of work and returns one number, in ``unit``. ``Row.lower_is_better`` says whether
 that is a time or a rate; ratios are always "times better than the peer".
 
-Peak memory is each contestant's own, because each has its process: on a GPU the peak of torch's allocator, else the
+Peak memory is each contestant's own while it measures, because each has its process: on a GPU the peak of torch's allocator, else the
 process's largest resident size (VmHWM: unlike ru_maxrss it does not start at the parent's size). It includes Python
-and the libraries, and not what grandchildren use.
+and the libraries, and not what grandchildren use: a measure that starts processes may have its own ``get_peak_mb()``.
 
 Nothing here imports torch unless a GPU is asked for.
 """
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import resource
 import statistics
@@ -42,6 +43,7 @@ from selfpretrain.config import UserError
 
 Measure = Callable[[], float]
 MIB = 2**20
+WARMUP_STEPS = 2
 
 
 @dataclass
@@ -106,6 +108,26 @@ def interleave(contestants: Mapping[str, Measure], repeats: int) -> dict[str, li
     return values
 
 
+class Rate:
+    """A measure: amount of work per second, over a number of steps that takes about ``seconds``.
+
+    ``run(steps)`` does so many steps and returns the amount and the seconds it took, its own start left out. The first
+    call warms up and finds the number of steps; ``interleave`` throws its value away.
+    """
+
+    def __init__(self, run: Callable[[int], tuple[float, float]], seconds: float):
+        self.run, self.seconds = run, seconds
+        self.steps = 0
+
+    def __call__(self) -> float:
+        if self.steps == 0:
+            self.run(WARMUP_STEPS)
+            _, elapsed = self.run(WARMUP_STEPS)
+            self.steps = max(WARMUP_STEPS, math.ceil(self.seconds * WARMUP_STEPS / elapsed))
+        amount, elapsed = self.run(self.steps)
+        return amount / elapsed
+
+
 class Contestant:
     """``build(*arguments)`` in a process of its own; calling the object calls what it returned, over there.
 
@@ -165,9 +187,11 @@ def _serve(pipe: Any, build: Callable[..., Measure], arguments: tuple[Any, ...])
     """The other process: build, then answer until told to stop."""
     try:
         measure = build(*arguments)
+        reset_peak()
+        answers = {"measure": measure, "peak": getattr(measure, "get_peak_mb", get_peak_mb)}
         pipe.send(("built", None))
         while (question := pipe.recv()) != "stop":
-            pipe.send(("value", measure() if question == "measure" else get_peak_mb()))
+            pipe.send(("value", answers[question]()))
     except EOFError:  # whoever asked is gone
         return
     except UserError as error:
@@ -187,6 +211,15 @@ def get_peak_mb() -> float:
         return int(line.split()[1]) / 1024
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / MIB if sys.platform == "darwin" else largest / 1024
+
+
+def reset_peak() -> None:
+    """Let the peak begin at what is in use now: building holds things that running does not need."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 # what was found

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 from benchmarks.harness import Row, compute_spread
 from selfpretrain.files import make_folder, read_json, write_json, write_text
+from selfpretrain.study.runs import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -31,17 +31,8 @@ def name_machine(device: str) -> tuple[str, str]:
 
         words = torch.cuda.get_device_name()
     else:
-        words = f"{_read_processor()}, {os.cpu_count()} cores"
+        words = describe_machine().partition(", ")[2]
     return words, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-
-
-def _read_processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def describe_surroundings(device: str, command: str) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Pretraining, tokens per second: our Trainer against transformers' models in a loop, its Trainer, and fairseq.
+
+python -m benchmarks pretrain [model=electra_small|roberta_base] [peer=loop|trainer|fairseq] [device=cuda] ...
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import fairseq_peer
+from benchmarks.flops import count_step_flops
+from benchmarks.harness import Contestant, Row, interleave
+from benchmarks.work import MODELS, Work, prepare_work
+from benchmarks.work import Options as TrainingOptions
+from selfpretrain.config import UserError
+
+PEERS = {"loop": "transformers, plain loop", "trainer": "transformers Trainer", "fairseq": "fairseq-train 0.12.2"}
+TOY_BATCH = 8
+LABELS = {"electra_small": "ELECTRA-small", "roberta_base": "RoBERTa-base"}
+
+
+@dataclass
+class Options(TrainingOptions):
+    model: str | None = None  # electra_small | roberta_base; none: both
+    peer: str | None = None  # loop | trainer | fairseq; none: each
+    batch_size: int | None = None  # sequences per step; none: as listed in COMPARISONS
+    fairseq_env: str = ".fairseq"  # the virtual environment that launch/fairseq_env.sh makes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    model: str
+    peer: str
+    batch_size: int
+    device: str
+
+
+COMPARISONS = [
+    Comparison("electra_small", "loop", 16, "cpu"),
+    Comparison("electra_small", "loop", 32, "cpu"),
+    Comparison("electra_small", "loop", 128, "cuda"),
+    Comparison("electra_small", "trainer", 32, "cpu"),
+    Comparison("electra_small", "trainer", 128, "cuda"),
+    Comparison("roberta_base", "loop", 4, "cpu"),
+    Comparison("roberta_base", "loop", 64, "cuda"),
+    Comparison("roberta_base", "fairseq", 4, "cpu"),
+]
+
+
+def run(options: Options) -> Iterator[Row]:
+    """One row per comparison; those whose peer is not installed are named and left out."""
+    for comparison in choose_comparisons(options):
+        batch_size = TOY_BATCH if options.toy else options.batch_size or comparison.batch_size
+        work = prepare_work("pretrain", comparison.model, batch_size, options)
+        title = name_work(comparison, work)
+        reason = find_obstacle(comparison.peer, options.fairseq_env)
+        yield (
+            Row(title, PEERS[comparison.peer], skipped=reason) if reason else compare(title, comparison, work, options)
+        )
+
+
+def choose_comparisons(options: Options) -> list[Comparison]:
+    """What fits the options; UserError for names that are not known."""
+    if options.model not in (None, *MODELS):
+        raise UserError(f"model={options.model} is not benchmarked; allowed: {', '.join(MODELS)}")
+    if options.peer not in (None, *PEERS):
+        raise UserError(f"peer={options.peer} is not known; allowed: {', '.join(PEERS)}")
+    chosen = [
+        comparison for comparison in COMPARISONS
+        if comparison.device == options.device
+        and options.model in (None, comparison.model) and options.peer in (None, comparison.peer)
+    ]  # fmt: skip
+    if not chosen:
+        raise UserError(f"model={options.model} peer={options.peer} is not compared on device={options.device}")
+    if options.toy or options.batch_size:  # of those that differ in the batch alone, one
+        chosen = list({(one.model, one.peer): one for one in chosen}.values())
+    return chosen
+
+
+def name_work(comparison: Comparison, work: Work) -> str:
+    config = work.settings.pretrain
+    parts = [f"{LABELS[comparison.model]} pretraining", f"{config.seq_len} tokens", f"batch {config.batch_size}"]
+    if comparison.peer == "trainer":
+        parts[0] += f" on {work.text}"
+    parts += ["compiled"] if work.settings.runtime.compile else []
+    return ", ".join(parts)
+
+
+def find_obstacle(peer: str, fairseq_env: str = "") -> str:
+    """Why a peer cannot run here, with the command that changes it; empty if it can."""
+    if peer == "fairseq":
+        return fairseq_peer.find_obstacle(fairseq_env)
+    for package in ("transformers", *(("accelerate",) if peer == "trainer" else ())):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: pip install 'selfpretrain[bench]'"
+    return ""
+
+
+def compare(title: str, comparison: Comparison, work: Work, options: Options) -> Row:
+    """Ours, the peer and the machine's matrix products, in turn."""
+    from benchmarks import engine, matmul, transformers_peer, transformers_trainer
+
+    peers: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "loop": (transformers_peer.build_pretraining, (work,)),
+        "trainer": (transformers_trainer.build_pretraining, (work,)),
+        "fairseq": (fairseq_peer.build_pretraining, (work, options.fairseq_env)),
+    }
+    build_theirs, arguments = peers[comparison.peer]
+    with ExitStack() as stack:
+        ours = stack.enter_context(Contestant(engine.build_pretraining, work))
+        theirs = stack.enter_context(Contestant(build_theirs, *arguments))
+        products = stack.enter_context(Contestant(matmul.build_matmul, options, min(1.0, options.seconds)))
+        values = interleave({"ours": ours, "theirs": theirs, "products": products}, options.repeats)
+        settings, config = work.settings, work.settings.pretrain
+        flops = count_step_flops(settings.model, settings.objective, work.vocab_size, config.batch_size, config.seq_len)
+        flops_per_token = flops / (config.batch_size * config.seq_len)
+        return Row(
+            title, PEERS[comparison.peer], "tokens/s", values["ours"], values["theirs"],
+            ours.get_peak_mb(), theirs.get_peak_mb(),
+            mfu=[rate * flops_per_token / most for rate, most in zip(values["ours"], values["products"], strict=True)],
+            note=NOTES[comparison.peer],
+        )  # fmt: skip
+
+
+NOTES = {
+    "loop": "The peer's batches are ours and lie ready in memory; ours are made while the step before computes.",
+    "trainer": "Tokens that are not padding. The peer pads each text to the length, ours packs them; same rows per step.",
+    "fairseq": "The peer reads our token files; its start is not timed, and it masks by its own rule of the same rate.",
+}

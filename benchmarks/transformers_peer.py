@@ -1,0 +1,243 @@
+"""The peer: transformers' models in a plain training loop, with settings that suit it.
+
+The models are loaded from our export, so that shapes and starting weights are ours. Attention is transformers' SDPA,
+the optimizer torch's fused AdamW without decay on biases and LayerNorm, gradients are clipped to norm 1 at once for
+all tensors, nothing waits for the device between steps, and the pretraining batches lie ready in memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.engine import SEED
+from benchmarks.harness import Rate
+from benchmarks.matmul import synchronize
+from benchmarks.work import Work
+from selfpretrain.config import OptimConfig, RuntimeConfig, Settings
+from selfpretrain.data.store import TokenFile
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.interop.huggingface import export_huggingface
+from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
+from selfpretrain.pretrain import build_batches
+from selfpretrain.train.trainer import choose_autocast, choose_device, move
+
+IGNORED = -100  # a label that CrossEntropyLoss leaves out
+NUM_READY = 16  # batches made before the clock runs
+LEARNING_RATE = 1e-4
+Batch = dict[str, Tensor]
+
+
+def load_peer(kind: str, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None, **labels: Any) -> Any:
+    """``transformers.AutoModelFor<kind>`` with the weights of ``encoder`` and ``head``."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_") as folder:
+        export_huggingface(Path(folder) / "model", encoder, tokenizer, head, **labels)
+        loader = getattr(transformers, f"AutoModelFor{kind}")
+        return loader.from_pretrained(Path(folder) / "model", attn_implementation="sdpa")
+
+
+class Electra(nn.Module):
+    """ElectraForMaskedLM as the generator and ElectraForPreTraining, with one table of embeddings, as ELECTRA has them.
+
+    The generator's class computes logits at every position; loss and samples are taken at the masked ones. A sample
+    is the largest logit plus Gumbel noise.
+    """
+
+    def __init__(self, ours: ReplacedTokenDetection, tokenizer: Tokenizer):
+        super().__init__()
+        self.objective = ours.objective
+        self.generator = load_peer("MaskedLM", ours.generator, tokenizer, ours.generator_head)
+        self.discriminator = load_peer("PreTraining", ours.encoder, tokenizer, ours.head)
+        self.generator.electra.embeddings = self.discriminator.electra.embeddings
+        self.generator.generator_lm_head.weight = self.discriminator.electra.embeddings.word_embeddings.weight
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The joint loss, and the generator's part of it; ``labels`` [B, L] hold the original token where masked."""
+        original_BL, labels_BL = batch["original_ids"], batch["labels"]
+        rest = {name: batch[name] for name in ("token_type_ids", "attention_mask") if name in batch}
+        logits_BLV = self.generator(batch["input_ids"], **rest).logits
+        if "masked_positions" in batch:  # the same number in every row
+            positions_BM = batch["masked_positions"]
+            logits_NV = logits_BLV.gather(1, positions_BM[..., None].expand(-1, -1, logits_BLV.shape[-1])).flatten(0, 1)
+            gen_loss = F.cross_entropy(logits_NV.float(), labels_BL.gather(1, positions_BM).flatten())
+            corrupted_BL = original_BL.scatter(1, positions_BM, draw_tokens(logits_NV).view_as(positions_BM))
+        else:
+            masked_BL = labels_BL != IGNORED
+            logits_NV = logits_BLV[masked_BL]
+            gen_loss = F.cross_entropy(logits_NV.float(), labels_BL[masked_BL])
+            corrupted_BL = original_BL.clone()
+            corrupted_BL[masked_BL] = draw_tokens(logits_NV)
+        replaced_BL = (corrupted_BL != original_BL).float()
+        disc_loss = self.discriminator(corrupted_BL, labels=replaced_BL, **rest).loss
+        return self.objective.gen_weight * gen_loss + self.objective.disc_weight * disc_loss, gen_loss
+
+
+@torch.no_grad()
+def draw_tokens(logits_NV: Tensor) -> Tensor:
+    """One token per row by the Gumbel trick; minus the log of an exponential draw is Gumbel noise."""
+    logits_NV = logits_NV.float()
+    return (logits_NV - torch.empty_like(logits_NV).exponential_().log_()).argmax(-1)
+
+
+class MaskedLM(nn.Module):
+    """The family's class for masked tokens, its loss from ``labels`` that are -100 where nothing is asked."""
+
+    def __init__(self, ours: MaskedLanguageModel, tokenizer: Tokenizer):
+        super().__init__()
+        self.model = load_peer("MaskedLM", ours.encoder, tokenizer, ours.head)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss, twice."""
+        loss = self.model(batch["input_ids"], labels=batch["labels"]).loss
+        return loss, loss
+
+
+def build_peer(ours: MaskedLanguageModel | ReplacedTokenDetection, tokenizer: Tokenizer) -> nn.Module:
+    """transformers' modules for the same objective with the same weights; its forward takes our batch and labels."""
+    if isinstance(ours, ReplacedTokenDetection):
+        return Electra(ours, tokenizer)
+    return MaskedLM(ours, tokenizer)
+
+
+def add_labels(batch: Batch) -> Batch:
+    """The batch with ``labels`` [B, L]: the original tokens at the chosen positions, -100 elsewhere."""
+    positions, original = batch["masked_positions"], batch["original_ids"]
+    labels = torch.full_like(original, IGNORED).scatter(1, positions, original.gather(1, positions))
+    return {**batch, "labels": labels}
+
+
+def build_pretraining(work: Work) -> Rate:
+    """Tokens per second over our own batches."""
+    settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
+    device = choose_device(settings.runtime)
+    ours = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, SEED)
+    batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
+    ready = [add_labels(move(batches[step], device)) for step in range(NUM_READY)]
+
+    def iter_batches() -> Iterator[Batch]:
+        while True:
+            yield from ready
+
+    config = settings.pretrain
+    module = build_peer(ours, tokenizer)
+    del ours  # its weights would count as the peer's memory
+    loop = Loop(module, lambda module, batch: module(batch)[0], iter_batches(), config, settings.runtime)
+    return Rate(lambda steps: loop.run(steps, config.batch_size * config.seq_len), work.seconds)
+
+
+class Loop:
+    """The loop everybody writes."""
+
+    def __init__(
+        self, module: nn.Module, compute_loss: Callable[[Any, Any], Tensor], batches: Iterator[Any],
+        config: OptimConfig, runtime: RuntimeConfig,
+    ):  # fmt: skip
+        self.device = choose_device(runtime)
+        self.autocast_dtype = choose_autocast(config.precision, self.device)
+        self.module = module.to(self.device).train()
+        self.forward = torch.compile(self.module) if runtime.compile else self.module
+        self.compute_loss, self.batches, self.clip_norm = compute_loss, batches, config.clip_norm
+        self.optimizer = build_optimizer(self.module, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 / (1 + 1e-6 * step))
+
+    def run(self, steps: int, amount_per_step: float) -> tuple[float, float]:
+        """So many steps; the amount of work and the seconds."""
+        parameters = list(self.module.parameters())
+        start = time.perf_counter()
+        for _ in range(steps):
+            batch = next(self.batches)
+            with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                loss = self.compute_loss(self.forward, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm, foreach=True)
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        synchronize(self.device.type)
+        return steps * amount_per_step, time.perf_counter() - start
+
+
+def build_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Fused, in two groups: biases and LayerNorm are not decayed."""
+    named = list(module.named_parameters())
+    spared = [p for name, p in named if name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name]
+    known = {id(p) for p in spared}
+    decayed = [p for _, p in named if id(p) not in known]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}],
+        lr=LEARNING_RATE, betas=(config.beta1, config.beta2), eps=config.eps, fused=True,
+    )  # fmt: skip
+
+
+def build_dynamic_padding(work: Work) -> Rate:
+    """Fine-tuning, each batch padded to its longest text."""
+    return build_finetuning(work, "longest")
+
+
+def build_full_padding(work: Work) -> Rate:
+    """Fine-tuning, every text padded to seq_len."""
+    return build_finetuning(work, "max_length")
+
+
+def build_finetuning(work: Work, padding: str) -> Rate:
+    """Examples per second of run_glue's recipe: DataLoader, shuffled, DataCollatorWithPadding, 32 examples a step."""
+    from transformers import DataCollatorWithPadding
+
+    from selfpretrain.model.init import build_encoder
+    from selfpretrain.study.data import read_task
+    from selfpretrain.tasks.sequence import SequenceModel
+
+    settings, own = work.settings, Tokenizer.load(work.corpus / "tokenizer")
+    config, data = settings.finetune, read_task(settings.task, settings.runtime.runs_dir)
+    encoder = build_encoder(settings.model, work.vocab_size, own.pad_id, SEED)
+    ours = SequenceModel(encoder, config, data.task, SEED)
+    names = data.task.label_names
+    module = load_peer("SequenceClassification", encoder, own, ours.head, label_names=names)
+    del ours, encoder
+    tokenizer = load_tokenizer(settings, own)
+    train = data.splits["train"]
+    examples = tokenise(tokenizer, [text for text, *_ in train.texts], config.seq_len, padding)
+    for example, label in zip(examples, train.labels, strict=True):
+        example["labels"] = int(label)
+    loader: Any = torch.utils.data.DataLoader(
+        examples,  # type: ignore[arg-type]
+        batch_size=config.batch_size, shuffle=True, drop_last=True, collate_fn=DataCollatorWithPadding(tokenizer),
+        generator=torch.Generator().manual_seed(SEED),
+    )  # fmt: skip
+    device = choose_device(settings.runtime)
+
+    def iter_batches() -> Iterator[Any]:
+        while True:
+            for batch in loader:
+                yield batch.to(device)
+
+    loop = Loop(module, lambda module, batch: module(**batch).loss, iter_batches(), config, settings.runtime)
+    return Rate(lambda steps: loop.run(steps, config.batch_size), work.seconds)
+
+
+def load_tokenizer(settings: Settings, tokenizer: Tokenizer) -> Any:
+    """transformers' tokenizer from our files."""
+    import transformers
+
+    encoder = Encoder(settings.model, tokenizer.vocab_size, tokenizer.pad_id)
+    with tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_") as folder:
+        export_huggingface(Path(folder) / "model", encoder, tokenizer)
+        return transformers.AutoTokenizer.from_pretrained(Path(folder) / "model")
+
+
+def tokenise(tokenizer: Any, texts: list[str], seq_len: int, padding: str) -> list[dict[str, Any]]:
+    """One dict of token ids per text, cut to ``seq_len``; padded to it where ``padding`` is max_length."""
+    columns = tokenizer(texts, truncation=True, max_length=seq_len, padding=padding == "max_length" and "max_length")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A virtual environment with fairseq 0.12.2, for benchmarks that compare with fairseq-train.
+#   launch/fairseq_env.sh [folder, default .fairseq]
+# Its own one: fairseq's metadata pins Hydra and OmegaConf to versions from before 1.1, which it does not need for masked_lm.
+set -euo pipefail
+folder=${1:-.fairseq}
+${PYTHON:-python3} -m venv "$folder"
+pip="$folder/bin/python -m pip install --quiet"
+$pip "torch==2.13.0" numpy wheel "setuptools<81" cython
+$pip --no-deps --no-build-isolation "fairseq==0.12.2"
+$pip "hydra-core==1.3.8" bitarray sacrebleu regex cffi tqdm scikit-learn requests
+"$folder/bin/python" "$(dirname "$0")/../benchmarks/fairseq_shim.py" --help >/dev/null
+echo "$folder is ready"
