@@ -14,6 +14,7 @@ BENCHMARKS = {
     "finetune": "fine-tuning against transformers",
     "corpus": "tokenising and packing against datasets",
     "bootstrap": "the Multi-Bootstrap against the procedure as a loop",
+    "sustained": "some minutes of a real pretraining run",
     "startup": "how long commands take to start",
     "tokens": "tokens needed to reach a loss, by kind of start",
 }
@@ -44,7 +45,7 @@ def run_benchmark(name: str, arguments: list[str]) -> None:
         raise UserError(f"{name!r} is no benchmark; allowed: {', '.join(BENCHMARKS)}")
     module = importlib.import_module(f"benchmarks.{name}")
     options = harness.parse_options(module.Options, arguments)
-    surroundings = record.describe_surroundings(options.device, " ".join(["python -m benchmarks", name, *arguments]))
+    surroundings = record.describe_surroundings(options, " ".join(["python -m benchmarks", name, *arguments]))
     folder = Path(options.results_dir) if options.results_dir else None if options.toy else record.RESULTS
     entries = []
     for row in module.run(options):

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.harness import Contestant, Row, interleave
+from benchmarks.harness import Row, interleave, open_contestants
 from benchmarks.pretrain import find_obstacle
 from benchmarks.work import Options as TrainingOptions
 from benchmarks.work import Work, prepare_work
@@ -35,10 +35,10 @@ def run(options: Options) -> Iterator[Row]:
     work = use_same_head(prepare_work("finetune", MODEL, TOY_BATCH if options.toy else BATCH_SIZE, options))
     config = work.settings.finetune
     parts = [f"ELECTRA-small fine-tuning on {work.text}", f"batch {config.batch_size}"]
-    parts += ["compiled"] if options.compile else []
+    parts += work.marks
     for padding, peer in PADDINGS.items():
         if options.padding in (None, padding):
-            yield compare(", ".join(parts), padding, peer.format(seq_len=config.seq_len), work, options.repeats)
+            yield compare(", ".join(parts), padding, peer.format(seq_len=config.seq_len), work, options)
 
 
 def use_same_head(work: Work) -> Work:
@@ -47,16 +47,14 @@ def use_same_head(work: Work) -> Work:
     return dataclasses.replace(work, settings=dataclasses.replace(work.settings, finetune=config))
 
 
-def compare(title: str, padding: str, peer: str, work: Work, repeats: int) -> Row:
+def compare(title: str, padding: str, peer: str, work: Work, options: Options) -> Row:
     reason = find_obstacle("loop")
     if reason:
         return Row(title, peer, skipped=reason)
     from benchmarks import engine, transformers_peer
 
     build = transformers_peer.build_dynamic_padding if padding == "dynamic" else transformers_peer.build_full_padding
-    with Contestant(engine.build_finetuning, work) as ours, Contestant(build, work) as theirs:
-        values = interleave({"ours": ours, "theirs": theirs}, repeats)
-        return Row(
-            title, peer, "examples/s", values["ours"], values["theirs"], ours.get_peak_mb(), theirs.get_peak_mb(),
-            note=NOTE,
-        )  # fmt: skip
+    with open_contestants({"ours": (engine.build_finetuning, work), "theirs": (build, work)}, options) as sides:
+        values = interleave(sides, options.repeats)
+        peaks = sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb()
+        return Row(title, peer, "examples/s", values["ours"], values["theirs"], *peaks, note=NOTE)

@@ -8,8 +8,9 @@ A benchmark is a module ``benchmarks/<name>.py`` with
 
 and a comparison inside it reads
 
-    with Contestant(build_ours, options) as ours, Contestant(build_theirs, options) as theirs:
-        values = interleave({"ours": ours, "theirs": theirs}, options.repeats)
+    with open_contestants({"ours": (build_ours, options), "theirs": (build_theirs, options)}, options) as sides:
+        values = interleave(sides, options.repeats)
+        ours, theirs = sides["ours"], sides["theirs"]
         row = Row(work, peer, unit, values["ours"], values["theirs"], ours.get_peak_mb(), theirs.get_peak_mb())
 
 ``build_ours(options)`` is a function of a module, called once in a process of its own; it returns a function without
@@ -18,7 +19,8 @@ that is a time or a rate; ratios are always "times better than the peer".
 
 Peak memory is each contestant's own while it measures, because each has its process: on a GPU the peak of torch's allocator, else the
 process's largest resident size (VmHWM: unlike ru_maxrss it does not start at the parent's size). It includes Python
-and the libraries, and not what grandchildren use: a measure that starts processes may have its own ``get_peak_mb()``.
+and the libraries, and not what grandchildren use: a measure that starts processes may have its own ``get_peak_mb()``. A measure may also
+have ``get_note()``, a sentence for the table.
 
 Nothing here imports torch unless a GPU is asked for.
 """
@@ -33,7 +35,7 @@ import resource
 import statistics
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +56,7 @@ class Options:
     repeats: int = 5  # measurements of each side, after one that is thrown away
     threads: int | None = None  # CPU threads of each side; none: torch's choice
     toy: bool = False  # tiny models and made text: shows that it runs, measures nothing
+    processes: bool = True  # each side in a process of its own; false: all in this one, for a rehearsal
     results_dir: str | None = None  # none: benchmarks/results, and nowhere for toy=true
 
 
@@ -151,6 +154,8 @@ class Contestant:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self.pipe.closed:  # ended already
+            return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send("stop")
         self.process.join(10 if kind is None else 0)
@@ -162,9 +167,12 @@ class Contestant:
     def __call__(self) -> float:
         return float(self._ask("measure"))
 
-    def get_peak_mb(self) -> float:
+    def get_peak_mb(self) -> float | None:
         """MiB: see the module's docstring."""
         return float(self._ask("peak"))
+
+    def get_note(self) -> str:
+        return str(self._ask("note"))
 
     def _ask(self, question: str) -> Any:
         self.pipe.send(question)
@@ -183,12 +191,49 @@ class Contestant:
         return value
 
 
+class Guest:
+    """A contestant in this process, whose memory cannot be told from the others'."""
+
+    def __init__(self, build: Callable[..., Measure], *arguments: Any):
+        self.measure = build(*arguments)
+
+    def __call__(self) -> float:
+        return self.measure()
+
+    def get_peak_mb(self) -> float | None:
+        return None
+
+    def get_note(self) -> str:
+        return str(getattr(self.measure, "get_note", str)())
+
+
+@contextlib.contextmanager
+def open_contestants(
+    builds: Mapping[str, tuple[Any, ...]], options: Options
+) -> Iterator[dict[str, Contestant] | dict[str, Guest]]:
+    """Contestants by name, each from its build function and arguments; they are built side by side."""
+    if not options.processes:
+        yield {name: Guest(*parts) for name, parts in builds.items()}
+        return
+    with contextlib.ExitStack() as stack:
+        sides = {name: Contestant(*parts) for name, parts in builds.items()}
+        for side in sides.values():
+            stack.push(side.__exit__)  # also of those that are never ready
+        for side in sides.values():
+            side.__enter__()
+        yield sides
+
+
 def _serve(pipe: Any, build: Callable[..., Measure], arguments: tuple[Any, ...]) -> None:
     """The other process: build, then answer until told to stop."""
     try:
         measure = build(*arguments)
         reset_peak()
-        answers = {"measure": measure, "peak": getattr(measure, "get_peak_mb", get_peak_mb)}
+        answers = {
+            "measure": measure,
+            "peak": getattr(measure, "get_peak_mb", get_peak_mb),
+            "note": getattr(measure, "get_note", str),
+        }
         pipe.send(("built", None))
         while (question := pipe.recv()) != "stop":
             pipe.send(("value", answers[question]()))

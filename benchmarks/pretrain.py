@@ -6,14 +6,12 @@ python -m benchmarks pretrain [model=electra_small|roberta_base] [peer=loop|trai
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import fairseq_peer
-from benchmarks.flops import count_step_flops
-from benchmarks.harness import Contestant, Row, interleave
+from benchmarks.harness import Row, interleave, open_contestants
 from benchmarks.work import MODELS, Work, prepare_work
 from benchmarks.work import Options as TrainingOptions
 from selfpretrain.config import UserError
@@ -86,8 +84,7 @@ def name_work(comparison: Comparison, work: Work) -> str:
     parts = [f"{LABELS[comparison.model]} pretraining", f"{config.seq_len} tokens", f"batch {config.batch_size}"]
     if comparison.peer == "trainer":
         parts[0] += f" on {work.text}"
-    parts += ["compiled"] if work.settings.runtime.compile else []
-    return ", ".join(parts)
+    return ", ".join([*parts, *work.marks])
 
 
 def find_obstacle(peer: str, fairseq_env: str = "") -> str:
@@ -103,26 +100,28 @@ def find_obstacle(peer: str, fairseq_env: str = "") -> str:
 def compare(title: str, comparison: Comparison, work: Work, options: Options) -> Row:
     """Ours, the peer and the machine's matrix products, in turn."""
     from benchmarks import engine, matmul, transformers_peer, transformers_trainer
+    from benchmarks.flops import count_step_flops
 
-    peers: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-        "loop": (transformers_peer.build_pretraining, (work,)),
-        "trainer": (transformers_trainer.build_pretraining, (work,)),
-        "fairseq": (fairseq_peer.build_pretraining, (work, options.fairseq_env)),
+    peers: dict[str, tuple[Any, ...]] = {
+        "loop": (transformers_peer.build_pretraining, work),
+        "trainer": (transformers_trainer.build_pretraining, work),
+        "fairseq": (fairseq_peer.build_pretraining, work, options.fairseq_env),
     }
-    build_theirs, arguments = peers[comparison.peer]
-    with ExitStack() as stack:
-        ours = stack.enter_context(Contestant(engine.build_pretraining, work))
-        theirs = stack.enter_context(Contestant(build_theirs, *arguments))
-        products = stack.enter_context(Contestant(matmul.build_matmul, options, min(1.0, options.seconds)))
-        values = interleave({"ours": ours, "theirs": theirs, "products": products}, options.repeats)
-        settings, config = work.settings, work.settings.pretrain
-        flops = count_step_flops(settings.model, settings.objective, work.vocab_size, config.batch_size, config.seq_len)
-        flops_per_token = flops / (config.batch_size * config.seq_len)
+    builds = {
+        "ours": (engine.build_pretraining, work),
+        "theirs": peers[comparison.peer],
+        "products": (matmul.build_matmul, options, min(1.0, options.seconds)),
+    }
+    settings, config = work.settings, work.settings.pretrain
+    flops = count_step_flops(settings.model, settings.objective, work.vocab_size, config.batch_size, config.seq_len)
+    flops_per_token = flops / (config.batch_size * config.seq_len)
+    with open_contestants(builds, options) as sides:
+        values = interleave(sides, options.repeats)
         return Row(
             title, PEERS[comparison.peer], "tokens/s", values["ours"], values["theirs"],
-            ours.get_peak_mb(), theirs.get_peak_mb(),
+            sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb(),
             mfu=[rate * flops_per_token / most for rate, most in zip(values["ours"], values["products"], strict=True)],
-            note=NOTES[comparison.peer],
+            note=f"{NOTES[comparison.peer]} {sides['theirs'].get_note()}".strip(),
         )  # fmt: skip
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Row, compute_spread
+from benchmarks.harness import Options, Row, compute_spread
 from selfpretrain.files import make_folder, read_json, write_json, write_text
 from selfpretrain.study.runs import describe_machine
 
@@ -35,8 +36,8 @@ def name_machine(device: str) -> tuple[str, str]:
     return words, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
-def describe_surroundings(device: str, command: str) -> dict[str, Any]:
-    """What a number depends on besides the work: machine, versions, commit, date, command."""
+def describe_surroundings(options: Options, command: str) -> dict[str, Any]:
+    """What a number depends on besides the work: machine, threads, versions, commit, date, command."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -44,7 +45,8 @@ def describe_surroundings(device: str, command: str) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "machine": name_machine(device)[0],
+        "machine": name_machine(options.device)[0],
+        "threads": str(options.threads or os.environ.get("OMP_NUM_THREADS") or "torch's choice"),
         "versions": versions,
         "commit": get_commit(),
         "date": datetime.date.today().isoformat(),
@@ -120,10 +122,12 @@ def render_table(entries: list[dict[str, Any]]) -> str:
 
 
 def _render_cells(entry: dict[str, Any]) -> list[str]:
+    threads = [] if entry["threads"] == "torch's choice" else [f"threads {entry['threads']}"]
     taken = [entry["date"], *([entry["commit"]] if entry["commit"] else [])]
     taken += [
         f"{name} {entry['versions'][name]}" for name in ("python", "torch", "transformers") if name in entry["versions"]
     ]
+    taken += threads
     peer = entry["peer"] or "—"
     if entry["skipped"]:
         return [peer, entry["unit"], "not measured", "", "", "", "", ", ".join(taken)]

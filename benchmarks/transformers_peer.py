@@ -21,7 +21,7 @@ from benchmarks.engine import SEED
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
 from benchmarks.work import Work
-from selfpretrain.config import OptimConfig, RuntimeConfig, Settings
+from selfpretrain.config import OptimConfig, Settings
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.interop.huggingface import export_huggingface
@@ -133,7 +133,7 @@ def build_pretraining(work: Work) -> Rate:
     config = settings.pretrain
     module = build_peer(ours, tokenizer)
     del ours  # its weights would count as the peer's memory
-    loop = Loop(module, lambda module, batch: module(batch)[0], iter_batches(), config, settings.runtime)
+    loop = Loop(module, lambda module, batch: module(batch)[0], iter_batches(), config, work)
     return Rate(lambda steps: loop.run(steps, config.batch_size * config.seq_len), work.seconds)
 
 
@@ -142,12 +142,16 @@ class Loop:
 
     def __init__(
         self, module: nn.Module, compute_loss: Callable[[Any, Any], Tensor], batches: Iterator[Any],
-        config: OptimConfig, runtime: RuntimeConfig,
+        config: OptimConfig, work: Work,
     ):  # fmt: skip
+        runtime = work.settings.runtime
         self.device = choose_device(runtime)
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in fp32
         self.autocast_dtype = choose_autocast(config.precision, self.device)
         self.module = module.to(self.device).train()
-        self.forward = torch.compile(self.module) if runtime.compile else self.module
+        compiled = torch.compile(self.module, mode=work.peer_compile_mode) if runtime.compile else None
+        self.forward = compiled or self.module
         self.compute_loss, self.batches, self.clip_norm = compute_loss, batches, config.clip_norm
         self.optimizer = build_optimizer(self.module, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 / (1 + 1e-6 * step))
@@ -158,6 +162,7 @@ class Loop:
         start = time.perf_counter()
         for _ in range(steps):
             batch = next(self.batches)
+            torch.compiler.cudagraph_mark_step_begin()  # for modes with CUDA graphs
             with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
                 loss = self.compute_loss(self.forward, batch)
             loss.backward()
@@ -223,7 +228,7 @@ def build_finetuning(work: Work, padding: str) -> Rate:
             for batch in loader:
                 yield batch.to(device)
 
-    loop = Loop(module, lambda module, batch: module(**batch).loss, iter_batches(), config, settings.runtime)
+    loop = Loop(module, lambda module, batch: module(**batch).loss, iter_batches(), config, work)
     return Rate(lambda steps: loop.run(steps, config.batch_size), work.seconds)
 
 

@@ -30,6 +30,7 @@ class Options(harness.Options):
     """What the two training benchmarks share."""
 
     compile: bool = False  # torch.compile, on both sides
+    peer_compile_mode: str = "default"  # torch.compile's for the peer; ours is the engine's own
     seconds: float = 5.0  # of one measurement, about
     runs_dir: str = "runs"  # where the text's token files are, or are put
 
@@ -41,10 +42,16 @@ class Work:
     settings: Settings
     corpus: Path  # token files and tokenizer
     seconds: float
+    peer_compile_mode: str
 
     @property
     def text(self) -> str:
         return TEXTS[self.settings.task.name]
+
+    @property
+    def marks(self) -> list[str]:
+        """What a row's name has to say besides: compiled, toy."""
+        return ["compiled"] * self.settings.runtime.compile + ["toy"] * (self.settings.task.name == "local")
 
     @property
     def vocab_size(self) -> int:
@@ -52,23 +59,23 @@ class Work:
         return self.settings.tokenizer.vocab_size
 
 
-def prepare_work(command: str, model: str, batch_size: int, options: Options) -> Work:
-    """Settings of ``command`` (pretrain, finetune) for a preset, and the task's own text as token files.
+def prepare_work(command: str, model: str, batch_size: int, options: Options, corpus: str = "own") -> Work:
+    """Settings of ``command`` (pretrain, finetune) for a preset, and the corpus as token files.
 
-    The text is AG News where $SELFPRETRAIN_DATA has it, else the docstrings of the installed packages.
+    The task is AG News where $SELFPRETRAIN_DATA has it, else one made of the installed packages' docstrings.
     """
     if model not in MODELS:
         raise UserError(f"model={model} is not benchmarked; allowed: {', '.join(MODELS)}")
     overrides = [
-        f"model={model}", "corpus=own", f"{command}.batch_size={batch_size}", f"{command}.clip_norm=1.0",
+        f"model={model}", f"corpus={corpus}", f"{command}.batch_size={batch_size}", f"{command}.clip_norm=1.0",
         f"runtime.device={options.device}", f"runtime.compile={str(options.compile).lower()}",
         f"runtime.num_threads={'null' if options.threads is None else options.threads}",
         f"runtime.runs_dir={options.runs_dir}", "runtime.progress=false", "runtime.save_every=1000000000",
         *choose_text(options), *(TOY_MODEL if options.toy else []),
     ]  # fmt: skip
     settings = compose_settings(command, overrides)
-    corpus = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
-    return Work(settings, corpus, options.seconds)
+    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    return Work(settings, folder, options.seconds, options.peer_compile_mode)
 
 
 def choose_text(options: Options) -> list[str]:
