@@ -24,7 +24,8 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     cells = [_collect_cell(plan, cell, group.condition) for group in plan.groups for cell in group.choose_cells()]
     study = dataclasses.replace(plan.study, general=plan.general, conditions=list(plan.conditions))
     tasks = {name: data.task for name, data in plan.data.items()}
-    return StudyResults(plan.study.name, study, tasks, cells, collect_facts(plan, overrides))
+    facts = collect_facts(plan, overrides)
+    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes)
 
 
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How intervals are drawn."""
+    """How intervals are drawn; named as the bootstrap names them."""
 
     num_replicates: int
     confidence: float
@@ -93,10 +93,7 @@ def _bootstrap(
         expt_seeds=get_seeds(expt),
         base_ids=base.ids,
         expt_ids=expt.ids,
-        num_replicates=sampling.num_replicates,
-        seed=sampling.seed,
-        confidence=sampling.confidence,
-        **{"paired": False, **options},
+        **{"paired": False, **asdict(sampling), **options},
     )
 
 
@@ -132,9 +129,7 @@ def compute_share(
         none_ids=none.ids,
         expt_ids=expt.ids,
         reference_ids=reference.ids,
-        num_replicates=sampling.num_replicates,
-        seed=sampling.seed,
-        confidence=sampling.confidence,
+        **asdict(sampling),
     )
     return (None, result.reason) if result.benefit is None else (_to_interval(result.benefit), "")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary
+
+START_ROW = "nothing (the start)"  # under the texts: the structured start that all of them began at
 
 
 def build_crosses(summary: Summary) -> list[Cross]:
@@ -24,12 +26,16 @@ def _build(summary: Summary, model: str) -> Cross | None:
         return None
     texts = [task for task in panels if task in others or panels[task].find(OWN)]
     texts += [text for text in others if text not in texts]
+    if any(panel.start_differs and panel.find(START) for panel in panels.values()):
+        texts.append(START_ROW)
     entries = [[_find(panels[task], text) for task in panels] for text in texts]
     unit = _choose_unit([entry for row in entries for entry in row if entry and entry.score], summary)
     return Cross(model, unit, texts, list(panels), [[_build_cell(entry, unit) for entry in row] for row in entries])
 
 
 def _find(panel: Panel, text: str) -> Entry | None:
+    if text == START_ROW:
+        return panel.find(START)
     return panel.find(OWN if text == panel.task else CROSS_PREFIX + text)
 
 

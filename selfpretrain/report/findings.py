@@ -9,7 +9,8 @@ from typing import Any
 from selfpretrain.report.comparisons import Difference, Interval
 from selfpretrain.study.results import DONE
 
-OWN, CROSS_PREFIX = "own", "own_of:"
+NONE, OWN, CROSS_PREFIX = "none", "own", "own_of:"
+START = "mimetic"  # the structured start: a condition (without pretraining) and the init_scheme of the same name
 PARTIAL, UNDEFINED = "partial", "undefined"
 VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
 
@@ -32,8 +33,15 @@ class Entry:
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none
     benefit_undefined: bool = False  # the reference was run, but its own gain may be zero
+    added: Difference | None = None  # over its own start without pretraining, where the baseline starts otherwise
+    added_share: Interval | None = None  # percent of what the reference adds to that start, where that is clear
     learned: bool | None = None  # the interval lies above the score without reading the text
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """By the study, from the preset's own start."""
+        return self.condition not in (NONE, START, "offshelf")
 
     @property
     def num_runs_planned(self) -> int:
@@ -60,6 +68,7 @@ class Panel:
     blind_score: float | None  # what a model reaches that never looks at the text
     blind_rule: str
     entries: list[Entry]
+    start_differs: bool = False  # pretraining begins at the structured start, the baseline at the usual one
     versus_reference: Difference | None = None  # own - reference
     weakest_link: str = ""  # what widens the interval of the main comparison most: seeds | examples
     verdict: str = ""

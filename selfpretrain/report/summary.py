@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 
-from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.report.comparisons import (
     Sampling,
     compute_blind_score,
@@ -17,7 +18,7 @@ from selfpretrain.report.comparisons import (
     get_seeds,
 )
 from selfpretrain.report.cross import build_crosses
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, NONE, OWN, PARTIAL, START, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.numbers import format_counted, format_score
 from selfpretrain.report.verdict import compose_verdict
 from selfpretrain.study.results import (
@@ -46,10 +47,10 @@ def summarize(results: StudyResults) -> Summary:
     groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
     for cell in results.cells:
         groups.setdefault((cell.model, cell.task), {}).setdefault(cell.condition, []).append(cell)
-    panels = [
-        _build_panel(model, results.tasks[task], cells, study.baseline, study.reference, sampling)
-        for (model, task), cells in groups.items()
-    ]
+    panels = []
+    for (model, task), cells in groups.items():
+        start_differs = results.init_schemes.get(model) == START and study.baseline == NONE
+        panels.append(_build_panel(model, results.tasks[task], cells, study, start_differs, sampling))
     _correct_families(panels)
     summary = Summary(
         results.name,
@@ -64,7 +65,7 @@ def summarize(results: StudyResults) -> Summary:
         dict(results.facts),
     )
     summary.crosses = build_crosses(summary)
-    summary.warnings = _collect_warnings(summary)
+    summary.warnings = _collect_warnings(summary) + _explain_starts(panels, study)
     for panel in panels:
         panel.verdict = compose_verdict(panel, summary)
     return summary
@@ -80,13 +81,18 @@ def _name_reference(condition: str, general: str) -> str:
 
 
 def _build_panel(
-    model: str, task: TaskConfig, groups: dict[str, list[CellResult]], baseline: str, reference: str, sampling: Sampling
+    model: str,
+    task: TaskConfig,
+    groups: dict[str, list[CellResult]],
+    study: StudyConfig,
+    start_differs: bool,
+    sampling: Sampling,
 ) -> Panel:
     assert task.metric is not None, f"task {task.name} is not resolved"
     done = [cell for cells in groups.values() for cell in cells if cell.status == DONE]
     aligned, problems = read_runs(done, task)
     runs = {condition: _select(aligned, cells, problems) for condition, cells in groups.items()}
-    panel = Panel(model, task.name, task.metric, 0, None, "", [])
+    panel = Panel(model, task.name, task.metric, 0, None, "", [], start_differs)
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
         panel.blind_score, panel.blind_rule = compute_blind_score(task.metric, aligned.labels)
@@ -94,8 +100,11 @@ def _build_panel(
         panel.entries.append(_build_entry(cells, problems, runs[condition], panel, sampling))
     # a condition with failures has no score, so it takes part in no comparison either
     comparable = {e.condition: r for e in panel.entries if e.score and (r := runs[e.condition]) is not None}
+    baseline, reference = study.baseline, study.reference
     for entry in panel.entries:
         _compare(entry, comparable, panel.metric, baseline, reference, sampling)
+        if start_differs and entry.is_pretrained:
+            _compare_with_start(entry, comparable, panel, reference, sampling)
     own = comparable.get(OWN)
     if own is not None and reference != OWN and reference in comparable:
         panel.versus_reference = compute_difference(comparable[reference], own, panel.metric, sampling)
@@ -196,18 +205,54 @@ def _compare(
     entry.benefit_undefined = entry.benefit is None
 
 
+def _compare_with_start(
+    entry: Entry, runs: dict[str, AlignedRuns], panel: Panel, reference: str, sampling: Sampling
+) -> None:
+    """What pretraining added to the start it began at, and the share of what the reference added to it."""
+    own, start = runs.get(entry.condition), runs.get(START)
+    if own is None or start is None:
+        return
+    entry.added = compute_difference(start, own, panel.metric, sampling)
+    shared = panel.find(reference)
+    if shared is not None and shared.is_pretrained and shared is not entry and reference in runs:
+        entry.added_share, _ = compute_share(start, own, runs[reference], panel.metric, sampling)
+
+
 def _correct_families(panels: list[Panel]) -> None:
-    """Holm over each table: conditions against the baseline, the cross-task matrix, own against the reference."""
-    compared = [entry for panel in panels for entry in panel.entries if entry.gain]
+    """Holm over each family: conditions against the baseline and against their start, own against the reference.
+
+    The texts of other tasks make families of their own.
+    """
+    entries = [entry for panel in panels for entry in panel.entries]
     for is_cross in (False, True):
-        family = [entry for entry in compared if entry.condition.startswith(CROSS_PREFIX) == is_cross]
-        for entry, p in zip(family, correct([entry.gain.p for entry in family if entry.gain]), strict=True):
-            assert entry.gain is not None
-            entry.gain = dataclasses.replace(entry.gain, p_holm=p)
-    answered = [panel for panel in panels if panel.versus_reference]
-    for panel, p in zip(answered, correct([q.versus_reference.p for q in answered if q.versus_reference]), strict=True):
-        assert panel.versus_reference is not None
-        panel.versus_reference = dataclasses.replace(panel.versus_reference, p_holm=p)
+        family = [entry for entry in entries if entry.condition.startswith(CROSS_PREFIX) == is_cross]
+        _correct_family(family, "gain")
+        _correct_family(family, "added")
+    _correct_family(panels, "versus_reference")
+
+
+def _correct_family(holders: Sequence[Entry | Panel], name: str) -> None:
+    """Put the corrected p into the difference of this name of each holder that has one."""
+    found = [(holder, difference) for holder in holders if (difference := getattr(holder, name)) is not None]
+    for (holder, difference), p in zip(found, correct([difference.p for _, difference in found]), strict=True):
+        setattr(holder, name, dataclasses.replace(difference, p_holm=p))
+
+
+def _explain_starts(panels: list[Panel], study: StudyConfig) -> list[str]:
+    """Where pretraining begins at another start than the baseline and the control is missing: what would tell."""
+    models: dict[str, list[str]] = {}
+    for panel in panels:
+        if panel.start_differs and panel.find(NONE) and not panel.find(START):
+            models.setdefault(panel.model, []).extend(entry.condition for entry in panel.entries if entry.is_pretrained)
+    asked = [condition for condition in study.conditions if not (study.cross and condition.startswith(CROSS_PREFIX))]
+    asked.insert(asked.index(NONE) + 1 if NONE in asked else 0, START)
+    return [
+        f"{model}: {', '.join(dict.fromkeys(pretrained))} begin at the structured start, {NONE} at the usual one, so a "
+        f"difference to {NONE} is that of start and pretraining together; study.conditions=[{','.join(asked)}] would "
+        "separate the two"
+        for model, pretrained in models.items()
+        if pretrained
+    ]
 
 
 def _collect_warnings(summary: Summary) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary
 from selfpretrain.report.numbers import (
     format_interval,
     format_p,
@@ -17,6 +17,8 @@ from selfpretrain.report.numbers import (
 
 NOT_APPLICABLE = "-"
 CSV_NOT_APPLICABLE = "NA"
+P_COLUMNS = ("p", "p_holm", "p_is_bound")
+BENEFIT_COLUMNS = ("benefit_percent", "benefit_low", "benefit_high")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Table:
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of a study: the scores, own against the reference, and the cross-task matrices."""
+    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices."""
     tables = [build_score_table(summary)]
+    if any(panel.start_differs and panel.find(START) for panel in summary.panels):
+        tables.append(build_start_table(summary))
     if any(panel.find(OWN) and panel.find(summary.reference) for panel in summary.panels) and summary.reference != OWN:
         tables.append(build_reference_table(summary))
     return tables + [build_cross_table(cross, summary) for cross in summary.crosses]
@@ -59,18 +63,10 @@ def build_score_table(summary: Summary) -> Table:
         "metric",
         "condition",
         "state",
-        "score",
-        "score_low",
-        "score_high",
-        "gain",
-        "gain_low",
-        "gain_high",
-        "p",
-        "p_holm",
-        "p_is_bound",
-        "benefit_percent",
-        "benefit_low",
-        "benefit_high",
+        *_name_interval("score"),
+        *_name_interval("gain"),
+        *P_COLUMNS,
+        *BENEFIT_COLUMNS,
         "seeds",
         "seeds_planned",
         "runs",
@@ -134,6 +130,10 @@ def _list_entry(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def _name_interval(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
 def _list_interval(interval: Interval | None) -> tuple[str, str, str]:
     if interval is None:
         return (CSV_NOT_APPLICABLE,) * 3
@@ -145,6 +145,36 @@ def _list_difference(difference: Difference | None) -> tuple[str, ...]:
         return (CSV_NOT_APPLICABLE,) * 6
     bound = "yes" if difference.p_is_bound else "no"
     return (*_list_interval(difference.delta), repr(difference.p), repr(difference.p_holm), bound)
+
+
+def build_start_table(summary: Summary) -> Table:
+    """The gain over the baseline in two parts, the start's and what pretraining adds to it, per pretrained condition."""
+    rows, numbers = [], []
+    for panel in summary.panels:
+        start = panel.find(START)
+        if start is None or not panel.start_differs:
+            continue
+        for entry in panel.entries:
+            if entry.is_pretrained:
+                parts = (_format_point_gain(entry), _format_point_gain(start), *_format_difference(entry.added))
+                rows.append((panel.model, f"{panel.task} ({panel.metric})", entry.condition, *parts))
+                numbers.append((panel.model, panel.task, panel.metric, *_list_added(entry, start)))
+    header = ("model", "task", "condition", "gain", "start", "added", "p")
+    csv_header = ("model", "task", "metric", "condition", "state", "gain", "start_gain", *_name_interval("added"), *P_COLUMNS,
+                  *BENEFIT_COLUMNS)  # fmt: skip
+    title = f"What pretraining adds to its own start (gain over {summary.baseline} = start + added)"
+    return Table("start", title, header, tuple(rows), 3, 1, csv_header, tuple(numbers))
+
+
+def _format_point_gain(entry: Entry) -> str:
+    if entry.score is None:
+        return entry.state_text
+    return format_signed(entry.gain.delta.point) if entry.gain else NOT_APPLICABLE
+
+
+def _list_added(entry: Entry, start: Entry) -> tuple[str, ...]:
+    gains = [_list_interval(side.gain.delta if side.gain else None)[0] for side in (entry, start)]
+    return entry.condition, entry.state, *gains, *_list_difference(entry.added), *_list_interval(entry.added_share)
 
 
 def build_reference_table(summary: Summary) -> Table:
@@ -182,15 +212,9 @@ def build_reference_table(summary: Summary) -> Table:
         "metric",
         OWN,
         summary.reference,
-        "difference",
-        "difference_low",
-        "difference_high",
-        "p",
-        "p_holm",
-        "p_is_bound",
-        "benefit_percent",
-        "benefit_low",
-        "benefit_high",
+        *_name_interval("difference"),
+        *P_COLUMNS,
+        *BENEFIT_COLUMNS,
     )
     title = f"Own text against {summary.reference_name}"
     return Table("reference", title, header, tuple(rows), 2, 1, csv_header, tuple(numbers))
@@ -248,20 +272,27 @@ def list_explanations(summary: Summary) -> list[str]:
     lines = [
         f"Brackets: {percent} percentile intervals of the Multi-Bootstrap over pretraining seeds and test examples "
         f"({summary.num_replicates} replicates). seeds: pretraining seeds behind the row (x fine-tunings of each).",
-        f"p: two-sided, Holm-corrected over {_count_tests(summary)} with {summary.baseline} in this "
+        f"p: two-sided, Holm-corrected over {_count_tests(summary, 'gain')} with {summary.baseline} in this "
         "study (own against the reference, and the matrix, each by themselves); '<': no replicate went the other way.",
         f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
         "may be zero.",
     ]
+    if any(entry.added for panel in summary.panels for entry in panel.entries):
+        lines.append(
+            f"Start and pretraining: pretrained conditions begin at the structured start ({START}), {summary.baseline} "
+            f"at the usual one. Added: the condition minus {START}; p there is Holm-corrected over "
+            f"{_count_tests(summary, 'added')} with {START} (the texts of other tasks by themselves)."
+        )
     blind = [_describe_blind(panel) for panel in summary.panels if panel.blind_score is not None]
     if blind:
         lines.append("Without reading the text: " + "; ".join(dict.fromkeys(blind)) + ".")
     return lines
 
 
-def _count_tests(summary: Summary) -> str:
+def _count_tests(summary: Summary, name: str) -> str:
+    """The size of the family of comparisons that Entry holds under this name, the texts of other tasks apart."""
     entries = [entry for panel in summary.panels for entry in panel.entries]
-    num_tests = sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
+    num_tests = sum(1 for e in entries if getattr(e, name) and not e.condition.startswith(CROSS_PREFIX))
     return "the one comparison" if num_tests == 1 else f"all {num_tests} comparisons"
 
 

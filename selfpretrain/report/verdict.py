@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Entry, Panel, Summary
 from selfpretrain.report.numbers import (
     format_counted,
     format_interval,
@@ -32,17 +32,26 @@ def _compose(panel: Panel, summary: Summary) -> str:
         return f"no answer, because pretraining on the task's own text {_explain_state(own)}."
     if _is_nothing_learned(panel):
         return _compose_nothing_learned(panel)
-    found = f"pretraining on the task's own text scored {format_score(own.score.point)} {_name_metric(panel.metric)}"
+    begun = " from the structured start" if panel.start_differs else ""
+    scored = f"{format_score(own.score.point)} {_name_metric(panel.metric)}"
+    found = f"pretraining on the task's own text{begun} scored {scored}"
     if own.gain is None:
         baseline = panel.find(summary.baseline)
         why = _explain_state(baseline) if baseline else "is not in this study"
+        added = f", {_describe_added(own.added, summary)}" if own.added else ""
+        what = "start and text gained together" if own.added else "it gained"
         return (
-            f"{found} {format_interval(own.score.low, own.score.high)}, but {name_condition(summary.baseline)} {why}, "
-            f"so what it gained is unknown. {_advise(panel, summary)}"
+            f"{found} {format_interval(own.score.low, own.score.high)}{added}, but {name_condition(summary.baseline)} "
+            f"{why}, so what {what} is unknown. {_advise(panel, summary)}"
         )
-    parts = [f"{found}, {_describe_gain(own.gain, summary)}{_describe_reference(panel, summary)}."]
-    parts += [_answer(panel, own, own.gain, summary), _advise(panel, summary)]
-    return " ".join(parts)
+    parts = [
+        f"{found}, {_describe_gain(own.gain, summary)}{_describe_reference(panel, summary)}.",
+        _divide_gain(panel, own, own.gain, summary),
+        _answer(panel, own, own.gain, summary),
+        _answer_together(panel, own, own.gain, summary),
+        _advise(panel, summary),
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def name_condition(condition: str) -> str:
@@ -101,14 +110,43 @@ def _compose_nothing_learned(panel: Panel) -> str:
 
 
 def _describe_gain(gain: Difference, summary: Summary) -> str:
-    delta, baseline = gain.delta, name_condition(summary.baseline)
+    return _describe_difference(gain, name_condition(summary.baseline), summary)
+
+
+def _describe_added(added: Difference, summary: Summary) -> str:
+    return _describe_difference(added, "its own start", summary)
+
+
+def _describe_difference(difference: Difference, base: str, summary: Summary) -> str:
+    delta = difference.delta
     text = (
-        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {baseline} "
-        f"({format_p_clause(gain.p_holm, gain.p_is_bound)}, {_count_seeds(gain)})"
+        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {base} "
+        f"({format_p_clause(difference.p_holm, difference.p_is_bound)}, {_count_seeds(difference)})"
     )
-    if gain.is_clear(summary.alpha):
-        return text
-    return f"{text}, which {_say_unclear(gain, summary)}"
+    return text if difference.is_clear(summary.alpha) else f"{text}, which {_say_unclear(difference, summary)}"
+
+
+def _divide_gain(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
+    """Of the gain over the baseline, what the start gives and what the text adds; empty where both start alike."""
+    start = panel.find(START)
+    if not panel.start_differs or start is None:
+        return ""
+    if own.added is None or start.gain is None:
+        return (
+            f"How much of the {format_signed(gain.delta.point)} is the start's is unknown, because {name_condition(START)} "
+            f"{_explain_state(start)}."
+        )
+    return (
+        f"Of the {format_signed(gain.delta.point)} over {name_condition(summary.baseline)}, the start alone accounts for "
+        f"{_describe_part(start.gain, summary)}, the own text on top of it for {_describe_part(own.added, summary)}."
+    )
+
+
+def _describe_part(part: Difference, summary: Summary) -> str:
+    """+.031 [.010, .050] (p = .004), in brief: a sentence has two of them."""
+    doubt = "suggestive" if part.p < summary.alpha else "not told from no difference"
+    clause = format_p_clause(part.p_holm, part.p_is_bound) + ("" if part.is_clear(summary.alpha) else f", {doubt}")
+    return f"{format_signed(part.delta.point)} {format_interval(part.delta.low, part.delta.high)} ({clause})"
 
 
 def _say_unclear(difference: Difference, summary: Summary) -> str:
@@ -143,37 +181,41 @@ def _describe_reference(panel: Panel, summary: Summary) -> str:
 
 
 def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
-    """Was the task's own text enough?"""
+    """Was the task's own text enough? Judged by what it adds to its own start, where the study can tell."""
+    text = "the own text with its start" if panel.start_differs and own.added is None else "the own text"
+    condition = START if own.added else summary.baseline
+    gain = own.added or gain
     clear = gain.is_clear(summary.alpha)
     if clear and gain.delta.point < 0:
-        return f"No: the own text did harm here, {name_condition(summary.baseline)} is better."
-    baseline = panel.find(summary.baseline)
+        return f"No: {text} did harm here, {name_condition(condition)} is better."
+    baseline = panel.find(condition)
     if not clear and baseline and baseline.score and baseline.score.point >= NEARLY_PERFECT:
         scored = format_score(baseline.score.point)
-        return f"{_capitalise(name_condition(summary.baseline))} already scores {scored}: there is hardly room to help."
+        return f"{_capitalise(name_condition(condition))} already scores {scored}: there is hardly room to help."
     versus = panel.versus_reference
     if versus is None:
         if not clear:
             return "Whether pretraining on the own text helps stays open."
-        return _answer_without_reference(panel, summary)
+        return _answer_without_reference(panel, text, summary)
     reference = panel.find(summary.reference)
     assert reference is not None
-    reference_helps = _is_clear_gain(reference.gain, summary)
+    reference_helps = _is_clear_gain(reference.added or reference.gain, summary)
     name = summary.reference_name
     if not clear:
         if reference_helps:
-            return f"Not shown to be enough: {name} helped, the own text not clearly{_say_share(own, summary)}."
-        return f"Neither the own text nor {name} clearly helped, so at this budget the question stays open."
+            return f"Not shown to be enough: {name} helped, {text} not clearly{_say_share(own, summary)}."
+        return f"Neither {text} nor {name} clearly helped, so at this budget the question stays open."
     own_better, different = versus.delta.point > 0, versus.is_clear(summary.alpha)
     if different and own_better:
         return f"Yes: the own text was enough, and better than {name}{_say_share(own, summary)}."
     if different:
         return f"Only in part: {name} gives more{_say_share(own, summary)}."
-    if own.benefit and own.benefit.low >= CLOSE_TO_ALL:
+    share = own.added_share if own.added else own.benefit
+    if share and share.low >= CLOSE_TO_ALL:
         return f"Yes: the own text was enough{_say_share(own, summary)}."
     shortfall = format_score(max(0.0, -versus.delta.low))
-    if own.benefit is None and not reference_helps:
-        return f"The own text helped and {name} did not clearly: so far it was enough."
+    if share is None and not reference_helps:
+        return f"{_capitalise(text)} helped and {name} did not clearly: so far it was enough."
     return f"So far the own text looks enough{_say_share(own, summary)}, though {name} may be up to {shortfall} better."
 
 
@@ -181,24 +223,39 @@ def _is_clear_gain(gain: Difference | None, summary: Summary) -> bool:
     return gain is not None and gain.is_clear(summary.alpha) and gain.delta.point > 0
 
 
-def _answer_without_reference(panel: Panel, summary: Summary) -> str:
+def _answer_without_reference(panel: Panel, text: str, summary: Summary) -> str:
     name = summary.reference_name
+    found = f"{_capitalise(text)} helped; whether it is enough stays open"
     if panel.find(summary.reference) is None:
-        return (
-            f"The own text helped; whether it is enough stays open, because {name} is not in this study (add "
-            f"{summary.reference} to study.conditions)."
-        )
-    return "The own text helped; whether it is enough stays open."
+        return f"{found}, because {name} is not in this study (add {summary.reference} to study.conditions)."
+    return f"{found}."
+
+
+def _answer_together(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
+    """What the answer about the text leaves to be said about start and text together."""
+    name = name_condition(summary.baseline)
+    if not panel.start_differs:
+        return ""
+    if own.added is None and panel.find(START):
+        return ""
+    if own.added is None:
+        return f"The difference to {name} is that of start and pretraining together (see the notes)."
+    text_helps, clear = _is_clear_gain(own.added, summary), gain.is_clear(summary.alpha)
+    if clear and gain.delta.point < 0:
+        return f"Start and text together did harm: {name} from the usual start is better."
+    if clear and not text_helps:
+        return f"The gain over {name} is not shown to come from the text."
+    if text_helps and not clear:
+        return f"Start and text together are not shown to beat {name} from the usual start."
+    return ""
 
 
 def _say_share(own: Entry, summary: Summary) -> str:
-    if own.benefit is None:
+    share = own.added_share if own.added else own.benefit
+    if share is None:
         return ""
-    share = own.benefit
-    return (
-        f" (own recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of "
-        f"the gain of {summary.reference_name})"
-    )
+    of = f"what {summary.reference_name} adds" if own.added else f"the gain of {summary.reference_name}"
+    return f" (own recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of {of})"
 
 
 def _compose_without_own(panel: Panel, summary: Summary) -> str:
@@ -214,7 +271,8 @@ def _compose_without_own(panel: Panel, summary: Summary) -> str:
             found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)} {interval}")
         else:
             scored = f"{name_condition(entry.condition)} scored {format_score(entry.score.point)}"
-            found.append(f"{scored}, {_describe_gain(entry.gain, summary)}")
+            added = f", and {_describe_added(entry.added, summary)}" if entry.added else ""
+            found.append(f"{scored}, {_describe_gain(entry.gain, summary)}{added}")
     listed = "; ".join(found) if found else f"only {name_condition(summary.baseline)} was run"
     return f"{listed}. Whether the own text is enough was not asked (add own to study.conditions)."
 

@@ -113,10 +113,12 @@ class StudyPlan:
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
         self.groups: list[Group] = []
+        self.init_schemes: dict[str, str] = {}
         runs_dir = settings.runtime.runs_dir
         self.data = {name: read_task(task, runs_dir) for name, task in self.tasks.items()}
         for model in self.study.models:
             base = settings_of(model)
+            self.init_schemes[model] = base.model.init_scheme
             for task in self.tasks.values():
                 for condition in self.conditions:
                     if self._is_wanted(model, condition, task):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class StudyResults:
     tasks: dict[str, TaskConfig]  # resolved: label_kind and metric are set
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
+    init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
 
 
 @dataclass(frozen=True)

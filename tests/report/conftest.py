@@ -62,12 +62,14 @@ class FakeStudy:
             outputs = make_outputs(labels, task.label_kind, score, cell.run_id)
         write_predictions(cell.folder / "predictions" / "test.parquet", ids, labels, np.asarray(outputs, np.float32))
 
-    def finish(self, name="demo", facts=None, **study):
+    def finish(self, name="demo", facts=None, init_scheme="normal", **study):
         conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
         config = StudyConfig(
             name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 200, **study}
         )
-        return StudyResults(name, config, self.tasks, self.cells, facts or {"command": "selfpretrain study study=demo"})
+        facts = facts or {"command": "selfpretrain study study=demo"}
+        schemes = {cell.model: init_scheme for cell in self.cells}
+        return StudyResults(name, config, self.tasks, self.cells, facts, schemes)
 
 
 def make_labels(task, label_kind):

@@ -74,6 +74,44 @@ def test_p_values_are_corrected_within_their_tables(fake_study):
     assert [v.p_holm for v in versus] == list(compute_holm([v.p for v in versus]))
 
 
+def test_what_pretraining_adds_to_its_start(fake_study):
+    for task in ("a", "b"):
+        for condition, score in {"none": 0.5, "mimetic": 0.6, "own": 0.7, "bookwiki": 0.8, "own_of:c": 0.65}.items():
+            fake_study.add(condition, [score, score], task)
+        fake_study.add("offshelf", [0.9], task)
+    panels = summarize(fake_study.finish(init_scheme="mimetic")).panels
+    parts = {entry.condition: entry.added for entry in panels[0].entries}
+    assert [condition for condition, added in parts.items() if added] == ["own", "bookwiki", "own_of:c"]
+    assert parts["own"].delta.point == pytest.approx(0.1)
+    assert parts["own"].delta.low < 0.1 < parts["own"].delta.high
+    assert panels[0].find("own").added_share.point == pytest.approx(50)
+    assert panels[0].find("bookwiki").added_share is None
+    entries = [entry for panel in panels for entry in panel.entries]
+    for family in (["own", "bookwiki"], ["own_of:c"]):
+        members = [entry.added for entry in entries if entry.condition in family]
+        assert [added.p_holm for added in members] == list(compute_holm([added.p for added in members]))
+
+
+@pytest.mark.parametrize("study", [{}, {"init_scheme": "mimetic", "baseline": "mimetic"}])
+def test_nothing_is_divided_where_the_baseline_has_the_same_start(fake_study, study):
+    fake_study.add("none", [0.5, 0.5]).add("mimetic", [0.6, 0.6]).add("own", [0.7, 0.7])
+    summary = summarize(fake_study.finish(**study))
+    assert not any(entry.added for entry in summary.panels[0].entries)
+    assert not any("start" in line for line in summary.warnings)
+
+
+def test_the_missing_control_is_said_with_what_would_tell(fake_study):
+    for task in ("a", "b"):
+        fake_study.add("none", [0.5], task).add("own", [0.7], task).add("bookwiki", [0.7], task)
+    fake_study.add("own_of:b", [0.6], "a")
+    found = summarize(fake_study.finish(init_scheme="mimetic", cross=True)).warnings
+    assert [line for line in found if "start" in line] == [
+        "tiny: own, bookwiki, own_of:b begin at the structured start, none at the usual one, so a difference to none is "
+        "that of start and pretraining together; study.conditions=[none,mimetic,own,bookwiki] would separate the two"
+    ]
+    assert not any("start" in line for line in summarize(fake_study.finish()).warnings)
+
+
 def test_benefit_and_the_comparison_with_the_reference(fake_study):
     fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.9, 0.9])
     panel = summarize(fake_study.finish()).panels[0]
@@ -136,6 +174,15 @@ def test_cross_task_matrix_in_benefit_where_every_column_has_one(fake_study):
     assert cross.cells[0][0].value.point == pytest.approx(75)
     assert cross.cells[1][0].value.point == pytest.approx(25)
     assert cross.cells[0][1].text == "failed (2 of 2)"
+
+
+def test_the_matrix_shows_the_start_that_its_texts_share(fake_study):
+    fake_study.add("none", [0.5, 0.5], "a").add("mimetic", [0.6, 0.6], "a").add("own", [0.8, 0.8], "a")
+    fake_study.add("own_of:b", [0.7, 0.7], "a")
+    cross = summarize(fake_study.finish(init_scheme="mimetic")).crosses[0]
+    assert cross.texts == ["a", "b", "nothing (the start)"]
+    assert [row[0].value.point for row in cross.cells] == pytest.approx([0.3, 0.2, 0.1])
+    assert summarize(fake_study.finish()).crosses[0].texts == ["a", "b"]
 
 
 def test_cross_task_matrix_without_a_baseline(fake_study):

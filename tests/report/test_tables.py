@@ -115,6 +115,23 @@ def test_benefit_without_a_reference_is_not_applicable(fake_study):
     assert [row[6] for row in build_tables(summarize(fake_study.finish()))[0].rows] == ["-", "-"]
 
 
+def test_the_gain_is_divided_where_the_start_is_another(fake_study):
+    for condition, score in {"none": 0.5, "mimetic": 0.6, "own": 0.8, "bookwiki": 0.9}.items():
+        fake_study.add(condition, [score, score]).add(condition, [score, score], "other")
+    fake_study.add("own_of:other", [0.6], status="failed", note="x")
+    summary = summarize(fake_study.finish(init_scheme="mimetic", num_replicates=1000))
+    table = next(table for table in build_tables(summary) if table.name == "start")
+    assert [row[:3] for row in table.rows[:2]] == [("tiny", "topics (accuracy)", c) for c in ("own", "bookwiki")]
+    assert table.rows[0][3:5] == ("+.300", "+.100")
+    assert table.rows[0][5].startswith("+.200 [.") and table.rows[0][6] == "< .008"
+    assert table.rows[2][2:] == ("own_of:other", "failed (1 of 1)", "+.100", "-", "-")
+    rows = read_rows(format_csv(table))
+    assert float(rows[0]["added"]) == pytest.approx(float(rows[0]["gain"]) - float(rows[0]["start_gain"]))
+    assert (rows[2]["state"], rows[2]["gain"]) == ("failed", "NA")
+    assert "over all 4 comparisons with mimetic" in " ".join(list_explanations(summary))
+    assert "start" not in [table.name for table in build_tables(summarize(fake_study.finish()))]
+
+
 def test_explanations_name_the_family_and_the_text_free_score(summary):
     text = " ".join(list_explanations(summary))
     assert "over all 6 comparisons with none" in text  # own, bookwiki_sized, offshelf, twice

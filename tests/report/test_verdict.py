@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfpretrain.report import summarize
+from selfpretrain.report.numbers import format_signed
 
 SEEDS = 3
 
@@ -150,6 +151,86 @@ def test_a_study_without_own(fake_study):
     assert "the released checkpoint scored .800, +.200 [" in text
     assert "1 against 3 seeds" in text
     assert "was not asked (add own to study.conditions)" in text
+
+
+# pretraining from a start that the baseline does not have
+
+
+@pytest.mark.parametrize(
+    ("scores", "answer", "together"),
+    [
+        ((0.5, 0.6, 0.8, 0.81), "So far the own text looks enough (own recovers 95 % [", ""),
+        ((0.8, 0.6, 0.7, 0.71), "So far the own text looks enough", "Start and text together did harm: no pretraining"),
+        ((0.7, 0.6, 0.71, 0.71), "looks enough", "Start and text together are not shown to beat no pretraining"),
+        ((0.6, 0.8, 0.805, 0.805), "Neither the own text nor BookWiki clearly helped", "not shown to come from the text"),
+        ((0.6, 0.8, 0.81, 0.95), "BookWiki helped, the own text not clearly (own recovers 7 % [", "not shown to come"),
+        ((0.6, 0.9, 0.75, 0.9), "No: the own text did harm here, the structured start without pretraining is", "shown"),
+        ((0.97, 0.985, 0.9875, 0.9875), "The structured start without pretraining already scores .985: there is", ""),
+    ],
+)
+def test_start_and_text_are_judged_apart(fake_study, scores, answer, together):
+    add(fake_study, **dict(zip(("none", "mimetic", "own", "bookwiki"), scores, strict=True)))
+    text = judge(fake_study, init_scheme="mimetic", num_replicates=1000)
+    assert "pretraining on the task's own text from the structured start scored" in text
+    none, start, own, _ = scores
+    assert f"Of the {format_signed(own - none)} over no pretraining, the start alone accounts for " in text
+    assert f"accounts for {format_signed(start - none)} [" in text
+    assert f"the own text on top of it for {format_signed(own - start)} [" in text
+    assert answer in text
+    assert together in text
+    assert ("together" in text) == ("together" in together)
+
+
+def test_the_same_scores_from_the_usual_start_are_judged_as_they_stand(fake_study):
+    add(fake_study, none=0.8, mimetic=0.6, own=0.7, bookwiki=0.71)
+    text = judge(fake_study)
+    assert "No: the own text did harm here, no pretraining is better." in text
+    assert "start" not in text
+
+
+@pytest.mark.parametrize(("seeds", "doubt"), [(3, ", not told from no difference)"), (1, ", suggestive)")])
+def test_a_part_that_is_not_clear_is_said(fake_study, seeds, doubt):
+    """Not clear alone; or, with more tasks, clear alone and not among them."""
+    add(fake_study, none=0.6, own=0.8, mimetic=0.61 if seeds == 3 else 0.66)
+    for index in range(12 if seeds == 1 else 0):
+        fake_study.add("none", [0.6] * 3, f"more{index}").add("own", [0.6] * 3, f"more{index}")
+    text = judge(fake_study, init_scheme="mimetic", num_replicates=1000)
+    part = text.partition("the start alone accounts for ")[2].partition(", the own text on top of it")[0]
+    assert part.endswith(doubt)
+
+
+def test_a_control_without_a_score(fake_study):
+    add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
+    fake_study.add("mimetic", [0], status="failed", note="reason")
+    text = judge(fake_study, init_scheme="mimetic")
+    assert "How much of the +.200 is the start's is unknown, because the structured start without pretraining fail" in text
+    assert "accounts for" not in text
+
+
+def test_without_the_control_start_and_text_are_named_together(fake_study):
+    add(fake_study, none=0.8, own=0.6, bookwiki=0.85)
+    text = judge(fake_study, init_scheme="mimetic")
+    assert "No: the own text with its start did harm here, no pretraining is better." in text
+    assert "The difference to no pretraining is that of start and pretraining together (see the notes)." in text
+
+
+def test_the_control_as_baseline_needs_no_division(fake_study):
+    add(fake_study, none=0.8, mimetic=0.6, own=0.7, bookwiki=0.71)
+    text = judge(fake_study, init_scheme="mimetic", baseline="mimetic")
+    assert "over the structured start without pretraining (p" in text
+    assert "So far the own text looks enough" in text
+    assert "accounts for" not in text and "together" not in text
+
+
+def test_the_control_without_a_baseline_or_own(fake_study):
+    add(fake_study, mimetic=0.6, own=0.8)
+    text = judge(fake_study, init_scheme="mimetic")
+    assert "over its own start (p < " in text
+    assert "no pretraining is not in this study, so what start and text gained together is unknown" in text
+    fake_study.add("none", [0.5] * 3, "general").add("mimetic", [0.6] * 3, "general").add("bookwiki", [0.8] * 3, "general")
+    text = judge(fake_study, "general", init_scheme="mimetic")
+    assert "bookwiki scored .800, +.300 [" in text
+    assert ", and +.200 [" in text and "over its own start" in text
 
 
 def test_the_stand_in_is_not_called_bookwiki(fake_study):

@@ -52,6 +52,7 @@ def make_plan(fake_study, **study):
     return SimpleNamespace(
         study=config, general="docs", settings=Settings(runtime=RuntimeConfig(runs_dir=str(fake_study.folder))),
         conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
+        init_schemes={cell.model: "mimetic" for cell in fake_study.cells},
         data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"]) for name, task in fake_study.tasks.items()},
         groups=[
             SimpleNamespace(
@@ -80,6 +81,7 @@ def test_a_plan_becomes_files_and_a_printed_report(fake_study):
     assert max(map(len, printed.splitlines()[:-1])) <= 90
     stored = json.loads((folder / "summary.json").read_text())
     assert stored["panels"][0]["verdict"].startswith("topics, tiny:")
+    assert "begin at the structured start" in printed  # the plan says where its models begin
     report = (folder / "report.md").read_text()
     assert "selfpretrain study task=topics" in report and "(scores.png)" in report
 
