@@ -43,8 +43,8 @@ def run_pretrain(settings: Any) -> Any:
     from selfpretrain.pretrain import pretrain
 
     run = pretrain(settings)
-    print_result(run)
-    print(f"fine-tune it with: selfpretrain finetune model={settings.model.preset} task=<name> init=run:{run.id}")
+    next_step = f"selfpretrain finetune model={settings.model.preset} task=<name> init=run:{run.id}"
+    print_result(run, f"fine-tune it with: {next_step}")
 
 
 def run_finetune(settings: Any) -> Any:
@@ -79,12 +79,19 @@ def run_report(settings: Any) -> Any:
     write_report(build_plan(settings, overrides), Console(), overrides)
 
 
-def print_result(run: Any) -> None:
+def print_result(run: Any, advice: str = "") -> None:
+    """Say where a run is and what it found: rank 0 for all that torchrun started."""
     import json
 
-    print(f"{run.path}: {run.status}")
+    from selfpretrain.train.distributed import get_rank
+
+    if get_rank() != 0:
+        return
     result = {key: value for key, value in run.read_result().items() if key != "history"}
+    print(f"{run.path}: {run.status}")
     print(json.dumps(result, indent=1))
+    if advice:
+        print(advice)
 
 
 RUNNERS: dict[str, Callable[[Any], Any]] = {
@@ -153,7 +160,7 @@ def check_command_line(command: str) -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from selfpretrain.door import find_folder
+    from selfpretrain.door import list_choices
 
     parser = get_args_parser()
 
@@ -165,8 +172,7 @@ def check_command_line(command: str) -> None:
         group = override.key_or_group
         if not group:
             fail(f"{override.input_line!r} names no setting; write <setting>=<value>", 2)
-        folders = [find_folder("conf") / group, find_folder("corpora") / group]
-        names = sorted(path.stem for folder in folders if "." not in group for path in folder.glob("*.yaml"))
+        names = [] if "." in group else list_choices(group)
         if names and not (override.is_delete() or override.is_sweep_override() or isinstance(override.value(), str)):
             several = f"; several in a study: study.{group}s=[<name>,<name>]" if group in ("model", "task") else ""
             fail(f"{override.input_line} is no choice; give one name: {group}=<name> of {', '.join(names)}{several}", 2)

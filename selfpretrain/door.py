@@ -78,6 +78,11 @@ def find_folder(name: str) -> Path:
     return inside if inside.is_dir() else beside
 
 
+def list_choices(group: str) -> list[str]:
+    """The options of a Hydra group: presets under ``conf``, cards under ``corpora``."""
+    return sorted(path.stem for name in ("conf", "corpora") for path in (find_folder(name) / group).glob("*.yaml"))
+
+
 def explain_setting(error: Exception, schema: type) -> str:
     """OmegaConf's complaint about one setting as one line, with the settings there are."""
     text = str(error).splitlines()[0].rstrip(".")
@@ -219,10 +224,16 @@ def load_text_card(name: str) -> TextCard:
 
 
 def register_schema() -> None:
-    """Make :class:`Settings` known to Hydra under the name ``settings``."""
+    """Make :class:`Settings` known to Hydra under the name ``settings``, and ``${choices:...}`` to the help texts."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="settings", node=Settings)
+    OmegaConf.register_new_resolver("choices", _describe_choices, replace=True)
+
+
+def _describe_choices(*groups: str) -> str:
+    """A line per group; Hydra's own list has those of the other commands, too."""
+    return "\n".join(f"{group}: {', '.join(list_choices(group))}" for group in groups)
 
 
 def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
@@ -267,5 +278,5 @@ def to_yaml(settings: Any) -> str:
 
 
 __all__ = ["OPERATIONAL", "StudyConfig", "check", "compose_settings", "compute_identity", "explain_setting",
-           "find_folder", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
+           "find_folder", "list_choices", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
            "to_plain", "to_yaml"]  # fmt: skip

@@ -206,6 +206,8 @@ def test_unknown_study_choice(refused, setting):
     ("study.conditions=[own_of:agnew]", ("agnew", "did you mean agnews")),
     ("study.conditions=[offshelf]", ("study.offshelf=hf:",)),
     ("study.models=[roberta_tyni]", ("roberta_tyni", "roberta_tiny")),
+    ("+study.models_of.agnew=[roberta_tiny]", ("study.models_of", "'agnew'", "allowed: agnews")),
+    ("+study.models_of.agnews=[roberta_tyni]", ("study.models_of", "'roberta_tyni'", "roberta_tiny")),
     ("study.general=foo study.conditions=[bookwiki]", ("foo", "bookwiki")),
     ("study.cell=pretrain:123", ("study.cell",)),
     ("study.offshelf=hf:gone study.conditions=[offshelf]", ("hf:gone", "hf:<repo>@<revision>")),

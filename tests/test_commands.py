@@ -70,13 +70,21 @@ def test_version(command):
     assert command("--version").out == f"{__version__}\n"
 
 
+GROUPS = {
+    "corpus": {"model", "corpus", "task"}, "pretrain": {"model", "corpus", "task", "tracking"},
+    "finetune": {"model", "corpus", "task", "tracking"}, "evaluate": {"task"},
+    "study": {"study", "effort", "model", "task", "tracking"}, "report": {"study", "effort", "model", "task"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_lists_groups_and_examples(command, name):
     outcome = command(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    groups = ["model", "task", "corpus", "tracking", *(["study", "effort"] if name in ("study", "report") else [])]
-    for group in groups:
-        line = next(line for line in outcome.out.splitlines() if line.startswith(f"{group}: "))
+    lines = [line for line in outcome.out.partition("Choices")[2].partition("Examples")[0].splitlines() if ": " in line]
+    groups = {line.partition(": ")[0] for line in lines}
+    assert groups == GROUPS[name]
+    for line, group in ((line, line.partition(": ")[0]) for line in lines):
         options = {path.stem for folder in (CONF / group, ROOT / "corpora" / group) for path in folder.glob("*.yaml")}
         assert set(line.partition(": ")[2].split(", ")) == options
     examples = [line.strip() for line in outcome.out.partition("Examples")[2].splitlines()]

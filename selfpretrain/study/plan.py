@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import CorpusConfig, Settings, TaskConfig, UserError
+from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.corpus import is_corpus_built
-from selfpretrain.door import load_task_card, to_dataclass, to_plain
+from selfpretrain.door import list_choices, load_task_card, to_dataclass, to_plain
 from selfpretrain.study import identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.runs import RunFolder, open_run
@@ -110,6 +110,7 @@ class StudyPlan:
         self.general = choose_general(settings)
         self.tasks = {task.name: task for task in choose_tasks(settings)}
         self.conditions = list_conditions(settings, list(self.tasks))
+        check_models_of(self.study, list(self.tasks))
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
         self.groups: list[Group] = []
@@ -214,6 +215,19 @@ class StudyPlan:
             if cell.key == key:
                 return cell
         raise UserError(f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself")
+
+
+def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
+    """Refuse names that are neither the study's nor known; those of presets and cards left out of it may stand."""
+    models, names = {*study.models, *list_choices("model")}, {*tasks, *list_choices("task")}
+    for task, chosen in study.models_of.items():
+        if task not in names:
+            raise UserError(f"study.models_of names the task {task!r}; allowed: {', '.join(sorted(names))}")
+        for model in chosen:
+            if model not in models:
+                raise UserError(
+                    f"study.models_of has the model {model!r} for {task}; allowed: {', '.join(sorted(models))}"
+                )
 
 
 def unique(cells: list[Cell]) -> list[Cell]:

@@ -22,7 +22,12 @@ def start(device: torch.device) -> tuple[int, int]:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    return get_rank(), dist.get_world_size() if dist.is_initialized() else 1
+
+
+def get_rank() -> int:
+    """This process's place among those of its group; 0 alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def sum_gradients(parameters: Sequence[Tensor], world: int) -> None:

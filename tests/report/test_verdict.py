@@ -162,7 +162,11 @@ def test_a_study_without_own(fake_study):
         ((0.5, 0.6, 0.8, 0.81), "So far the own text looks enough (own recovers 95 % [", ""),
         ((0.8, 0.6, 0.7, 0.71), "So far the own text looks enough", "Start and text together did harm: no pretraining"),
         ((0.7, 0.6, 0.71, 0.71), "looks enough", "Start and text together are not shown to beat no pretraining"),
-        ((0.6, 0.8, 0.805, 0.805), "Neither the own text nor BookWiki clearly helped", "not shown to come from the text"),
+        (
+            (0.6, 0.8, 0.805, 0.805),
+            "Neither the own text nor BookWiki clearly helped",
+            "not shown to come from the text",
+        ),
         ((0.6, 0.8, 0.81, 0.95), "BookWiki helped, the own text not clearly (own recovers 7 % [", "not shown to come"),
         ((0.6, 0.9, 0.75, 0.9), "No: the own text did harm here, the structured start without pretraining is", "shown"),
         ((0.97, 0.985, 0.9875, 0.9875), "The structured start without pretraining already scores .985: there is", ""),
@@ -203,7 +207,9 @@ def test_a_control_without_a_score(fake_study):
     add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
     fake_study.add("mimetic", [0], status="failed", note="reason")
     text = judge(fake_study, init_scheme="mimetic")
-    assert "How much of the +.200 is the start's is unknown, because the structured start without pretraining fail" in text
+    assert (
+        "How much of the +.200 is the start's is unknown, because the structured start without pretraining fail" in text
+    )
     assert "accounts for" not in text
 
 
@@ -227,7 +233,9 @@ def test_the_control_without_a_baseline_or_own(fake_study):
     text = judge(fake_study, init_scheme="mimetic")
     assert "over its own start (p < " in text
     assert "no pretraining is not in this study, so what start and text gained together is unknown" in text
-    fake_study.add("none", [0.5] * 3, "general").add("mimetic", [0.6] * 3, "general").add("bookwiki", [0.8] * 3, "general")
+    fake_study.add("none", [0.5] * 3, "general").add("mimetic", [0.6] * 3, "general").add(
+        "bookwiki", [0.8] * 3, "general"
+    )
     text = judge(fake_study, "general", init_scheme="mimetic")
     assert "bookwiki scored .800, +.300 [" in text
     assert ", and +.200 [" in text and "over its own start" in text

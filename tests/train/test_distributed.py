@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from selfpretrain.__main__ import print_result
 from selfpretrain.config import OptimConfig, PretrainConfig, RuntimeConfig, UserError
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.pretrain import check_ranks
@@ -112,6 +114,9 @@ def work(folder, rank):
             if rank == 0:
                 run.start("", "")
                 run.finish({})
+    with redirect_stdout(io.StringIO()) as printed:
+        print_result(run, "what to do next")
+    found["printed"] = printed.getvalue().splitlines()
     (folder / f"found_{rank}.json").write_text(json.dumps(found))
 
 
@@ -190,6 +195,12 @@ def test_a_signal_to_one_rank_stops_both_and_both_continue(both):
 
 def test_a_run_is_held_by_both_together_and_done_once(both):
     assert [found["held"] for found in both[1]] == [[True, False], [True, False]]
+
+
+def test_a_result_is_printed_once(both):
+    folder, ranks = both
+    held = folder / "pretrain" / "held"
+    assert [found["printed"] for found in ranks] == [[f"{held}: done", "{}", "what to do next"], []]
 
 
 def test_ranks_that_cannot_share_the_batch_evenly_are_refused():
