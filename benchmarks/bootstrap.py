@@ -1,54 +1,151 @@
 """Multi-Bootstrap: counts times sufficient statistics against the published procedure as a loop.
 
-    python -m benchmarks.bootstrap [--loop-replicates 20] [--runs 3]
+    python -m benchmarks bootstrap [loop_replicates=20] [repeats=5]
 
 25 pretraining seeds x 5 fine-tunings per side, 9,815 examples of 3 classes (the size of MNLI's matched
 development set), 1,000 replicates. The loop scores every run of every drawn seed in every replicate. Its time is
-the same for each replicate, so a few are measured and compared *per replicate*; --loop-replicates 1000 runs it
-whole. Two loops: with scikit-learn's metric, which users of the procedure pass, and with the leanest NumPy metric.
-Both sides draw the same seeds and examples, and the table's last column is the largest difference of any sample.
+the same for each replicate, so a few are measured and given *per 1,000*; loop_replicates=1000 runs it whole. Two
+loops: with scikit-learn's metric, which users of the procedure pass, and with the leanest NumPy metric. Both sides
+draw the same seeds and examples; the note says the largest difference of any sample.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
+from benchmarks.harness import Row, interleave, open_contestants
+from selfpretrain.config import UserError
 from selfpretrain.stats import multibootstrap
 
-NUM_SEEDS, NUM_FINETUNES, NUM_EXAMPLES, NUM_CLASSES, NUM_REPLICATES = 25, 5, 9815, 3, 1000
+NUM_CLASSES = 3
+METRICS = ("accuracy", "mcc")
+LIBRARIES = {"NumPy": "the procedure as a loop, NumPy", "scikit-learn": "the procedure as a loop, scikit-learn"}
 
 
-def make_predictions(rng: np.random.Generator, labels: Any, accuracy: float) -> Any:
-    shape = (NUM_SEEDS * NUM_FINETUNES, len(labels))
-    return np.where(rng.random(shape) < accuracy, labels, rng.integers(0, NUM_CLASSES, shape))
+@dataclass
+class Options(harness.Options):
+    loop_replicates: int = 20  # replicates the loop is measured on
 
 
-def loop_replicates(
-    sides: tuple[Any, Any], labels: Any, seeds: Any, score: Callable[[Any, Any], float], num_replicates: int, seed: int
-) -> Any:
-    """The paired procedure, one run of one drawn seed at a time; samples [replicates, 2]."""
-    rng = np.random.RandomState(seed)
-    distinct = np.unique(seeds)
-    runs_of_seed = {one: np.flatnonzero(seeds == one) for one in distinct}
-    samples = np.empty((num_replicates, 2))
-    for replicate in range(num_replicates):
-        drawn = rng.choice(distinct, size=len(distinct), replace=True)
-        examples = rng.choice(len(labels), size=len(labels), replace=True)
-        selected = labels[examples]
-        for side, predictions in enumerate(sides):
-            seed_means = [
-                np.mean([score(selected, predictions[run, examples]) for run in runs_of_seed[s]]) for s in drawn
-            ]
-            samples[replicate, side] = np.mean(seed_means)
-    return samples
+@dataclass(frozen=True)
+class Size:
+    seeds: int
+    finetunings: int
+    examples: int
+    replicates: int
+    loop_replicates: int
+
+
+def run(options: Options) -> Iterator[Row]:
+    """One row per metric and loop."""
+    if options.device != "cpu":
+        raise UserError(f"device={options.device} takes no part in this; device=cpu")
+    if options.loop_replicates < 1:
+        raise UserError(f"loop_replicates={options.loop_replicates} measures nothing; at least 1")
+    size = Size(4, 2, 200, 50, 5) if options.toy else Size(25, 5, 9815, 1000, options.loop_replicates)
+    for metric in METRICS:
+        for library, peer in LIBRARIES.items():
+            yield compare(metric, library, peer, size, options)
+
+
+def compare(metric: str, library: str, peer: str, size: Size, options: Options) -> Row:
+    title = (
+        f"Multi-Bootstrap of {metric}, 2 x {size.seeds} seeds x {size.finetunings}, {size.examples:,} examples, "
+        f"{size.replicates:,} replicates"
+    )
+    with open_contestants(
+        {"ours": (OwnBootstrap, metric, size), "theirs": (Loop, metric, library, size)}, options
+    ) as sides:
+        values = interleave(sides, options.repeats)
+        own_peak, peer_peak = sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb()
+    note = (
+        f"The loop: {size.loop_replicates} replicates, given per {size.replicates:,}. Largest difference of any sample: "
+        f"{compute_largest_difference(metric, library, size):.0e}."
+    )
+    return Row(title, peer, "s", values["ours"], values["theirs"], own_peak, peer_peak, lower_is_better=True, note=note)
+
+
+def make_data(size: Size) -> tuple[tuple[Any, Any], Any, Any]:
+    """Two sides' predictions [runs, examples], labels [examples] and the seed of each run [runs]."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, NUM_CLASSES, size.examples)
+    shape = (size.seeds * size.finetunings, size.examples)
+    sides = tuple(
+        np.where(rng.random(shape) < accuracy, labels, rng.integers(0, NUM_CLASSES, shape)) for accuracy in (0.70, 0.72)
+    )
+    return (sides[0], sides[1]), labels, np.repeat(np.arange(size.seeds), size.finetunings)
+
+
+class OwnBootstrap:
+    """Seconds for all replicates."""
+
+    def __init__(self, metric: str, size: Size):
+        self.metric, self.size, self.data = metric, size, make_data(size)
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        self.draw(self.size.replicates)
+        return time.perf_counter() - start
+
+    def draw(self, num_replicates: int, draw_order: str = "fast") -> Any:
+        """Samples [replicates, 2]."""
+        sides, labels, seeds = self.data
+        samples = multibootstrap(
+            sides, labels, self.metric, base_seeds=seeds, expt_seeds=seeds, paired=True, num_replicates=num_replicates,
+            draw_order=draw_order,
+        ).samples  # fmt: skip
+        return np.stack([samples.base, samples.expt], axis=1)
+
+
+class Loop:
+    """Seconds for all replicates, from those of the first few."""
+
+    def __init__(self, metric: str, library: str, size: Size):
+        self.score, self.size, self.data = choose_score(metric, library), size, make_data(size)
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        self.draw()
+        return (time.perf_counter() - start) * self.size.replicates / self.size.loop_replicates
+
+    def draw(self) -> Any:
+        """The paired procedure, one run of one drawn seed at a time; samples [replicates, 2]."""
+        sides, labels, seeds = self.data
+        rng = np.random.RandomState(0)
+        distinct = np.unique(seeds)
+        runs_of_seed = {one: np.flatnonzero(seeds == one) for one in distinct}
+        samples = np.empty((self.size.loop_replicates, 2))
+        for replicate in range(self.size.loop_replicates):
+            drawn = rng.choice(distinct, size=len(distinct), replace=True)
+            examples = rng.choice(len(labels), size=len(labels), replace=True)
+            selected = labels[examples]
+            for side, predictions in enumerate(sides):
+                seed_means = [
+                    np.mean([self.score(selected, predictions[run, examples]) for run in runs_of_seed[seed]])
+                    for seed in drawn
+                ]
+                samples[replicate, side] = np.mean(seed_means)
+        return samples
+
+
+def compute_largest_difference(metric: str, library: str, size: Size) -> float:
+    """Between the loop's samples and ours from the same draws."""
+    own = OwnBootstrap(metric, size).draw(size.loop_replicates, draw_order="reference")
+    return float(np.abs(own - Loop(metric, library, size).draw()).max())
+
+
+def choose_score(metric: str, library: str) -> Callable[[Any, Any], float]:
+    if library == "scikit-learn":
+        from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+        return {"accuracy": accuracy_score, "mcc": matthews_corrcoef}[metric]
+    return {"accuracy": score_accuracy, "mcc": score_mcc}[metric]
 
 
 def score_accuracy(y_true: Any, y_pred: Any) -> float:
@@ -60,56 +157,3 @@ def score_mcc(y_true: Any, y_pred: Any) -> float:
     true, predicted, total = cells.sum(1).astype(float), cells.sum(0).astype(float), float(cells.sum())
     spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
     return float((np.trace(cells) * total - true @ predicted) / np.sqrt(spread))
-
-
-def measure(
-    metric: str, score: Callable[[Any, Any], float], loop_replicates_count: int, runs: int
-) -> tuple[list[float], list[float], float]:
-    """Seconds per 1,000 replicates of the loop and of ours, interleaved; and the largest difference."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, NUM_CLASSES, NUM_EXAMPLES)
-    sides = (make_predictions(rng, labels, 0.70), make_predictions(rng, labels, 0.72))
-    seeds = np.repeat(np.arange(NUM_SEEDS), NUM_FINETUNES)
-    settings: dict[str, Any] = {"base_seeds": seeds, "expt_seeds": seeds, "paired": True}
-    loop_seconds, own_seconds, difference = [], [], 0.0
-    for run in range(runs):
-        start = time.perf_counter()
-        expected = loop_replicates(sides, labels, seeds, score, loop_replicates_count, run)
-        loop_seconds.append((time.perf_counter() - start) * NUM_REPLICATES / loop_replicates_count)
-        start = time.perf_counter()
-        multibootstrap(sides, labels, metric, num_replicates=NUM_REPLICATES, seed=run, **settings)
-        own_seconds.append(time.perf_counter() - start)
-        same = multibootstrap(
-            sides, labels, metric, num_replicates=loop_replicates_count, seed=run, draw_order="reference", **settings
-        ).samples
-        difference = max(difference, float(np.abs(expected - np.stack([same.base, same.expt], axis=1)).max()))
-    return loop_seconds, own_seconds, difference
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--loop-replicates", type=int, default=20, help="replicates the loop is measured on")
-    parser.add_argument("--runs", type=int, default=3, help="interleaved repetitions; the median counts")
-    arguments = parser.parse_args()
-    from sklearn.metrics import accuracy_score, matthews_corrcoef
-
-    peers: list[tuple[str, str, Callable[[Any, Any], float]]] = [
-        ("accuracy", "NumPy", score_accuracy),
-        ("accuracy", "scikit-learn", accuracy_score),
-        ("mcc", "NumPy", score_mcc),
-        ("mcc", "scikit-learn", matthews_corrcoef),
-    ]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}")
-    print(f"loop measured on {arguments.loop_replicates} replicates, given per {NUM_REPLICATES}; ours on all of them\n")
-    print("| metric | loop with | loop, s | ours, s | ratio (min - max) | largest difference |")
-    print("|---|---|---|---|---|---|")
-    for metric, peer, score in peers:
-        loop, own, difference = measure(metric, score, arguments.loop_replicates, arguments.runs)
-        ratios = [slow / fast for slow, fast in zip(loop, own, strict=True)]
-        spread = f"{statistics.median(ratios):.0f}x ({min(ratios):.0f} - {max(ratios):.0f})"
-        times = f"{statistics.median(loop):.1f} | {statistics.median(own):.3f}"
-        print(f"| {metric} | {peer} | {times} | {spread} | {difference:.1e} |")
-
-
-if __name__ == "__main__":
-    main()

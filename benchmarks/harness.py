@@ -296,10 +296,11 @@ class Row:
     lower_is_better: bool = False  # a time, not a rate
     note: str = ""
     skipped: str = ""  # why there is no number, with the command that would give it
+    bounds: Sequence[str] = ()  # of "ours", "theirs": those with a value that is only a lower bound
 
     def compute_ratios(self) -> list[float]:
         """How many times better ours was, pair by pair."""
-        if not self.theirs:
+        if not self.theirs or len(self.bounds) > 1:  # two lower bounds say nothing of their ratio
             return []
         pairs = zip(self.ours, self.theirs, strict=True)
         return [b / a if self.lower_is_better else a / b for a, b in pairs]

@@ -98,6 +98,7 @@ def write_entry(folder: Path, device: str, entry: dict[str, Any]) -> Path:
 EXPLANATION = """Made from the JSON beside it by `python -m benchmarks`. Cells are the median and, in brackets, the lowest and
 highest of the interleaved repeats; "times better" is of pairs taken one after the other. MFU is the model's FLOP/s by
 formula over the rate of large matrix products measured in between. A + after the commit: with uncommitted changes.
+A > or <: a bound, because a run had not got there when it ended.
 """
 
 
@@ -132,12 +133,15 @@ def _render_cells(entry: dict[str, Any]) -> list[str]:
     if entry["skipped"]:
         return [peer, entry["unit"], "not measured", "", "", "", "", ", ".join(taken)]
     peaks = [entry["ours_peak_mb"], *([entry["theirs_peak_mb"]] if entry["peer"] else [])]
+    bounds = entry.get("bounds", ())
+    more = {side: "> " if side in bounds else "" for side in ("ours", "theirs")}
+    ratio = render_spread(entry["ratio_spread"], suffix="×")
     return [
         peer,
         entry["unit"],
-        render_spread(entry["ours_spread"]),
-        render_spread(entry["theirs_spread"]),
-        render_spread(entry["ratio_spread"], suffix="×"),
+        more["ours"] + render_spread(entry["ours_spread"]),
+        more["theirs"] + render_spread(entry["theirs_spread"]),
+        (more["theirs"] or more["ours"].replace(">", "<")) + ratio if ratio else "",
         " · ".join("—" if peak is None else f"{peak:,.0f}" for peak in peaks),
         render_spread(entry["mfu_spread"], scale=100, suffix=" %"),
         ", ".join(taken),
