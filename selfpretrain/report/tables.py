@@ -277,11 +277,13 @@ def list_explanations(summary: Summary) -> list[str]:
         f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
         "may be zero.",
     ]
-    if any(entry.added for panel in summary.panels for entry in panel.entries):
+    added = [entry.condition for panel in summary.panels for entry in panel.entries if entry.added]
+    if added:
+        apart = " (the texts of other tasks by themselves)" if any(c.startswith(CROSS_PREFIX) for c in added) else ""
         lines.append(
             f"Start and pretraining: pretrained conditions begin at the structured start ({START}), {summary.baseline} "
             f"at the usual one. Added: the condition minus {START}; p there is Holm-corrected over "
-            f"{_count_tests(summary, 'added')} with {START} (the texts of other tasks by themselves)."
+            f"{_count_tests(summary, 'added')} with {START}{apart}."
         )
     blind = [_describe_blind(panel) for panel in summary.panels if panel.blind_score is not None]
     if blind:
@@ -293,7 +295,7 @@ def _count_tests(summary: Summary, name: str) -> str:
     """The size of the family of comparisons that Entry holds under this name, the texts of other tasks apart."""
     entries = [entry for panel in summary.panels for entry in panel.entries]
     num_tests = sum(1 for e in entries if getattr(e, name) and not e.condition.startswith(CROSS_PREFIX))
-    return "the one comparison" if num_tests == 1 else f"all {num_tests} comparisons"
+    return {1: "the one comparison", 2: "both comparisons"}.get(num_tests, f"all {num_tests} comparisons")
 
 
 def _describe_blind(panel: Panel) -> str:
