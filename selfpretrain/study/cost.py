@@ -97,7 +97,12 @@ class Costs:
         steps = count_steps(config, examples)
         sizes = {split: len(part.ids) for split, part in data.splits.items()}
         evaluated = (1 + len(self._choose_evaluations(cell, steps))) * sizes["validation"] + sizes["test"]
-        parts = (cell.settings.model, config.head, config.pooling, count_outputs(data.task.label_kind, data.task.label_names))
+        parts = (
+            cell.settings.model,
+            config.head,
+            config.pooling,
+            count_outputs(data.task.label_kind, data.task.label_names),
+        )
         length = self.measure_length(cell)
         step_flops = count_finetune_flops(*parts, min(config.batch_size, examples), length)
         return Work(steps, step_flops, count_sequence_flops(*parts, evaluated, length))
