@@ -13,6 +13,7 @@ COMMANDS = {
     "pretrain": "Pretrain an encoder on BookWiki, on a task's own text, or on any other corpus.",
     "finetune": "Fine-tune an encoder on a task.",
     "evaluate": "Score a fine-tuned encoder on a task's splits.",
+    "plan": "Say what a study will take: runs, FLOPs, hours here, disk, and what is done. Runs nothing.",
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
 }
@@ -79,6 +80,16 @@ def run_report(settings: Any) -> Any:
     write_report(build_plan(settings, overrides), Console(), overrides)
 
 
+def run_plan(settings: Any) -> Any:
+    from hydra.core.hydra_config import HydraConfig
+    from rich.console import Console
+
+    from selfpretrain.study.preview import print_preview
+    from selfpretrain.study.sweep import build_plan
+
+    print_preview(build_plan(settings, list(HydraConfig.get().overrides.task)), Console())
+
+
 def print_result(run: Any, advice: str = "") -> None:
     """Say where a run is and what it found: rank 0 for all that torchrun started."""
     import json
@@ -96,7 +107,7 @@ def print_result(run: Any, advice: str = "") -> None:
 
 RUNNERS: dict[str, Callable[[Any], Any]] = {
     "corpus": run_corpus, "pretrain": run_pretrain, "finetune": run_finetune, "evaluate": run_evaluate,
-    "study": run_study_cell, "report": run_report,
+    "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
 
 

@@ -74,7 +74,11 @@ class OptimConfig:
 class PretrainConfig(OptimConfig):
     """Pretraining from packed blocks."""
 
-    total_steps: int = 1_000_000
+    total_steps: int = 1_000_000  # with budget=steps; every other budget replaces it
+    budget: str = "steps"  # what sets the length: steps | tokens | epochs | flops | seconds (budget=<name>)
+    budget_amount: float | None = (
+        None  # how much: tokens, passes over the corpus, FLOPs by formula, seconds of training
+    )
     packing: str = "segments"  # segments: [CLS] A [SEP] B [SEP] [ELECTRA] | full: one run of text [RoBERTa]
     eval_every: int = 0  # steps between held-out losses; 0: at the end only
 

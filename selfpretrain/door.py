@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "pretrain.precision": ("auto", "fp32", "bf16"),
     "finetune.precision": ("auto", "fp32", "bf16"),
     "pretrain.packing": ("segments", "full"),
+    "pretrain.budget": ("steps", "tokens", "epochs", "flops", "seconds"),
     "finetune.head": ("linear", "gelu", "tanh"),
     "finetune.pooling": ("cls", "mean"),
     "tokenizer.kind": ("wordpiece", "bpe"),
@@ -61,7 +62,7 @@ LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
      "runtime.keep_steps"),
     ("positive", lambda v: 0 < v < math.inf,
      "model.layer_norm_eps objective.temperature pretrain.peak_lr pretrain.eps finetune.peak_lr finetune.eps "
-     "finetune.lr_grid finetune.epochs tokenizer.train_mb corpus.max_mb study.general_mb"),
+     "finetune.lr_grid finetune.epochs tokenizer.train_mb corpus.max_mb study.general_mb pretrain.budget_amount"),
     ("between 0 and 1", lambda v: 0 <= v <= 1,
      "objective.mask_token_prob objective.random_token_prob pretrain.warmup_fraction finetune.warmup_fraction"),
     ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence"),
@@ -186,6 +187,11 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
          f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
         (o.name == "rtd" and round(m.hidden_size * m.generator_fraction) % max(1, round(m.num_heads * m.generator_fraction)) != 0,
          f"model.generator_fraction={m.generator_fraction} gives a generator whose width is not a multiple of its heads; choose another"),
+        (p.budget == "steps" and p.budget_amount is not None,
+         f"pretrain.budget_amount={p.budget_amount} needs a budget: budget=tokens, epochs, flops or seconds; "
+         "budget=steps is set by pretrain.total_steps"),
+        (p.budget != "steps" and p.budget_amount is None,
+         f"budget={p.budget} needs an amount: set pretrain.budget_amount=<{p.budget} of each pretraining>"),
         (c.source == "own_of" and not c.task, "corpus.source=own_of needs corpus.task=<name>"),
         (c.source == "card" and not c.card, "corpus.source=card needs corpus.card=<name>"),
     ]  # fmt: skip

@@ -12,14 +12,18 @@ from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_yaml
+from selfpretrain.model.flops import count_step_flops
 from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
 from selfpretrain.seeds import derive_seed
-from selfpretrain.study import identity
+from selfpretrain.study import budget, identity
 from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
-from selfpretrain.train.checkpoint import save_encoder, set_tensors
+from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
+from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Arrays, Diverged, Evaluation, Trainer, choose_autocast, choose_device, move
+
+MEASURED_SECONDS = 10.0  # at most, for budget=seconds
 
 
 class MicroBatches:
@@ -55,12 +59,14 @@ def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = T
     """
     device = choose_device(settings.runtime)
     tokens, tokenizer, corpus_id = prepare_corpus(settings)
+    settings = budget.resolve(settings, len(tokens.tokens), tokenizer.vocab_size)
     run = open_run(settings.runtime.runs_dir, "pretrain", identity.identify_pretrain(settings, corpus_id))
     with distributed.hold(run, device, wait) as is_open:
         if is_open:
             check_ranks(settings.pretrain, distributed.start(device)[1])
             module, batches = build_model(settings, tokenizer), build_batches(settings, tokens, tokenizer)
             run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {corpus_id})")
+            settings = fix_seconds(settings, run, tokenizer, batches)
             _train(settings, run, tokens, tokenizer, module, batches, group, name or run.id)
     return run
 
@@ -73,6 +79,31 @@ def check_ranks(config: PretrainConfig, world: int) -> None:
             f"{world} processes cannot share {count} micro-batches; set pretrain.micro_batch_size so that "
             f"pretrain.batch_size={config.batch_size} has a multiple of {world} of them"
         )
+
+
+def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batches: PretrainBatches) -> Settings:
+    """With budget=seconds the steps that the run's folder holds; a run that begins measures its speed for them, once.
+
+    The measured steps train a model of their own. Their time is not part of the budget, nor are evaluation and saving.
+    """
+    config = settings.pretrain
+    if config.budget != "seconds":
+        return settings
+    total_steps = budget.read_steps(run)
+    if total_steps is not None:
+        return budget.fix_steps(settings, total_steps)
+    if find_latest(run.checkpoints):
+        raise UserError(f"{run.path / budget.FILE} is missing; delete {run.path} and run the command again")
+    assert config.budget_amount is not None
+    micro_batches = MicroBatches(batches, config.micro_batch_size)
+    trainer = build_timed_trainer(build_model(settings, tokenizer), micro_batches, config, settings.runtime)
+    seconds = time_steps(trainer, min(MEASURED_SECONDS, config.budget_amount))
+    total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)), trainer.world)
+    fixed = budget.fix_steps(settings, total_steps)
+    if trainer.rank == 0:
+        budget.write_steps(run, total_steps, seconds)
+    distributed.wait(trainer.world)
+    return fixed
 
 
 def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel | ReplacedTokenDetection:
@@ -128,6 +159,10 @@ def _train(
             "tokens": processed,
             "corpus": tokens.folder.name,
             "epochs": processed / max(1, len(tokens.tokens)),
+            "flops": config.total_steps
+            * count_step_flops(
+                settings.model, settings.objective, tokenizer.vocab_size, config.batch_size, config.seq_len
+            ),
         }
     )
 

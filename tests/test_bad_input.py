@@ -228,7 +228,9 @@ def test_unknown_command(command, arguments):
     outcome = command(*arguments)
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
-    assert repr(arguments[0]) in outcome.err and "corpus, pretrain, finetune, evaluate, study, report" in outcome.err
+    assert (
+        repr(arguments[0]) in outcome.err and "corpus, pretrain, finetune, evaluate, plan, study, report" in outcome.err
+    )
 
 
 @pytest.mark.parametrize(("argument", "parts"), [

@@ -71,9 +71,10 @@ def test_version(command):
 
 
 GROUPS = {
-    "corpus": {"model", "corpus", "task"}, "pretrain": {"model", "corpus", "task", "tracking"},
+    "corpus": {"model", "corpus", "task"}, "pretrain": {"model", "corpus", "task", "budget", "tracking"},
     "finetune": {"model", "corpus", "task", "tracking"}, "evaluate": {"task"},
-    "study": {"study", "effort", "model", "task", "tracking"}, "report": {"study", "effort", "model", "task"},
+    "study": {"study", "effort", "budget", "model", "task", "tracking"},
+    "report": {"study", "effort", "budget", "model", "task"}, "plan": {"study", "effort", "budget", "model", "task"},
 }  # fmt: skip
 
 
@@ -120,6 +121,7 @@ def test_studies_compose(study):
     assert settings.study.conditions
     assert settings.study.name == ("agnews" if study == "single" else study)
     assert compose_settings("report", [f"study={study}", "task=agnews"]) == settings
+    assert compose_settings("plan", [f"study={study}", "task=agnews"]) == settings
 
 
 @pytest.mark.parametrize(
@@ -243,6 +245,25 @@ def test_study_to_a_report_and_again(command, study, tmp_path, no_training):
     assert {path: path.read_bytes() for path in report.iterdir()} == before
 
 
+def test_a_plan_runs_and_writes_nothing(command, no_plots, study, tmp_path, no_training):
+    def list_files():
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    before = list_files()
+    planned = command("plan", *study[1:])
+    assert (planned.code, planned.err) == (0, "")
+    assert "FLOPs" in planned.out and "hours" in planned.out and "disk" in planned.out
+    assert "1 corpus not built" in planned.out
+    assert list_files() == before
+    assert command(*study).code == 0
+    before = list_files()
+    no_training()
+    done = command("plan", *study[1:])
+    row = next(line for line in done.out.splitlines() if "fine-tuning" in line)
+    assert [cell.strip() for cell in row.split("│")[2:5]] == ["4", "4", "0"]
+    assert list_files() == before
+
+
 def test_more_seeds_run_only_what_is_missing(command, no_plots, study, tmp_path):
     assert command(*study, "study.pretrain_seeds=1").code == 0
     runs = tmp_path / "runs"
@@ -291,6 +312,72 @@ def test_a_failed_cell_is_shown_and_tried_again(command, no_plots, study, tmp_pa
     monkeypatch.setattr(Trainer, "train", whole)
     assert command(*study).code == 0
     assert sorted(read_statuses(tmp_path / "runs").values()) == ["done"] * 6
+
+
+# budgets
+
+
+def test_a_study_at_equal_cost(command, no_plots, study, tmp_path, no_training):
+    """The corpora come first, since the vocabulary decides what a step costs; then the runs are those of the steps."""
+    budget = ["study.models=[roberta_tiny,electra_tiny]", "budget=flops", "pretrain.budget_amount=2e8"]
+    outcome = command(*study, *budget)
+    assert (outcome.code, outcome.err) == (0, "")
+    runs = sorted((tmp_path / "runs" / "pretrain").glob("*/result.json"))
+    spent = [json.loads(path.read_text())["flops"] for path in runs]
+    assert len(spent) == 4 and max(spent) / min(spent) < 1.2
+    assert all("total_steps" in (path.parent / "config.yaml").read_text() for path in runs)
+    report = next((tmp_path / "runs" / "reports").glob("*/report.md")).read_text().replace("\\", "")
+    assert "- budget: flops, 2e+08 for each pretraining" in report
+    assert "- FLOPs of a pretraining: roberta_tiny: " in report and "electra_tiny: " in report
+    no_training()
+    again = command(*study, *budget)
+    assert again.code == 0 and "cells to run" not in again.out
+
+
+def test_tokens_and_steps_are_one_run(command, tiny, local, no_training):
+    run, result = read_run(command("pretrain", *tiny, *local(), "pretrain.total_steps=3"))
+    no_training()
+    asked = command("pretrain", *tiny, *local(), "budget=tokens", f"pretrain.budget_amount={3 * 2 * 32}")
+    assert read_run(asked) == (run, result)
+    epochs = command("pretrain", *tiny, *local(), "budget=epochs", f"pretrain.budget_amount={result['epochs']}")
+    assert read_run(epochs)[0] == run
+
+
+def test_seconds_are_measured_once(command, tiny, local, tmp_path, monkeypatch, interrupt):
+    """A run that is stopped goes on with the steps it began with, to the bits of one that was not."""
+    from selfpretrain import pretrain
+
+    speed = [0.01]
+    monkeypatch.setattr(pretrain, "time_steps", lambda *_: speed[0])
+    arguments = ["pretrain", *tiny, *local(), "budget=seconds", "pretrain.budget_amount=4", "runtime.save_every=100000"]
+    folder = tmp_path / "runs" / "pretrain"
+    interrupt(folder, "*/metrics.jsonl")
+    assert command(*arguments).code == 75
+    assert json.loads(next(folder.glob("*/budget.json")).read_text()) == {"total_steps": 400, "seconds_per_step": 0.01}
+    speed[0] = 1.0  # another machine
+    run, result = read_run(command(*arguments))
+    assert result["tokens"] == 400 * 2 * 32
+    speed[0] = 0.01
+    whole, same = read_run(command(*arguments, f"runtime.runs_dir={tmp_path / 'again'}"))
+    assert (whole.name, same) == (run.name, result)
+    weights = "encoder/encoder.safetensors"
+    assert (whole / weights).read_bytes() == (run / weights).read_bytes()
+
+
+def test_seconds_are_real_ones(command, tiny, local, tmp_path):
+    _, result = read_run(command("pretrain", *tiny, *local(), "budget=seconds", "pretrain.budget_amount=0.5"))
+    known = json.loads(next((tmp_path / "runs" / "pretrain").glob("*/budget.json")).read_text())
+    assert result["tokens"] == known["total_steps"] * 2 * 32
+    assert known["total_steps"] == max(1, round(0.5 / known["seconds_per_step"]))
+
+
+def test_a_warmup_that_does_not_fit_is_one_line(command, no_plots, study):
+    outcome = command(*study, "budget=tokens", "pretrain.budget_amount=640", "pretrain.warmup_steps=50", "pretrain.warmup_fraction=null")  # fmt: skip
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        "selfpretrain: pretrain.warmup_steps=50 does not fit into the 10 steps of budget=tokens"
+    )
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ LAYERS = [
         "train.distributed",
         "train.allocator",
     ],
-    ["data", "tasks", "train.checkpoint", "study.data"],
-    ["study.identity", "train.trainer", "interop"],
+    ["data", "tasks", "train.checkpoint", "study.data", "model.flops"],
+    ["study.identity", "study.budget", "train.trainer", "train.timing", "interop"],
     ["start", "study.results"],
-    ["pretrain", "finetune", "study.plan", "report"],
-    ["evaluate", "study.probe", "study.sweep"],
+    ["pretrain", "finetune", "study.plan", "study.cost", "report"],
+    ["evaluate", "study.probe", "study.sweep", "study.preview"],
     ["__main__", "hydra_plugins"],
 ]
 OWNERS = {
@@ -47,6 +47,7 @@ OWNERS = {
     "matplotlib": {"selfpretrain.report"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.study.runs", "selfpretrain.study.plan", "selfpretrain.study.sweep",
+                 "selfpretrain.study.budget", "selfpretrain.study.cost", "selfpretrain.model.flops",
                  "selfpretrain.report", "selfpretrain.door", "corpora.documents", "selfpretrain.data.corpus"]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def compute_corpus_id(
 
 
 def is_corpus_built(corpus_id: str, runtime: RuntimeConfig) -> bool:
-    return (_get_folder(corpus_id, runtime) / "manifest.json").is_file()
+    return (get_corpus_folder(corpus_id, runtime) / "manifest.json").is_file()
 
 
 def build_corpus(
@@ -52,7 +52,7 @@ def build_corpus(
     """
     documents_fingerprint = _fingerprint_documents(corpus, task, runtime)
     corpus_id = _compute_id(documents_fingerprint, tokenizer)
-    folder = _get_folder(corpus_id, runtime)
+    folder = get_corpus_folder(corpus_id, runtime)
     if is_corpus_built(corpus_id, runtime):
         return folder
     make_folder(folder.parent)
@@ -78,7 +78,7 @@ def _compute_id(documents_fingerprint: str, tokenizer: TokenizerConfig) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _get_folder(corpus_id: str, runtime: RuntimeConfig) -> Path:
+def get_corpus_folder(corpus_id: str, runtime: RuntimeConfig) -> Path:
     return Path(runtime.runs_dir) / "corpora" / corpus_id
 
 

@@ -109,7 +109,7 @@ class TokenFile:
         with another tokenizer than ``tokenizer_fingerprint``.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         for name, expected in manifest["files"].items():
             _check_file(folder, name, expected, verify)
         made_with = manifest["tokenizer"]["fingerprint"]
@@ -129,7 +129,7 @@ class TokenFile:
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a corpus folder, its files compared with their checksums."""
-    for name, expected in _read_manifest(folder)["files"].items():
+    for name, expected in read_manifest(folder)["files"].items():
         if name.startswith("tokenizer/"):
             _check_file(folder, name, expected, verify=True)
     return Tokenizer.load(folder / "tokenizer")
@@ -139,7 +139,8 @@ def _damaged(file: Path, reason: str) -> UserError:
     return UserError(f"{file} is damaged ({reason}); delete the folder {file.parent} and run again")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A corpus's manifest, its own checksum compared; UserError where it is missing, damaged or of another format."""
     file = folder / "manifest.json"
     if not file.is_file():
         raise UserError(f"{folder} is not a corpus: it holds no manifest.json; delete the folder and run again")

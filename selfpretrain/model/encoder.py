@@ -5,7 +5,6 @@ Shape suffixes: B batch, L length, D hidden, E embedding, H heads, K head size, 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -15,16 +14,6 @@ from torch import Tensor, nn
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.linear import Linear, apply_linear
-
-
-def build_generator_config(config: ModelConfig) -> ModelConfig:
-    """ELECTRA's generator: the same depth and embeddings, a fraction of the width [ELECTRA configure_pretraining.py]."""
-    return dataclasses.replace(
-        config,
-        hidden_size=round(config.hidden_size * config.generator_fraction),
-        num_heads=max(1, round(config.num_heads * config.generator_fraction)),
-        intermediate_size=round(config.intermediate_size * config.generator_fraction),
-    )
 
 
 def gather_positions(hidden_BLD: Tensor, positions_BM: Tensor) -> Tensor:

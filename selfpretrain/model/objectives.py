@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
-from selfpretrain.model.encoder import Encoder, build_generator_config
+from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead
 from selfpretrain.model.init import init_weights
+from selfpretrain.model.sizes import build_generator_config
 
 Batch = dict[str, Tensor]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfpretrain.files import read_json
+from selfpretrain.study import budget
+from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.results import DIVERGED, FAILED, CellResult, StudyResults
 
 if TYPE_CHECKING:
@@ -62,6 +64,10 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         facts["torch"] = ", ".join(sorted(torch_versions))
     if any(condition.startswith("bookwiki") for condition in plan.conditions):
         facts["general text"] = plan.general + ("" if plan.general == "bookwiki" else ", in the place of BookWiki")
+    if length := budget.describe(plan.settings.pretrain):
+        facts["budget"] = length
+    if plan.pretrainings:
+        facts["FLOPs of a pretraining"] = compare_pretraining(plan)
     for name, data in plan.data.items():
         if data.notes:
             facts[f"data of {name}"] = "; ".join(data.notes)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import SeedConfig, Settings, UserError
+from selfpretrain.config import PretrainConfig, SeedConfig, Settings, UserError
 from selfpretrain.data.corpus import compute_corpus_id
 from selfpretrain.door import compute_identity, to_plain
 
@@ -56,13 +56,21 @@ def _model_parts(settings: Settings) -> dict[str, Any]:
     return parts
 
 
+def _pretrain_parts(config: PretrainConfig) -> dict[str, Any]:
+    """Every setting but the budget's name, where steps say it all, or but the steps, where the budget decides them."""
+    parts = to_plain(config)
+    assert isinstance(parts, dict)
+    del parts["budget" if config.budget == "steps" else "total_steps"]
+    return parts
+
+
 def identify_pretrain(settings: Settings, corpus_id: str) -> str:
-    """The id of a pretraining on the corpus ``corpus_id``."""
+    """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.study.budget`)."""
     parts = {
         "version": RESULT_VERSION,
         "model": _model_parts(settings),
         "objective": settings.objective,
-        "pretrain": settings.pretrain,
+        "pretrain": _pretrain_parts(settings.pretrain),
         "seeds": get_pretrain_seeds(settings.seeds),
         "init": identify_start(settings.init),
         "corpus": corpus_id,

@@ -17,7 +17,7 @@ from typing import Any
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.corpus import is_corpus_built
 from selfpretrain.door import list_choices, load_task_card, to_dataclass, to_plain
-from selfpretrain.study import identity
+from selfpretrain.study import budget, identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.runs import RunFolder, open_run
 
@@ -176,6 +176,7 @@ class StudyPlan:
             other = self.tasks.get(condition[7:]) or load_task_card(condition[7:])
             pretraining = dataclasses.replace(pretraining, task=other, corpus=CorpusConfig())
         corpus_id = self._register_corpus(pretraining, model, condition)
+        pretraining = budget.resolve_planned(pretraining, corpus_id)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
             name = condition if condition in GENERAL else f"own of {pretraining.task.name}"
@@ -194,6 +195,11 @@ class StudyPlan:
         return corpus_id
 
     # asking
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether a budget waits for its corpus: pretrainings (and what starts from them) then have no final names."""
+        return any(budget.is_unresolved(cell.settings.pretrain) for cell in self.pretrainings.values())
 
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
         """The waves in order; each must have run before the next is asked for."""

@@ -1,96 +1,191 @@
-"""How long a study will take here, from a few timed steps of each kind of run."""
+"""How long a study will take here: a few real steps of each kind of run, timed, and the rest by FLOPs.
+
+A kind is a stage with a model. Its step is timed at two sizes with the trainer that will run it; a step of another
+size lies on the line through the two: a fixed part (the optimizer, starting kernels) and a part in its FLOPs.
+"""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from selfpretrain.config import Settings
+from selfpretrain.config import TaskConfig
+from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
-from selfpretrain.finetune import DEFAULT_MICRO_BATCH, count_steps
+from selfpretrain.data.tokenizer import train_tokenizer
+from selfpretrain.finetune import DEFAULT_MICRO_BATCH
 from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import split_rows
-from selfpretrain.study.data import read_task
-from selfpretrain.study.plan import FINISHED, Cell
-from selfpretrain.train.optim import AdamW
-from selfpretrain.train.trainer import choose_device, move
+from selfpretrain.pretrain import MicroBatches
+from selfpretrain.study.cost import Costs, count_outputs, list_once
+from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.tasks.sequence import SequenceModel, predict
+from selfpretrain.train.timing import build_timed_trainer, time_steps
+from selfpretrain.train.trainer import Trainer
 
-PROBE_STEPS = 3
-CORPUS_SECONDS = 15.0  # reading, tokenising and storing a corpus of a few tens of MB
-OVERHEAD_SECONDS = 2.0  # starting a run, loading, evaluating, writing
-TYPICAL_TOKENS = 48  # of a fine-tuning example after sorting by length
+Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
+
+LIMIT_SECONDS = 30.0  # of all probes together
+MAX_STEPS = 5  # timed at each size
+MAX_ROWS = 32  # sequences of a timed pretraining step, unless it is cut into micro-batches
+OVERHEAD_SECONDS = 2.0  # starting a run, loading, writing
+SAMPLE_BYTES = 1 << 20  # of text, to time a tokenizer
+EVALUATED_ROWS = 64  # at most
 
 
-def estimate_seconds(waves: dict[str, list[Cell]]) -> float:
-    """Seconds for all cells that are not finished."""
-    steps_seconds: dict[str, float] = {}
-    total = 0.0
-    for cells in waves.values():
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a training step, fixed + per_flop * FLOPs, and of a forward pass over held-out data."""
+
+    fixed: float
+    per_flop: float
+    per_evaluated_flop: float
+
+
+@dataclass
+class Estimate:
+    """Seconds by wave, one process working, and how many runs of each wave are left out."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)  # their size is not known before their corpus is built
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT_SECONDS) -> Estimate:
+    """The time that the unfinished cells will take, by wave. Trains throw-away models; writes nothing."""
+    waves = list_once(plan.count_cells())
+    missing = {name: [cell for cell in cells if cell.status not in FINISHED] for name, cells in waves.items()}
+    kinds: dict[tuple[str, str], list[Cell]] = {}
+    for cells in missing.values():
         for cell in cells:
-            if cell.status in FINISHED:
-                continue
-            if cell.stage == "corpus":
-                total += CORPUS_SECONDS
-                continue
-            key = f"{cell.stage} {cell.model}"
-            if key not in steps_seconds:
-                measure = time_pretrain_step if cell.stage == "pretrain" else time_finetune_step
-                steps_seconds[key] = measure(cell.settings)
-            total += OVERHEAD_SECONDS + steps_seconds[key] * count_cell_steps(cell)
-    return total
+            kinds.setdefault((cell.stage, cell.model), []).append(cell)
+    clocks: dict[tuple[str, str], Clock] = {}
+    deadline = time.perf_counter() + limit_seconds
+    for number, (kind, cells) in enumerate(kinds.items()):
+        share = max(0.0, deadline - time.perf_counter()) / (len(kinds) - number)
+        clocks[kind] = build_clock(plan, costs, cells, share)
+    estimate = Estimate()
+    for name, cells in missing.items():
+        seconds = [clocks[cell.stage, cell.model](cell) for cell in cells]
+        estimate.seconds[name] = sum(OVERHEAD_SECONDS + value for value in seconds if value is not None)
+        estimate.unknown[name] = seconds.count(None)
+    return estimate
 
 
-def count_cell_steps(cell: Cell) -> int:
-    if cell.stage == "pretrain":
-        return cell.settings.pretrain.total_steps
-    data = read_task(cell.settings.task, cell.settings.runtime.runs_dir)
-    return count_steps(cell.settings.finetune, len(data.splits["train"].ids))
+def build_clock(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:
+    """The clock of one kind of run, from timing it."""
+    if cells[0].stage == "corpus":
+        return time_corpora(plan, costs, cells[0])
+    measure = measure_pretraining if cells[0].stage == "pretrain" else measure_finetuning
+    known = [cell for cell in cells if costs.compute_work(cell) is not None]
+    speed = measure(plan, costs, known, limit_seconds) if known else None
+
+    def clock(cell: Cell) -> float | None:
+        if cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds":
+            return cell.settings.pretrain.budget_amount
+        work = costs.compute_work(cell)
+        if work is None or speed is None:
+            return None
+        training = work.steps * (speed.fixed + speed.per_flop * work.step_flops)
+        return training + speed.per_evaluated_flop * work.evaluation_flops
+
+    return clock
 
 
-def time_pretrain_step(settings: Settings) -> float:
-    """Seconds of one optimizer step on made-up text (the median of a few)."""
-    config, vocab_size = settings.pretrain, settings.tokenizer.vocab_size
-    module = build_objective(settings.model, settings.objective, vocab_size, 0, 0).to(choose_device(settings.runtime))
+def time_corpora(plan: StudyPlan, costs: Costs, cell: Cell) -> Clock:
+    """A vocabulary learnt from a sample, and the sample encoded; a corpus is encoded about twice (counted, written)."""
+    texts = ["\n".join(row) for data in plan.data.values() for row in data.splits["train"].texts]
+    sizes = np.cumsum([len(text.encode()) for text in texts])
+    count = min(len(texts), 1 + int(np.searchsorted(sizes, SAMPLE_BYTES)))
+    start = time.perf_counter()
+    tokenizer = train_tokenizer(cell.settings.tokenizer, texts[:count])
+    learnt = time.perf_counter() - start
+    tokenizer.encode_batch(texts[:count])
+    per_byte = (time.perf_counter() - start - learnt) / float(sizes[count - 1])
+
+    def clock(cell: Cell) -> float | None:
+        text = costs.estimate_text_bytes(cell)
+        return None if text is None else learnt + 2 * per_byte * text
+
+    return clock
+
+
+def fit_line(small: tuple[float, float], large: tuple[float, float]) -> tuple[float, float]:
+    """(fixed, per FLOP) of the line through two (FLOPs, seconds); proportional where noise or one size gives none."""
+    slope = (large[1] - small[1]) / (large[0] - small[0]) if large[0] > small[0] else math.nan
+    fixed = large[1] - slope * large[0]
+    return (fixed, slope) if slope > 0 and fixed > 0 else (0.0, large[1] / large[0])
+
+
+def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
+    """Made-up text, one sequence and as many as time and ``batch_size`` allow."""
+    settings, vocab_size = cells[0].settings, costs.get_vocab_size(cells[0])
+    config, objective = settings.pretrain, settings.objective
     tokens = np.random.default_rng(0).integers(5, vocab_size, config.seq_len * 64).astype(np.int32)
     blocks = PackedBlocks(tokens, SpecialIds(2, 3, 4, (0, 1, 2, 3, 4), vocab_size), config.seq_len, config.packing, 0)
-    rows = min(config.batch_size, config.micro_batch_size or config.batch_size, 32)
-    batch = split_rows(PretrainBatches(blocks, settings.objective, rows, 0)[0], rows)[0][1]
-    return _time_steps(module, AdamW(module, config), batch, settings) * config.batch_size / rows
+
+    def get_batches(rows: int) -> MicroBatches:
+        return MicroBatches(PretrainBatches(blocks, objective, rows, 0), config.micro_batch_size)
+
+    def count(rows: int) -> int:
+        return count_step_flops(settings.model, objective, vocab_size, rows, config.seq_len)
+
+    module = build_objective(settings.model, objective, vocab_size, 0, 0)
+    trainer = build_timed_trainer(module, get_batches(1), config, settings.runtime)
+    first = time_steps(trainer, 0.0)
+    most = config.batch_size if config.micro_batch_size else min(config.batch_size, MAX_ROWS)
+    rows = max(1, min(most, _count_fitting(first, limit_seconds)))
+    trainer.batches = get_batches(rows)
+    last = time_steps(trainer, limit_seconds, MAX_STEPS) if rows > 1 else first
+    fixed, per_flop = fit_line((count(1), first), (count(rows), last))
+    return Speed(fixed, per_flop, per_flop)
 
 
-def time_finetune_step(settings: Settings) -> float:
-    config, vocab_size = settings.finetune, settings.tokenizer.vocab_size
-    encoder = Encoder(settings.model, vocab_size, 0)
-
-    class Probe(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-
-        def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-            return self.encoder(batch["input_ids"]).float().pow(2).mean(), {}
-
-    module = Probe().to(choose_device(settings.runtime))
-    rows = config.micro_batch_size or DEFAULT_MICRO_BATCH
-    ids = np.random.default_rng(0).integers(5, vocab_size, (rows, min(TYPICAL_TOKENS, config.seq_len)))
-    return _time_steps(module, AdamW(module, config), {"input_ids": ids}, settings) * config.batch_size / rows
+def _count_fitting(seconds: float, limit_seconds: float) -> int:
+    """How many times as much work fits into the limit, with a step to warm up and a few to time."""
+    return int(limit_seconds / (4 * seconds))
 
 
-def _time_steps(module: torch.nn.Module, optimizer: AdamW, batch: dict[str, np.ndarray], settings: Settings) -> float:
-    device = choose_device(settings.runtime)
-    tensors = move(batch, device)
-    times = []
-    for step in range(PROBE_STEPS + 1):  # the first warms up
-        start = time.perf_counter()
-        loss, _ = module(tensors)
-        loss.backward()
-        optimizer.clip()
-        optimizer.step(1e-9, step)
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
+    """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
+    settings, data, vocab_size = cells[0].settings, plan.data[cells[0].task], costs.get_vocab_size(cells[0])
+    config, lengths = settings.finetune, sorted({costs.measure_length(cell) for cell in cells})
+    micro = config.micro_batch_size or DEFAULT_MICRO_BATCH
+    parts = (settings.model, config.head, config.pooling, count_outputs(data.task.label_kind, data.task.label_names))
+
+    def make_split(rows: int, length: int) -> EncodedSplit:
+        ids = np.random.default_rng(0).integers(5, vocab_size, (rows, length)).astype(np.int32)
+        chosen = np.arange(rows) % len(data.splits["train"].labels)
+        return EncodedSplit([""] * rows, list(ids), np.full(rows, length), data.splits["train"].labels[chosen])
+
+    def get_batches(rows: int, length: int) -> FinetuneBatches:
+        return FinetuneBatches(make_split(rows, length), rows, micro, 0, 0, settings.model.type_vocab_size > 1)
+
+    model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
+    trainer = build_timed_trainer(
+        model, get_batches(min(micro, config.batch_size), lengths[-1]), config, settings.runtime
+    )
+    first = time_steps(trainer, 0.0)
+    rows = min(config.batch_size, micro * max(1, _count_fitting(first, limit_seconds / 3)))
+    points = []
+    for length in (lengths[0], lengths[-1]):
+        trainer.batches = get_batches(rows, length)
+        seconds = time_steps(trainer, limit_seconds / 3, MAX_STEPS) * config.batch_size / rows
+        points.append((count_finetune_flops(*parts, config.batch_size, length), seconds))
+    split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
+    evaluated = count_sequence_flops(*parts, len(split), lengths[-1])
+    return Speed(*fit_line(*points), _time_prediction(trainer, model, split, data.task) / evaluated)
+
+
+def _time_prediction(trainer: Trainer, model: SequenceModel, split: EncodedSplit, task: TaskConfig) -> float:
+    start = time.perf_counter()
+    predict(model, split, task, trainer.device, trainer.autocast_dtype)
+    return time.perf_counter() - start

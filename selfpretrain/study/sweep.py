@@ -15,6 +15,7 @@ from rich.table import Table
 
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
+from selfpretrain.study import budget
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.study.runs import Busy
 
@@ -26,7 +27,7 @@ _plans: dict[tuple[str, ...], StudyPlan] = {}
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
     """The plan of the study these command-line overrides describe; remembered within the process."""
     kept = tuple(o for o in overrides if not o.startswith("study.cell="))
-    if kept not in _plans:
+    if kept not in _plans or _plans[kept].is_provisional:
         chosen = tuple(o for o in kept if not o.startswith("model="))
 
         def settings_of(model: str) -> Settings:
@@ -50,6 +51,10 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     console = Console()
     plan = build_plan(settings, overrides)
     describe(plan, console)
+    if plan.is_provisional:
+        run_wave("corpora", list(plan.corpora.values()), launch, console)
+        plan = build_plan(settings, overrides)
+        describe(plan, console)
     for name, cells in plan.iter_waves():
         run_wave(name, [cell for cell in cells if not cell.is_blocked], launch, console)
     from selfpretrain.report import write_report
@@ -126,14 +131,25 @@ def describe(plan: StudyPlan, console: Console) -> None:
         left += counts[False]
         table.add_row(name, str(len(cells)), str(counts[True]), str(counts[False]))
     console.print(table)
-    seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
-    console.print(
-        f"models {', '.join(plan.study.models)}; tasks {', '.join(plan.tasks)}; conditions {', '.join(plan.conditions)}; "
-        f"{seeds}; general text: {plan.general}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    console.print(describe_choices(plan), highlight=False, soft_wrap=True)
     if left:
+        from selfpretrain.study.cost import Costs
         from selfpretrain.study.probe import estimate_seconds
 
-        seconds = estimate_seconds(waves)
-        console.print(f"estimated time on this machine: {seconds / 60:.0f} min (from a short probe)", highlight=False)
+        estimate = estimate_seconds(plan, Costs(plan))
+        open_runs = sum(estimate.unknown.values())
+        rest = f"; without {open_runs} runs whose size is unknown until the corpora are built" if open_runs else ""
+        console.print(
+            f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def describe_choices(plan: StudyPlan) -> str:
+    """What a study compares, in one line."""
+    seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
+    length = budget.describe(plan.settings.pretrain)
+    return (
+        f"models {', '.join(plan.study.models)}; tasks {', '.join(plan.tasks)}; conditions {', '.join(plan.conditions)}; "
+        f"{seeds}; general text: {plan.general}" + (f"; budget: {length}" if length else "")
+    )

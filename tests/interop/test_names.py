@@ -24,9 +24,10 @@ from selfpretrain.interop.names import (
     to_huggingface,
     unify_names,
 )
-from selfpretrain.model.encoder import Encoder, build_generator_config
+from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import ReplacedTokenHead, SequenceHead
 from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection
+from selfpretrain.model.sizes import build_generator_config
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.optim import AdamW
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import ModelConfig
-from selfpretrain.model.encoder import Embeddings, Encoder, build_generator_config, gather_positions
+from selfpretrain.model.encoder import Embeddings, Encoder, gather_positions
 from selfpretrain.model.init import init_weights
 
 TINY = ModelConfig(
@@ -163,26 +163,6 @@ def test_roberta_counts_positions_after_the_padding_id():
 def test_no_projection_where_the_widths_agree():
     assert isinstance(build(dataclasses.replace(TINY, embedding_size=12)).project, nn.Identity)
     assert isinstance(build().project, nn.Linear)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "fraction", "expected"),
-    [
-        ((256, 4, 1024), 0.25, (64, 1, 256)),  # ELECTRA-small
-        ((768, 12, 3072), 1 / 3, (256, 4, 1024)),  # ELECTRA-base
-        ((1024, 16, 4096), 0.25, (256, 4, 1024)),  # ELECTRA-large
-        ((256, 4, 1024), 1.0, (256, 4, 1024)),  # the released small
-        ((64, 1, 256), 0.25, (16, 1, 64)),
-    ],
-)
-def test_generator_sizes(sizes, fraction, expected):
-    hidden, heads, inner = sizes
-    config = ModelConfig(
-        hidden_size=hidden, num_heads=heads, intermediate_size=inner, num_layers=12, generator_fraction=fraction
-    )
-    small = build_generator_config(config)
-    assert (small.hidden_size, small.num_heads, small.intermediate_size) == expected
-    assert (small.num_layers, small.embedding_size) == (12, config.embedding_size)  # depth and embeddings stay
 
 
 def test_given_embeddings_are_shared_not_copied():

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from selfpretrain.config import RuntimeConfig, Settings, StudyConfig, UserError
+from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, StudyConfig, UserError
 from selfpretrain.files import write_json
-from selfpretrain.report import print_report, save_report, summarize, write_report
+from selfpretrain.report import collect, print_report, save_report, summarize, write_report
 from selfpretrain.report.collect import choose_folder, collect_results
 from selfpretrain.study.runs import RunFolder
 
@@ -96,16 +96,27 @@ def test_equal_studies_give_equal_files(fake_study, tmp_path):
     assert differing == ["facts.json"]
 
 
-def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study):
+def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study, monkeypatch):
     fake_study.add("none", [0.6]).add("own", [0], status="missing")
     plan = make_plan(fake_study)
     broken = SimpleNamespace(status="diverged", note="loss is not finite at step 7")
     plan.pretrainings = {"pretrained-own": SimpleNamespace(status="diverged", run=SimpleNamespace(
         note=broken.note, path=fake_study.folder / "nowhere"))}  # fmt: skip
-    cells = {cell.condition: cell for cell in collect_results(plan, []).cells}
+    monkeypatch.setattr(collect, "compare_pretraining", lambda _: "tiny: 1e+09 on every text")
+    results = collect_results(plan, [])
+    assert results.facts["FLOPs of a pretraining"] == "tiny: 1e+09 on every text"
+    cells = {cell.condition: cell for cell in results.cells}
     assert cells["own"].status == "diverged"
     assert "step 7" in cells["own"].note
     assert cells["none"].status == "done"
+
+
+def test_a_budget_is_named_unless_it_is_steps(fake_study):
+    fake_study.add("none", [0.6])
+    plan = make_plan(fake_study)
+    assert "budget" not in collect_results(plan, []).facts
+    plan.settings.pretrain = PretrainConfig(budget="tokens", budget_amount=1e6)
+    assert collect_results(plan, []).facts["budget"] == "tokens, 1,000,000 for each pretraining"
 
 
 def test_two_studies_never_share_a_folder(fake_study):

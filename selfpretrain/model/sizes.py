@@ -1,0 +1,57 @@
+"""How large the networks are, from their settings alone; no torch.
+
+Letters: D hidden width, E embedding width, I width of the feed-forward layer, V vocabulary, P positions, T segments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfpretrain.config import ModelConfig, ObjectiveConfig
+
+
+def build_generator_config(config: ModelConfig) -> ModelConfig:
+    """ELECTRA's generator: the same depth and embeddings, a fraction of the width [ELECTRA configure_pretraining.py]."""
+    return dataclasses.replace(
+        config,
+        hidden_size=round(config.hidden_size * config.generator_fraction),
+        num_heads=max(1, round(config.num_heads * config.generator_fraction)),
+        intermediate_size=round(config.intermediate_size * config.generator_fraction),
+    )
+
+
+def count_embedding_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """E (V + P + T + 2): three tables and a LayerNorm; RoBERTa's positions begin after ``pad_id``."""
+    positions = model.max_positions + (pad_id + 1 if model.family == "roberta" else 0)
+    return model.embedding_size * (vocab_size + positions + model.type_vocab_size + 2)
+
+
+def count_body_parameters(model: ModelConfig) -> int:
+    """Per layer 4 D^2 + 2 D I + 9 D + I, and the projection D (E + 1) where E is not D."""
+    width, inner = model.hidden_size, model.intermediate_size
+    project = 0 if model.embedding_size == width else width * (model.embedding_size + 1)
+    return model.num_layers * (4 * width**2 + 2 * width * inner + 9 * width + inner) + project
+
+
+def count_encoder_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """Embeddings, projection and layers: what fine-tuning starts from."""
+    return count_embedding_parameters(model, vocab_size, pad_id) + count_body_parameters(model)
+
+
+def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """Everything that is trained with ``objective``: the encoder, the heads, and ELECTRA's generator.
+
+    Token head: E (D + 1) + 2 E + V, its output matrix being the embeddings. Replaced-token head: D^2 + 2 D + 1.
+    """
+    total = count_encoder_parameters(model, vocab_size, pad_id)
+    width = model.hidden_size
+    if objective.name == "rtd":
+        model = build_generator_config(model)
+        total += width**2 + 2 * width + 1 + count_body_parameters(model)
+    return total + model.embedding_size * (model.hidden_size + 3) + vocab_size
+
+
+def count_head_parameters(model: ModelConfig, head: str, num_outputs: int) -> int:
+    """(D + 1) K, and D^2 + D for the hidden layer of ``gelu`` and ``tanh``."""
+    width = model.hidden_size
+    return (width + 1) * num_outputs + (0 if head == "linear" else width**2 + width)

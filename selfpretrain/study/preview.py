@@ -1,0 +1,127 @@
+"""``selfpretrain plan``: what a study will take, printed; nothing is run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from selfpretrain.report.numbers import format_counted
+from selfpretrain.study.cost import DISK_KINDS, Costs, list_once, measure_bytes
+from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
+from selfpretrain.study.runs import describe_machine
+from selfpretrain.study.sweep import describe_choices
+
+UNKNOWN = "unknown"
+
+
+def print_preview(plan: StudyPlan, console: Console) -> None:
+    """Print the runs by wave with their FLOPs and hours, the disk they need, and how to read both."""
+    costs, waves = Costs(plan), list_once(plan.count_cells())
+    estimate = estimate_seconds(plan, costs)
+    console.print(build_work_table(plan, costs, waves, estimate))
+    console.print(build_disk_table(costs, waves))
+    for line in list_remarks(plan, waves, estimate):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def build_work_table(plan: StudyPlan, costs: Costs, waves: dict[str, list[Cell]], estimate: Estimate) -> Table:
+    """A row per wave; a run that two waves share stands in the first."""
+    table = _build_table(f"plan of study {plan.study.name}", "wave", "cells", "done", "to run", "FLOPs", "FLOPs to run", "hours to run")  # fmt: skip
+    for name, cells in waves.items():
+        left = [cell for cell in cells if cell.status not in FINISHED]
+        table.add_row(
+            name, str(len(cells)), str(len(cells) - len(left)), str(len(left)), _sum_flops(costs, cells),
+            _sum_flops(costs, left), _format_hours(estimate.seconds[name], estimate.unknown[name], len(left)),
+        )  # fmt: skip
+    cells = [cell for wave in waves.values() for cell in wave]
+    left = [cell for cell in cells if cell.status not in FINISHED]
+    table.add_section()
+    table.add_row(
+        "all", str(len(cells)), str(len(cells) - len(left)), str(len(left)), _sum_flops(costs, cells),
+        _sum_flops(costs, left), _format_hours(estimate.total, sum(estimate.unknown.values()), len(left)),
+    )  # fmt: skip
+    return table
+
+
+def _build_table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=not index)
+    return table
+
+
+def _sum_flops(costs: Costs, cells: Sequence[Cell]) -> str:
+    works = [costs.compute_work(cell) for cell in cells if cell.stage != "corpus"]
+    known = [work.flops for work in works if work is not None]
+    if not works:
+        return "-"
+    return _format_sum(f"{sum(known):.3g}", len(works) - len(known), bool(known))
+
+
+def _format_sum(known: str, num_unknown: int, has_known: bool) -> str:
+    """A sum in which some terms may be unknown."""
+    if num_unknown == 0:
+        return known
+    return f"{known} + {UNKNOWN}" if has_known else UNKNOWN
+
+
+def _format_hours(seconds: float, num_unknown: int, count: int) -> str:
+    return _format_sum(f"{seconds / 3600:.2f}" if count else "-", num_unknown, num_unknown < count)
+
+
+def build_disk_table(costs: Costs, waves: dict[str, list[Cell]]) -> Table:
+    """What the study's folders hold now, and what the unfinished runs will add."""
+    there: Counter[str] = Counter()
+    added: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    for cell in (cell for cells in waves.values() for cell in cells):
+        held = measure_bytes(cell)
+        there.update(held)
+        if cell.status not in FINISHED:
+            wanted = costs.estimate_bytes(cell)
+            unknown["corpora"] += wanted is None
+            added.update({kind: max(0, size - held.get(kind, 0)) for kind, size in (wanted or {}).items()})
+    table = _build_table("disk, MB", "", "there", "to come")
+    for kind in DISK_KINDS:
+        table.add_row(
+            kind, _format_mb(there[kind]), _format_sum(_format_mb(added[kind]), unknown[kind], bool(added[kind]))
+        )
+    table.add_section()
+    to_come = _format_sum(_format_mb(added.total()), unknown.total(), bool(added.total()))
+    table.add_row("all", _format_mb(there.total()), to_come)
+    return table
+
+
+def _format_mb(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
+
+
+def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estimate) -> list[str]:
+    """What is compared, how the numbers were made, and what they cannot know yet."""
+    lines = [
+        describe_choices(plan),
+        f"FLOPs: by formula, 2 per multiply-add, held-out passes included. Hours: one process on this machine "
+        f"({describe_machine()}), from timing at most about {LIMIT_SECONDS:.0f} s of real steps. Disk: without logs.",
+    ]
+    corpora = [cell for cell in waves["corpora"] if cell.status not in FINISHED]
+    if corpora:
+        lines.append(
+            f"{format_counted(len(corpora), 'corpus', 'corpora')} not built: until then the vocabulary is taken to be "
+            "as large as asked for, four bytes of text to be a token, and a text cut to a size to have that size"
+        )
+    unknown = [text for text, applies in (
+        ("budgets in epochs or FLOPs, until the corpora are built", plan.is_provisional),
+        ("FLOPs of budgets in seconds, until their runs have begun", plan.settings.pretrain.budget == "seconds"),
+        ("corpora without a limit on their size, until they are built", estimate.unknown["corpora"] > 0),
+    ) if applies]  # fmt: skip
+    if unknown:
+        lines.append(f"{UNKNOWN}: {'; '.join(unknown)}")
+    counts = Counter(cell.status for cells in waves.values() for cell in cells)
+    for status, remark in (("failed", "tried again"), ("diverged", "counted as done"), ("running", "continued")):
+        if counts[status]:
+            lines.append(f"{format_counted(counts[status], 'run')} {status}: {remark}")
+    return lines

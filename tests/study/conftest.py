@@ -1,0 +1,35 @@
+"""A small study as a plan, and carried out."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfpretrain.door import compose_settings
+from selfpretrain.study import data, identity, sweep
+from selfpretrain.study.sweep import build_plan, run_cell
+
+
+@pytest.fixture
+def make_plan(tiny, local):
+    """``make_plan("budget=tokens", ...)``: the plan of a study of none and own on a small CSV, as a new process sees it."""
+
+    def make(*overrides):
+        for cache in (data._cache, identity._corpus_ids, sweep._plans):
+            cache.clear()
+        given = [*tiny, *local(), "study.pretrain_seeds=2", *overrides]
+        return build_plan(compose_settings("study", given), given)
+
+    return make
+
+
+@pytest.fixture
+def run_waves():
+    """``run_waves(plan, "corpora", ...)``: carry these waves out."""
+
+    def run(plan, *names):
+        for name, cells in plan.iter_waves():
+            if name in names:
+                for cell in cells:
+                    assert run_cell(cell, "test") == "done"
+
+    return run
