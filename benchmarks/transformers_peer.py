@@ -150,8 +150,9 @@ class Loop:
             torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in fp32
         self.autocast_dtype = choose_autocast(config.precision, self.device)
         self.module = module.to(self.device).train()
-        compiled = torch.compile(self.module, mode=work.peer_compile_mode) if runtime.compile else None
-        self.forward = compiled or self.module
+        self.forward: nn.Module = self.module
+        if runtime.compile:
+            self.forward = torch.compile(self.module, mode=work.peer_compile_mode)  # type: ignore[assignment]
         self.compute_loss, self.batches, self.clip_norm = compute_loss, batches, config.clip_norm
         self.optimizer = build_optimizer(self.module, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 / (1 + 1e-6 * step))
