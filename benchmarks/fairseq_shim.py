@@ -6,14 +6,15 @@ hashed, so every dataclass of fairseq is made with ``unsafe_hash``; nothing else
 
 import dataclasses
 import sys
+from typing import Any
 
 make_dataclass = dataclasses.dataclass
 
 
-def dataclass(cls=None, /, **settings):
+def dataclass(cls: Any = None, /, **settings: Any) -> Any:
     """``dataclasses.dataclass``, with ``unsafe_hash`` for the classes of fairseq."""
 
-    def make(cls):
+    def make(cls: Any) -> Any:
         if cls.__module__.startswith("fairseq"):
             settings.setdefault("unsafe_hash", True)
         return make_dataclass(cls, **settings)
@@ -23,6 +24,6 @@ def dataclass(cls=None, /, **settings):
 
 if __name__ == "__main__":
     dataclasses.dataclass = dataclass
-    from fairseq_cli.train import cli_main
+    from fairseq_cli.train import cli_main  # type: ignore[import-not-found]
 
     sys.exit(cli_main())

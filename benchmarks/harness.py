@@ -237,7 +237,7 @@ def _serve(pipe: Any, build: Callable[..., Measure], arguments: tuple[Any, ...])
         pipe.send(("built", None))
         while (question := pipe.recv()) != "stop":
             pipe.send(("value", answers[question]()))
-    except EOFError:  # whoever asked is gone
+    except (EOFError, BrokenPipeError):  # whoever asked is gone
         return
     except UserError as error:
         pipe.send(("user error", str(error)))

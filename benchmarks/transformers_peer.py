@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,17 +22,22 @@ from benchmarks.engine import SEED
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
 from benchmarks.work import Work
+from corpora.tasks import TaskData
 from selfpretrain.config import OptimConfig, Settings
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
 from selfpretrain.pretrain import build_batches
+from selfpretrain.study.data import read_task
+from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.trainer import choose_autocast, choose_device, move
 
 IGNORED = -100  # a label that CrossEntropyLoss leaves out
 NUM_READY = 16  # batches made before the clock runs
+NUM_TEXTS = 8192  # of the task's, drawn at random: as lists of numbers all of them would count as the peer's memory
 LEARNING_RATE = 1e-4
 Batch = dict[str, Tensor]
 
@@ -201,10 +207,6 @@ def build_finetuning(work: Work, padding: str) -> Rate:
     """Examples per second of run_glue's recipe: DataLoader, shuffled, DataCollatorWithPadding, 32 examples a step."""
     from transformers import DataCollatorWithPadding
 
-    from selfpretrain.model.init import build_encoder
-    from selfpretrain.study.data import read_task
-    from selfpretrain.tasks.sequence import SequenceModel
-
     settings, own = work.settings, Tokenizer.load(work.corpus / "tokenizer")
     config, data = settings.finetune, read_task(settings.task, settings.runtime.runs_dir)
     encoder = build_encoder(settings.model, work.vocab_size, own.pad_id, SEED)
@@ -213,10 +215,10 @@ def build_finetuning(work: Work, padding: str) -> Rate:
     module = load_peer("SequenceClassification", encoder, own, ours.head, label_names=names)
     del ours, encoder
     tokenizer = load_tokenizer(settings, own)
-    train = data.splits["train"]
-    examples = tokenise(tokenizer, [text for text, *_ in train.texts], config.seq_len, padding)
-    for example, label in zip(examples, train.labels, strict=True):
-        example["labels"] = int(label)
+    texts, labels = draw_texts(data)
+    examples = tokenise(tokenizer, texts, config.seq_len, padding)
+    for example, label in zip(examples, labels, strict=True):
+        example["labels"] = label
     loader: Any = torch.utils.data.DataLoader(
         examples,  # type: ignore[arg-type]
         batch_size=config.batch_size, shuffle=True, drop_last=True, collate_fn=DataCollatorWithPadding(tokenizer),
@@ -241,6 +243,13 @@ def load_tokenizer(settings: Settings, tokenizer: Tokenizer) -> Any:
     with tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_") as folder:
         export_huggingface(Path(folder) / "model", encoder, tokenizer)
         return transformers.AutoTokenizer.from_pretrained(Path(folder) / "model")
+
+
+def draw_texts(data: TaskData) -> tuple[list[str], list[int]]:
+    """At most NUM_TEXTS training texts with their labels."""
+    train = data.splits["train"]
+    rows = np.random.default_rng(SEED).permutation(len(train.ids))[:NUM_TEXTS]
+    return [train.texts[row][0] for row in rows], [int(train.labels[row]) for row in rows]
 
 
 def tokenise(tokenizer: Any, texts: list[str], seq_len: int, padding: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.engine import SEED
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
-from benchmarks.transformers_peer import IGNORED, LEARNING_RATE, build_peer, load_tokenizer, tokenise
+from benchmarks.transformers_peer import IGNORED, LEARNING_RATE, build_peer, draw_texts, load_tokenizer, tokenise
 from benchmarks.work import Work
 from selfpretrain.config import Settings
 from selfpretrain.data.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ def build_pretraining(work: Work) -> Rate:
     module = Counting(build_peer(ours, own))
     del ours
     tokenizer = load_tokenizer(settings, own)
-    texts = [text for text, *_ in read_task(settings.task, settings.runtime.runs_dir).splits["train"].texts]
+    texts, _ = draw_texts(read_task(settings.task, settings.runtime.runs_dir))
     folder = tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_")
     trainer = Trainer(
         module, build_arguments(settings, folder.name), build_collator(settings, tokenizer),
