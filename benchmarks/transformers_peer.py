@@ -33,13 +33,24 @@ from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDete
 from selfpretrain.pretrain import build_batches
 from selfpretrain.study.data import read_task
 from selfpretrain.tasks.sequence import SequenceModel
-from selfpretrain.train.trainer import choose_autocast, choose_device, move
+from selfpretrain.train.allocator import keep_freed_memory
+from selfpretrain.train.trainer import choose_autocast, move
 
 IGNORED = -100  # a label that CrossEntropyLoss leaves out
 NUM_READY = 16  # batches made before the clock runs
 NUM_TEXTS = 8192  # of the task's, drawn at random: as lists of numbers all of them would count as the peer's memory
 LEARNING_RATE = 1e-4
 Batch = dict[str, Tensor]
+
+
+def choose_peer_device(work: Work) -> torch.device:
+    """The device of the run's settings; memory as the process has it, unless the peer is to have our setting."""
+    runtime = work.settings.runtime
+    if runtime.num_threads:
+        torch.set_num_threads(runtime.num_threads)
+    if work.peer_keeps_memory:
+        keep_freed_memory()
+    return torch.device(runtime.device)
 
 
 def load_peer(kind: str, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None, **labels: Any) -> Any:
@@ -127,7 +138,7 @@ def add_labels(batch: Batch) -> Batch:
 def build_pretraining(work: Work) -> Rate:
     """Tokens per second over our own batches."""
     settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
-    device = choose_device(settings.runtime)
+    device = choose_peer_device(work)
     ours = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, SEED)
     batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
     ready = [add_labels(move(batches[step], device)) for step in range(NUM_READY)]
@@ -151,7 +162,7 @@ class Loop:
         config: OptimConfig, work: Work,
     ):  # fmt: skip
         runtime = work.settings.runtime
-        self.device = choose_device(runtime)
+        self.device = choose_peer_device(work)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in fp32
         self.autocast_dtype = choose_autocast(config.precision, self.device)
@@ -224,7 +235,7 @@ def build_finetuning(work: Work, padding: str) -> Rate:
         batch_size=config.batch_size, shuffle=True, drop_last=True, collate_fn=DataCollatorWithPadding(tokenizer),
         generator=torch.Generator().manual_seed(SEED),
     )  # fmt: skip
-    device = choose_device(settings.runtime)
+    device = choose_peer_device(work)
 
     def iter_batches() -> Iterator[Any]:
         while True:

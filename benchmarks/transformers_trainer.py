@@ -16,13 +16,21 @@ from torch import Tensor, nn
 from benchmarks.engine import SEED
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
-from benchmarks.transformers_peer import IGNORED, LEARNING_RATE, build_peer, draw_texts, load_tokenizer, tokenise
+from benchmarks.transformers_peer import (
+    IGNORED,
+    LEARNING_RATE,
+    build_peer,
+    choose_peer_device,
+    draw_texts,
+    load_tokenizer,
+    tokenise,
+)
 from benchmarks.work import Work
 from selfpretrain.config import Settings
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.model.objectives import build_objective
 from selfpretrain.study.data import read_task
-from selfpretrain.train.trainer import choose_autocast, choose_device
+from selfpretrain.train.trainer import choose_autocast
 
 
 class Counting(nn.Module):
@@ -58,7 +66,7 @@ def build_pretraining(work: Work) -> Rate:
     texts, _ = draw_texts(read_task(settings.task, settings.runtime.runs_dir))
     folder = tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_")
     trainer = Trainer(
-        module, build_arguments(settings, folder.name), build_collator(settings, tokenizer),
+        module, build_arguments(work, folder.name), build_collator(settings, tokenizer),
         tokenise(tokenizer, texts, settings.pretrain.seq_len, "max_length"),  # type: ignore[arg-type]
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
@@ -74,10 +82,11 @@ def build_pretraining(work: Work) -> Rate:
     return Rate(run_steps, work.seconds)
 
 
-def build_arguments(settings: Settings, folder: str) -> Any:
+def build_arguments(work: Work, folder: str) -> Any:
     from transformers import TrainingArguments
 
-    config, device = settings.pretrain, choose_device(settings.runtime)
+    settings, device = work.settings, choose_peer_device(work)
+    config = settings.pretrain
     return TrainingArguments(
         output_dir=folder, per_device_train_batch_size=config.batch_size, optim="adamw_torch_fused",
         learning_rate=LEARNING_RATE, weight_decay=config.weight_decay, adam_beta1=config.beta1, adam_beta2=config.beta2,

@@ -43,6 +43,7 @@ class Work:
     corpus: Path  # token files and tokenizer
     seconds: float
     peer_compile_mode: str
+    peer_keeps_memory: bool = False  # with the engine's setting of the C library's allocator
 
     @property
     def text(self) -> str:

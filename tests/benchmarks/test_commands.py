@@ -41,7 +41,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Complet
 
 def test_the_gpu_script_runs_every_benchmark_and_prints_one_table(script) -> None:
     done, entries = script
-    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 2 + ["pretrain"] * 4 + ["sustained"]
+    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 2 + ["pretrain"] * 6 + ["sustained"]
     table = done.stdout
     for entry in entries:
         assert f"| {entry['work']} " in table and f"| {entry['peer'] or '—'} |" in table
@@ -98,7 +98,7 @@ def test_without_transformers_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["pretrian"], "'pretrian' is no benchmark; allowed: pretrain, finetune, corpus"),
         (["pretrain", "model=gpt"], "model=gpt is not benchmarked; allowed: electra_small, roberta_base"),
-        (["pretrain", "peer=keras"], "peer=keras is not known; allowed: loop, trainer, fairseq"),
+        (["pretrain", "peer=keras"], "peer=keras is not known; allowed: loop, kept, trainer, fairseq"),
         (["pretrain", "model=electra_small", "peer=fairseq"], "is not compared on device=cpu"),
         (["pretrain", "modle=x"], "'modle=x' is no option"),
         (["finetune", "padding=left"], "padding=left is not known; allowed: dynamic, full"),
