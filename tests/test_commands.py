@@ -260,7 +260,7 @@ def test_a_plan_runs_and_writes_nothing(command, no_plots, study, tmp_path, no_t
     no_training()
     done = command("plan", *study[1:])
     row = next(line for line in done.out.splitlines() if "fine-tuning" in line)
-    assert [cell.strip() for cell in row.split("│")[2:5]] == ["4", "4", "0"]
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["4", "4"]
     assert list_files() == before
 
 

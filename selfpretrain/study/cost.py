@@ -1,12 +1,13 @@
 """What the runs of a study cost, before they are run: optimizer steps and FLOPs by formula, and bytes on disk.
 
 Nothing is built or trained for it. What only a corpus can tell (its vocabulary, its tokens) is read from the corpus
-where it is built; before that the vocabulary is taken to be as large as asked for and the length of texts is guessed
-from their bytes, and a budget in epochs or FLOPs has no number of steps: None.
+where it is built. Before that the vocabulary is taken to be as large as asked for and the tokens are guessed from the
+bytes of the text; where those are not known either (a collection without a limit), the answer is None.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from selfpretrain.config import CorpusConfig, Settings
 from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.packing import HELD_OUT_BLOCKS
 from selfpretrain.data.store import choose_dtype, read_manifest
+from selfpretrain.door import to_plain
 from selfpretrain.model.flops import count_finetune_flops, count_pretrain_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters, count_pretrain_parameters
 from selfpretrain.study import budget, identity
@@ -48,6 +50,7 @@ class Costs:
     def __init__(self, plan: StudyPlan):
         self.plan = plan
         self._manifests: dict[str, dict[str, Any]] = {}
+        self._text_bytes: dict[str, int] = {}
         self._lengths: dict[tuple[str, int, float], int] = {}
 
     def find_manifest(self, settings: Settings) -> dict[str, Any] | None:
@@ -79,15 +82,25 @@ class Costs:
 
     def _compute_pretraining(self, cell: Cell) -> Work | None:
         settings, config = cell.settings, cell.settings.pretrain
-        if budget.is_unresolved(config):
-            return None
-        steps = budget.read_steps(cell.run) if config.budget == "seconds" else config.total_steps
+        steps = self._count_pretraining_steps(cell)
         if steps is None:
             return None
         parts = (settings.model, settings.objective, self.get_vocab_size(cell))
         evaluations = math.ceil(steps / (config.eval_every or steps))
         held_out = evaluations * count_pretrain_flops(*parts, HELD_OUT_BLOCKS, config.seq_len)  # at most
         return Work(steps, count_step_flops(*parts, config.batch_size, config.seq_len), held_out)
+
+    def _count_pretraining_steps(self, cell: Cell) -> int | None:
+        config = cell.settings.pretrain
+        if config.budget == "seconds":
+            return budget.read_steps(cell.run)
+        tokens = 0
+        if config.budget == "epochs":  # the corpus is not built, or the plan would have resolved it
+            text = self.estimate_text_bytes(cell)
+            if text is None:
+                return None
+            tokens = max(1, round(text / BYTES_PER_TOKEN))
+        return budget.compute_total_steps(cell.settings, tokens, self.get_vocab_size(cell))
 
     def _compute_finetuning(self, cell: Cell) -> Work:
         from selfpretrain.finetune import count_steps
@@ -135,13 +148,17 @@ class Costs:
 
     def estimate_text_bytes(self, cell: Cell) -> int | None:
         """The text of a corpus that is not built: its own, or at most its limit; None where nothing limits it."""
-        corpus, runs_dir = cell.settings.corpus, cell.settings.runtime.runs_dir
+        corpus, task = cell.settings.corpus, cell.settings.task
         if corpus.source == "card" and corpus.max_mb is not None:
             return int(corpus.max_mb * 2**20)
         if corpus.source == "card" and corpus.size_as is None:
             return None
         own = CorpusConfig() if corpus.source == "card" else corpus
-        return sum(map(documents.count_bytes, documents.iter_documents(own, cell.settings.task, runs_dir)))
+        key = json.dumps([to_plain(own), to_plain(task)])
+        if key not in self._text_bytes:
+            text = documents.iter_documents(own, task, cell.settings.runtime.runs_dir)
+            self._text_bytes[key] = sum(map(documents.count_bytes, text))
+        return self._text_bytes[key]
 
     # disk
 
@@ -154,9 +171,9 @@ class Costs:
             width = _get_token_bytes(cell.settings.tokenizer.vocab_size)
             return {"corpora": round(text / BYTES_PER_TOKEN * width)}
         work, runtime = self.compute_work(cell), cell.settings.runtime
-        saved = 0 if work is None else work.steps // runtime.save_every
-        kept_steps = 0 if work is None else sum(step <= work.steps for step in runtime.keep_steps)
-        kept = min(runtime.keep_checkpoints, saved) + kept_steps
+        steps = work.steps if work else math.inf  # unknown: as many checkpoints as may be kept
+        kept = int(min(runtime.keep_checkpoints, steps // runtime.save_every))
+        kept += sum(step <= steps for step in runtime.keep_steps)
         vocab_size = self.get_vocab_size(cell)
         encoder = count_encoder_parameters(cell.settings.model, vocab_size)
         if cell.stage == "pretrain":
@@ -224,7 +241,7 @@ def compare_pretraining(plan: StudyPlan) -> str:
     costs = Costs(plan)
     by_model: dict[str, dict[str, set[float]]] = {}
     for cell in plan.pretrainings.values():
-        work = costs.compute_work(cell)
+        work = None if budget.is_unresolved(cell.settings.pretrain) else costs.compute_work(cell)
         flops = math.nan if work is None else work.steps * work.step_flops
         by_model.setdefault(cell.model, {}).setdefault(cell.condition, set()).add(flops)
     return "; ".join(f"{model}: {_format_texts(texts)}" for model, texts in by_model.items())

@@ -30,27 +30,29 @@ def print_preview(plan: StudyPlan, console: Console) -> None:
 
 def build_work_table(plan: StudyPlan, costs: Costs, waves: dict[str, list[Cell]], estimate: Estimate) -> Table:
     """A row per wave; a run that two waves share stands in the first."""
-    table = _build_table(f"plan of study {plan.study.name}", "wave", "cells", "done", "to run", "FLOPs", "FLOPs to run", "hours to run")  # fmt: skip
+    table = _build_table(
+        f"plan of study {plan.study.name}", "wave", "cells", "done", "FLOPs", "FLOPs left", "hours left"
+    )
     for name, cells in waves.items():
-        left = [cell for cell in cells if cell.status not in FINISHED]
-        table.add_row(
-            name, str(len(cells)), str(len(cells) - len(left)), str(len(left)), _sum_flops(costs, cells),
-            _sum_flops(costs, left), _format_hours(estimate.seconds[name], estimate.unknown[name], len(left)),
-        )  # fmt: skip
-    cells = [cell for wave in waves.values() for cell in wave]
-    left = [cell for cell in cells if cell.status not in FINISHED]
+        table.add_row(*_build_row(costs, name, cells, estimate.seconds[name], estimate.unknown[name]))
     table.add_section()
-    table.add_row(
-        "all", str(len(cells)), str(len(cells) - len(left)), str(len(left)), _sum_flops(costs, cells),
-        _sum_flops(costs, left), _format_hours(estimate.total, sum(estimate.unknown.values()), len(left)),
-    )  # fmt: skip
+    every = [cell for cells in waves.values() for cell in cells]
+    table.add_row(*_build_row(costs, "all", every, estimate.total, sum(estimate.unknown.values())))
     return table
+
+
+def _build_row(costs: Costs, name: str, cells: list[Cell], seconds: float, num_unknown: int) -> tuple[str, ...]:
+    left = [cell for cell in cells if cell.status not in FINISHED]
+    hours = _format_sum(f"{seconds / 3600:.2f}", num_unknown, num_unknown < len(left)) if left else "-"
+    counts = (str(len(cells)), str(len(cells) - len(left)))
+    return (name, *counts, _sum_flops(costs, cells), _sum_flops(costs, left), hours)
 
 
 def _build_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=not index)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -59,18 +61,14 @@ def _sum_flops(costs: Costs, cells: Sequence[Cell]) -> str:
     known = [work.flops for work in works if work is not None]
     if not works:
         return "-"
-    return _format_sum(f"{sum(known):.3g}", len(works) - len(known), bool(known))
+    return _format_sum(f"{sum(known):.2e}".replace("+", ""), len(works) - len(known), bool(known))
 
 
 def _format_sum(known: str, num_unknown: int, has_known: bool) -> str:
     """A sum in which some terms may be unknown."""
     if num_unknown == 0:
         return known
-    return f"{known} + {UNKNOWN}" if has_known else UNKNOWN
-
-
-def _format_hours(seconds: float, num_unknown: int, count: int) -> str:
-    return _format_sum(f"{seconds / 3600:.2f}" if count else "-", num_unknown, num_unknown < count)
+    return f"over {known}" if has_known else UNKNOWN
 
 
 def build_disk_table(costs: Costs, waves: dict[str, list[Cell]]) -> Table:
@@ -113,8 +111,13 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
             f"{format_counted(len(corpora), 'corpus', 'corpora')} not built: until then the vocabulary is taken to be "
             "as large as asked for, four bytes of text to be a token, and a text cut to a size to have that size"
         )
+    if waves["choosing learning rates"]:
+        lines.append(
+            "the first runs of each learning rate are counted where the rate is chosen, not again as fine-tuning"
+        )
     unknown = [text for text, applies in (
-        ("budgets in epochs or FLOPs, until the corpora are built", plan.is_provisional),
+        ("epochs of a collection without a limit on its size, until it is built",
+         plan.settings.pretrain.budget == "epochs" and estimate.unknown["pretraining"] > 0),
         ("FLOPs of budgets in seconds, until their runs have begun", plan.settings.pretrain.budget == "seconds"),
         ("corpora without a limit on their size, until they are built", estimate.unknown["corpora"] > 0),
     ) if applies]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfpretrain.model.flops import count_sequence_flops
+from selfpretrain.model.sizes import count_pretrain_parameters
 from selfpretrain.study.cost import (
     KEPT_BYTES,
     Costs,
@@ -92,23 +93,37 @@ def test_text_of_a_corpus_to_come(make_plan):
     assert Costs(plan).estimate_bytes(unlimited) is None
 
 
-@pytest.mark.parametrize("name", ["epochs", "flops"])
-def test_a_budget_that_needs_its_corpus(make_plan, run_waves, name):
-    amount = {"epochs": 2, "flops": 1e9}[name]
-    budget = (f"budget={name}", f"pretrain.budget_amount={amount}")
-    plan = make_plan(*budget)
+@pytest.mark.parametrize(("name", "amount"), [("epochs", 2), ("flops", 1e9)])
+def test_a_budget_that_needs_its_corpus(make_plan, run_waves, name, amount):
+    given = (f"budget={name}", f"pretrain.budget_amount={amount}")
+    plan = make_plan(*given)
     assert plan.is_provisional
     cells = list(plan.pretrainings.values())
-    assert [Costs(plan).compute_work(cell) for cell in cells] == [None] * 2
     assert [cell.status for cell in cells] == ["missing"] * 2
-    assert Costs(plan).estimate_bytes(cells[0])["checkpoints"] == 0
     assert compare_pretraining(plan) == "roberta_tiny: unknown on every text"
+    ahead = Costs(plan).compute_work(cells[0])
+    text = Costs(plan).estimate_text_bytes(next(iter(plan.corpora.values())))
+    if name == "epochs":
+        assert ahead.steps == round(2 * round(text / 4) / (2 * 32))
     run_waves(plan, "corpora")
-    plan = make_plan(*budget)
+    plan = make_plan(*given)
     assert not plan.is_provisional
     work = Costs(plan).compute_work(next(iter(plan.pretrainings.values())))
+    assert work.steps == pytest.approx(ahead.steps, rel=0.5)  # the text's own tokens, the vocabulary it came to
     if name == "flops":
         assert work.steps * work.step_flops == pytest.approx(1e9, abs=work.step_flops / 2)
+
+
+def test_steps_that_nothing_tells_yet(make_plan):
+    for given in (
+        ["budget=seconds", "pretrain.budget_amount=60"],
+        ["budget=epochs", "pretrain.budget_amount=1", "study.conditions=[bookwiki]", "study.general=docs", "study.general_mb=null"],
+    ):  # fmt: skip
+        plan = make_plan(*given)
+        cell = next(iter(plan.pretrainings.values()))
+        assert Costs(plan).compute_work(cell) is None
+        parameters = Costs(plan).estimate_bytes(cell)["checkpoints"] / KEPT_BYTES
+        assert parameters == 2 * count_pretrain_parameters(cell.settings.model, cell.settings.objective, 300)
 
 
 def test_tokens_need_no_corpus_and_name_the_run_of_those_steps(make_plan):
