@@ -13,6 +13,7 @@ BENCHMARKS = {
     "pretrain": "pretraining against transformers and fairseq",
     "finetune": "fine-tuning against transformers",
     "corpus": "tokenising and packing against datasets",
+    "parts": "the engine against itself without one of its parts",
     "bootstrap": "the Multi-Bootstrap against the procedure as a loop",
     "sustained": "some minutes of a real pretraining run",
     "startup": "how long commands take to start",
