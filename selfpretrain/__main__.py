@@ -63,10 +63,10 @@ def run_evaluate(settings: Any) -> Any:
 def run_study_cell(settings: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
 
-    from selfpretrain.study.sweep import build_plan, run_cell
+    from selfpretrain.study.sweep import build_plan, run_cells
 
     plan = build_plan(settings, list(HydraConfig.get().overrides.task))
-    return run_cell(plan.find(settings.study.cell), group=plan.study.name)
+    return run_cells(plan.find(settings.study.cell), group=plan.study.name)
 
 
 def run_report(settings: Any) -> Any:

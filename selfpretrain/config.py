@@ -226,6 +226,7 @@ class StudyConfig:
     models_of: dict[str, list[str]] = field(default_factory=dict)  # task -> its models, where not all of them
     pretrain_seeds: int = 3
     finetune_seeds: int = 1
+    seeds_per_process: int = 1  # runs that differ in their seeds alone, trained together by one process
     num_replicates: int = 1000  # of the Multi-Bootstrap [MultiBERTs]
     confidence: float = 0.95
     effort: str = "custom"  # quick | standard | paper, from conf/effort/

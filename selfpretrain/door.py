@@ -52,7 +52,7 @@ LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
      "model.type_vocab_size pretrain.total_steps pretrain.batch_size pretrain.micro_batch_size finetune.batch_size "
      "finetune.micro_batch_size finetune.max_steps finetune.evals_per_epoch task.max_train_examples "
      "runtime.num_threads runtime.num_workers runtime.log_every runtime.save_every runtime.keep_checkpoints "
-     "study.pretrain_seeds study.finetune_seeds study.num_replicates"),
+     "study.pretrain_seeds study.finetune_seeds study.seeds_per_process study.num_replicates"),
     ("at least 8", lambda v: v >= 8, "model.max_positions pretrain.seq_len finetune.seq_len"),
     ("at least 100", lambda v: v >= 100, "tokenizer.vocab_size"),
     ("at least 0", lambda v: 0 <= v < math.inf,

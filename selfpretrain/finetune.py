@@ -6,8 +6,9 @@ import functools
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from corpora.tasks import Split, TaskData
+from corpora.tasks import Split
 from selfpretrain import start
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
@@ -24,10 +25,10 @@ from selfpretrain.study.predictions import write_predictions
 from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score
 from selfpretrain.tracking import build_tracker
-from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import save_encoder
+from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
-from selfpretrain.train.trainer import Diverged, Evaluation, Trainer, choose_device
+from selfpretrain.train.trainer import Evaluation, Trainer, choose_device
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 DEFAULT_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
@@ -38,18 +39,88 @@ def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
     Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
     """
-    device = choose_device(settings.runtime)
-    data = read_task(settings.task, settings.runtime.runs_dir)
-    corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
-    run_id = identity.identify_finetune(settings, data.fingerprint, corpus_id)
-    run = open_run(settings.runtime.runs_dir, "finetune", run_id)
-    with distributed.hold(run, device, wait) as is_open:
-        if is_open:
-            encoder, tokenizer = build_start(settings)
-            check_vocabulary(encoder, tokenizer)
-            run.start(to_yaml(settings), f"selfpretrain finetune (task {settings.task.name}, init {settings.init})")
-            _train(settings, run, data, encoder, tokenizer, group, name or run.id)
-    return run
+    return carry_out(Finetuning(settings, group, name), wait)
+
+
+class Finetuning:
+    """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
+
+    def __init__(self, settings: Settings, group: str = "", name: str = ""):
+        self.settings, self.runtime = settings, settings.runtime
+        self.device = choose_device(settings.runtime)
+        self.data = read_task(settings.task, settings.runtime.runs_dir)
+        corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
+        run_id = identity.identify_finetune(settings, self.data.fingerprint, corpus_id)
+        self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
+        self.group, self.name = group, name or run_id
+
+    def build(self, num_seeds: int) -> Trainer:
+        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+        settings, config, task = self.settings, self.settings.finetune, self.data.task
+        encoder, self.tokenizer = build_start(settings)
+        check_vocabulary(encoder, self.tokenizer)
+        command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
+        self.run.start(to_yaml(settings), command, num_seeds)
+        self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
+        seed, num_examples = settings.seeds.finetune_seed, len(self.splits["train"])
+        self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
+        batches = FinetuneBatches(
+            self.splits["train"], config.batch_size, config.micro_batch_size or DEFAULT_MICRO_BATCH, seed,
+            encoder.pad_id, encoder.config.type_vocab_size > 1,
+        )  # fmt: skip
+        total_steps = count_steps(config, num_examples)
+        multiplier = functools.partial(
+            compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
+        )
+        tracker = build_tracker(
+            settings.tracking, run_id=self.run.id, group=self.group, job_type="finetune", name=self.name,
+            settings=to_plain(settings), folder=self.run.path,
+        )  # fmt: skip
+        trainer = Trainer(
+            self.model, batches, config, total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
+            seed=seed, multiplier=multiplier,
+        )  # fmt: skip
+
+        def evaluate() -> dict[str, float]:
+            return {"score": self.score("validation", self.predict(trainer, "validation"))}
+
+        steps = choose_evaluation_steps(config, total_steps, num_examples)
+        trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
+        return trainer
+
+    def finish(self, trainer: Trainer) -> None:
+        """Store predictions and the model with the best validation score, and the result."""
+        trainer.load_best()
+        if trainer.rank != 0:
+            return
+        task, evaluation = self.data.task, trainer.evaluation
+        assert evaluation is not None
+        scores = {}
+        for split in ("validation", "test"):
+            outputs, labels = self.predict(trainer, split), self.data.splits[split].labels
+            write_predictions(self.run.predictions(split), self.splits[split].ids, labels, outputs)
+            scores[split] = self.score(split, outputs)
+        measures = {f"{split}_{task.metric}": value for split, value in scores.items()}
+        trainer.tracker.log(measures, step=trainer.total_steps)
+        description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
+        save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
+        self.run.finish(
+            {"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
+             "steps": trainer.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history}
+        )  # fmt: skip
+
+    def encode_splits(self, seq_len: int) -> dict[str, EncodedSplit]:
+        splits, task = dict(self.data.splits), self.data.task
+        if task.unordered_pair and self.settings.finetune.swap_pairs:
+            splits["train"] = swap_pairs(splits["train"])
+        return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
+
+    def predict(self, trainer: Trainer, split: str) -> npt.NDArray[np.float32]:
+        """Outputs [N, K] for the examples of a split."""
+        return predict(self.model, self.splits[split], self.data.task, trainer.device, trainer.autocast_dtype)
+
+    def score(self, split: str, outputs: npt.NDArray[np.float32]) -> float:
+        return score(self.data.task, self.data.splits[split].labels, outputs)
 
 
 def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
@@ -96,60 +167,3 @@ def choose_evaluation_steps(config: FinetuneConfig, total_steps: int, num_exampl
     wanted = round(config.evals_per_epoch * total_steps / per_epoch)
     count = min(max(1, wanted), MAX_EVALUATIONS, total_steps)
     return {round(total_steps * (i + 1) / count) for i in range(count)}
-
-
-def _train(
-    settings: Settings, run: RunFolder, data: TaskData, encoder: Encoder, tokenizer: Tokenizer, group: str, name: str
-) -> None:
-    config, task = settings.finetune, data.task
-    seq_len = min(config.seq_len, encoder.config.max_positions)
-    train = swap_pairs(data.splits["train"]) if task.unordered_pair and config.swap_pairs else data.splits["train"]
-    encoded = encode(train, tokenizer, task, seq_len)
-    held_out = {split: encode(data.splits[split], tokenizer, task, seq_len) for split in ("validation", "test")}
-    model = SequenceModel(encoder, config, task, derive_seed(settings.seeds.finetune_seed, "head"))
-    batches = FinetuneBatches(
-        encoded, config.batch_size, config.micro_batch_size or DEFAULT_MICRO_BATCH, settings.seeds.finetune_seed,
-        encoder.pad_id, encoder.config.type_vocab_size > 1,
-    )  # fmt: skip
-    total_steps = count_steps(config, len(encoded))
-    multiplier = functools.partial(
-        compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
-    )
-    tracker = build_tracker(
-        settings.tracking, run_id=run.id, group=group, job_type="finetune", name=name, settings=to_plain(settings),
-        folder=run.path,
-    )  # fmt: skip
-    exit_code = 1
-    try:
-        trainer = Trainer(
-            model, batches, config, total_steps, run=run, runtime=settings.runtime, tracker=tracker,
-            seed=settings.seeds.finetune_seed, multiplier=multiplier,
-        )  # fmt: skip
-
-        def evaluate() -> dict[str, float]:
-            outputs = predict(model, held_out["validation"], task, trainer.device, trainer.autocast_dtype)
-            return {"score": score(task, data.splits["validation"].labels, outputs)}
-
-        steps = choose_evaluation_steps(config, total_steps, len(encoded))
-        trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
-        trainer.train()
-        trainer.load_best()
-        if trainer.rank != 0:
-            return
-        scores = {}
-        for split, encoded_split in held_out.items():
-            outputs = predict(model, encoded_split, task, trainer.device, trainer.autocast_dtype)
-            write_predictions(run.predictions(split), encoded_split.ids, data.splits[split].labels, outputs)
-            scores[split] = score(task, data.splits[split].labels, outputs)
-        tracker.log({f"{split}_{task.metric}": value for split, value in scores.items()}, step=total_steps)
-        exit_code = 0
-    except Diverged as error:
-        run.set_status("diverged", str(error))
-        raise
-    finally:
-        tracker.finish(exit_code)
-    description = {"finetune": to_plain(config), "task": to_plain(task)}
-    save_encoder(run.path / "model", encoder, tokenizer, model.head, description)
-    evaluation = trainer.evaluation
-    run.finish({"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
-                "steps": total_steps, "train_examples": len(train.ids), "history": evaluation.history})  # fmt: skip

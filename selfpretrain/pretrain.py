@@ -20,8 +20,9 @@ from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
+from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.timing import build_timed_trainer, time_steps
-from selfpretrain.train.trainer import Arrays, Diverged, Evaluation, Trainer, choose_autocast, choose_device, move
+from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, choose_autocast, choose_device, move
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
 
@@ -57,18 +58,63 @@ def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
     Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
     """
-    device = choose_device(settings.runtime)
-    tokens, tokenizer, corpus_id = prepare_corpus(settings)
-    settings = budget.resolve(settings, len(tokens.tokens), tokenizer.vocab_size)
-    run = open_run(settings.runtime.runs_dir, "pretrain", identity.identify_pretrain(settings, corpus_id))
-    with distributed.hold(run, device, wait) as is_open:
-        if is_open:
-            check_ranks(settings.pretrain, distributed.start(device)[1])
-            module, batches = build_model(settings, tokenizer), build_batches(settings, tokens, tokenizer)
-            run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {corpus_id})")
-            settings = fix_seconds(settings, run, tokenizer, batches)
-            _train(settings, run, tokens, tokenizer, module, batches, group, name or run.id)
-    return run
+    return carry_out(Pretraining(settings, group, name), wait)
+
+
+class Pretraining:
+    """One pretraining run: what it is made of, and what is stored when its training has ended."""
+
+    def __init__(self, settings: Settings, group: str = "", name: str = ""):
+        self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
+        self.tokens, self.tokenizer, self.corpus_id = prepare_corpus(settings)
+        self.settings = budget.resolve(settings, len(self.tokens.tokens), self.tokenizer.vocab_size)
+        run_id = identity.identify_pretrain(self.settings, self.corpus_id)
+        self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
+        self.group, self.name = group, name or run_id
+
+    def build(self, num_seeds: int) -> Trainer:
+        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+        settings = self.settings
+        check_ranks(settings.pretrain, distributed.start(self.device)[1])
+        module, batches = build_model(settings, self.tokenizer), build_batches(settings, self.tokens, self.tokenizer)
+        self.run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {self.corpus_id})", num_seeds)
+        self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, batches)
+        config = settings.pretrain
+        tracker = build_tracker(
+            settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
+            settings=identity.to_plain(settings), folder=self.run.path,
+        )  # fmt: skip
+        trainer = Trainer(
+            module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=self.run,
+            runtime=settings.runtime, tracker=tracker, seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
+        )  # fmt: skip
+        self.held_out = HeldOut(trainer, batches)
+        every = config.eval_every or config.total_steps
+        steps = {*range(every, config.total_steps, every), config.total_steps}
+        trainer.evaluation = Evaluation(self.held_out.compute, steps)
+        return trainer
+
+    def finish(self, trainer: Trainer) -> None:
+        """Store the encoder and the result."""
+        if trainer.rank != 0:
+            return
+        settings, config = self.settings, self.settings.pretrain
+        assert isinstance(trainer.module, (MaskedLanguageModel, ReplacedTokenDetection))
+        save_encoder(self.run.path / "encoder", trainer.module.encoder, self.tokenizer)
+        final = self.held_out.last or self.held_out.compute()
+        processed = config.total_steps * config.batch_size * config.seq_len
+        self.run.finish(
+            {
+                "held_out": final,
+                "tokens": processed,
+                "corpus": self.tokens.folder.name,
+                "epochs": processed / max(1, len(self.tokens.tokens)),
+                "flops": config.total_steps
+                * count_step_flops(
+                    settings.model, settings.objective, self.tokenizer.vocab_size, config.batch_size, config.seq_len
+                ),
+            }
+        )
 
 
 def check_ranks(config: PretrainConfig, world: int) -> None:
@@ -120,51 +166,6 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
     special = SpecialIds(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size)  # fmt: skip
     blocks = PackedBlocks(tokens.tokens, special, config.seq_len, config.packing, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
-
-
-def _train(
-    settings: Settings, run: RunFolder, tokens: TokenFile, tokenizer: Tokenizer, module: MaskedLanguageModel | ReplacedTokenDetection,
-    batches: PretrainBatches, group: str, name: str,
-) -> None:  # fmt: skip
-    config = settings.pretrain
-    tracker = build_tracker(
-        settings.tracking, run_id=run.id, group=group, job_type="pretrain", name=name,
-        settings=identity.to_plain(settings), folder=run.path,
-    )  # fmt: skip
-    exit_code = 1
-    try:
-        trainer = Trainer(
-            module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=run,
-            runtime=settings.runtime, tracker=tracker, seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
-        )  # fmt: skip
-        held_out = HeldOut(trainer, batches)
-        every = config.eval_every or config.total_steps
-        steps = {*range(every, config.total_steps, every), config.total_steps}
-        trainer.evaluation = Evaluation(held_out.compute, steps)
-        trainer.train()
-        exit_code = 0
-    except Diverged as error:
-        run.set_status("diverged", str(error))
-        raise
-    finally:
-        tracker.finish(exit_code)
-    if trainer.rank != 0:
-        return
-    save_encoder(run.path / "encoder", module.encoder, tokenizer)
-    final = held_out.last or held_out.compute()
-    processed = config.total_steps * config.batch_size * config.seq_len
-    run.finish(
-        {
-            "held_out": final,
-            "tokens": processed,
-            "corpus": tokens.folder.name,
-            "epochs": processed / max(1, len(tokens.tokens)),
-            "flops": config.total_steps
-            * count_step_flops(
-                settings.model, settings.objective, tokenizer.vocab_size, config.batch_size, config.seq_len
-            ),
-        }
-    )
 
 
 def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:

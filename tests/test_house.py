@@ -29,7 +29,7 @@ LAYERS = [
         "train.allocator",
     ],
     ["data", "tasks", "train.checkpoint", "study.data", "model.flops"],
-    ["study.identity", "study.budget", "train.trainer", "train.timing", "interop"],
+    ["study.identity", "study.budget", "train.trainer", "train.timing", "train.stacked", "train.jobs", "interop"],
     ["start", "study.results"],
     ["pretrain", "finetune", "study.plan", "study.cost", "report"],
     ["evaluate", "study.probe", "study.sweep", "study.preview"],

@@ -26,7 +26,7 @@ class StudySweeper(Sweeper):
         started = 0
 
         def launch(keys: list[str]) -> list[str]:
-            """Run the cells; returns each one's status."""
+            """Run the cells, or groups of cells; returns their statuses."""
             nonlocal started
             jobs = [[*arguments, f"study.cell='{key}'"] for key in keys]
             returns = self.launcher.launch(jobs, initial_job_idx=started)

@@ -73,7 +73,10 @@ def encode_split(
 
 
 def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
-    """A batch padded to its longest example: input_ids, attention_mask (bool), labels, segment ids if used."""
+    """A batch padded to its longest example: input_ids, labels, segment ids if used.
+
+    Where something is padding, attention_mask (bool, True at real tokens).
+    """
     longest = max(len(split.tokens[row]) for row in rows)
     shape = (len(rows), longest)
     input_ids = np.full(shape, pad_id, np.int64)
@@ -86,10 +89,11 @@ def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segmen
         types[i, split.second_starts[row] : len(tokens)] = 1
     batch: Arrays = {
         "input_ids": input_ids,
-        "attention_mask": mask,
         "labels": split.labels[np.asarray(rows)],
         "num_tokens": np.asarray(mask.sum()),
     }
+    if not mask.all():
+        batch["attention_mask"] = mask
     if has_segments:
         batch["token_type_ids"] = types
     return batch

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 LEVELS = 1 << 16  # a mask element is one 16-bit word compared with a threshold: probabilities are exact to 2^-17
 
 
-def draw_keep_mask(shape: torch.Size, prob: float) -> Tensor:
-    """A bool mask that is False with probability ``prob``, from torch's global CPU generator."""
+def draw_keep_mask(shape: torch.Size, prob: float, generator: torch.Generator | None = None) -> Tensor:
+    """A bool mask that is False with probability ``prob``, from a CPU generator (None: torch's global one)."""
     count = shape.numel()
-    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     threshold = round(prob * LEVELS) - LEVELS // 2
     return (words.view(torch.int16)[:count] >= threshold).view(shape)
 
@@ -22,18 +22,19 @@ def scale_kept(x: Tensor, keep: Tensor, scale: float) -> Tensor:
     return (x * keep.view(torch.uint8)).mul_(scale)
 
 
-class _MaskedScale(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, prob: float) -> Tensor:  # type: ignore[override,no-untyped-def]
-        keep = draw_keep_mask(x.shape, prob)
-        ctx.save_for_backward(keep)
-        ctx.scale = 1 / (1 - prob)
-        return scale_kept(x, keep, ctx.scale)
+class MaskedScale(torch.autograd.Function):
+    """:func:`scale_kept` with its gradient."""
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override,no-untyped-def]
+    def forward(ctx, x: Tensor, keep: Tensor, scale: float) -> Tensor:  # type: ignore[override,no-untyped-def]
+        ctx.save_for_backward(keep)
+        ctx.scale = scale
+        return scale_kept(x, keep, scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override,no-untyped-def]
         (keep,) = ctx.saved_tensors
-        return scale_kept(grad, keep, ctx.scale), None
+        return scale_kept(grad, keep, ctx.scale), None, None
 
 
 class Dropout(nn.Module):
@@ -47,6 +48,6 @@ class Dropout(nn.Module):
         if not self.training or self.prob == 0:
             return x
         if x.device.type == "cpu":
-            out: Tensor = _MaskedScale.apply(x, self.prob)
+            out: Tensor = MaskedScale.apply(x, draw_keep_mask(x.shape, self.prob), 1 / (1 - self.prob))
             return out
         return F.dropout(x, self.prob)

@@ -72,7 +72,7 @@ def sample_tokens(probs_NV: Tensor, uniforms_N: Tensor, temperature: float) -> T
         cumulative_NV = weights_NV.cumsum(dim=-1)
         # scaling by the last entry, the sum, keeps every draw inside the vocabulary
         targets_N1 = (uniforms_N * cumulative_NV[:, -1]).unsqueeze(-1)
-        return torch.searchsorted(cumulative_NV, targets_N1).squeeze(-1).clamp_(max=probs_NV.shape[-1] - 1)
+        return torch.searchsorted(cumulative_NV, targets_N1).squeeze(-1).clamp(max=probs_NV.shape[-1] - 1)
 
 
 class MaskedLanguageModel(nn.Module):

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfpretrain.files import read_json
 from selfpretrain.study import budget
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, StudyPlan
 
 # overrides that say how a study is carried out, not what it computes
-_OPERATIONAL = ("runtime.", "tracking", "study.cell", "hydra", "+hydra", "++hydra", "~")
+_OPERATIONAL = ("runtime.", "tracking", "study.cell", "study.seeds_per_process", "hydra", "+hydra", "++hydra", "~")
 
 
 def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
@@ -78,13 +78,13 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     return facts
 
 
-def _measure_seconds(cell: Cell, provenance: dict[str, str]) -> float | None:
-    """From the start written down to the result file; None while the run has no result."""
+def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:
+    """From the start written down to the result file, by the runs that shared it; None while there is no result."""
     file = cell.run.path / "result.json"
     if not file.is_file() or "started" not in provenance:
         return None
     started = datetime.strptime(provenance["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    return max(0.0, file.stat().st_mtime - started.timestamp())
+    return max(0.0, file.stat().st_mtime - started.timestamp()) / int(provenance.get("seeds_together", 1))
 
 
 def _format_duration(seconds: float) -> str:

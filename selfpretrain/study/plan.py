@@ -213,14 +213,16 @@ class StudyPlan:
         """The cells by wave as far as they are known now."""
         return dict(self.iter_waves())
 
-    def find(self, key: str) -> Cell:
-        """The cell with this key, whether chosen or not."""
+    def find(self, key: str) -> list[Cell]:
+        """The cells that :func:`join_keys` named, whether chosen or not."""
         everything = [*self.corpora.values(), *self.pretrainings.values()]
         everything += [cell for group in self.groups for cells in group.cells.values() for cell in cells.values()]
-        for cell in everything:
-            if cell.key == key:
-                return cell
-        raise UserError(f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself")
+        known = {cell.key: cell for cell in everything}
+        stage, _, ids = key.partition(":")
+        keys = [f"{stage}:{run_id}" for run_id in ids.split("+")]
+        if not all(each in known for each in keys):
+            raise UserError(f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself")
+        return [known[each] for each in keys]
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
@@ -238,6 +240,20 @@ def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
 
 def unique(cells: list[Cell]) -> list[Cell]:
     return list({cell.key: cell for cell in cells}.values())
+
+
+def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
+    """Cells that differ in their seeds alone, up to ``size`` together; a corpus is alone."""
+    alike: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        kind = (cell.stage, cell.model, cell.condition, cell.task, cell.settings.finetune.peak_lr)
+        alike.setdefault((*kind, cell.id) if cell.stage == "corpus" else kind, []).append(cell)
+    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
+
+
+def join_keys(cells: list[Cell]) -> str:
+    """A group of cells in one word: <stage>:<id>+<id>+..."""
+    return f"{cells[0].stage}:{'+'.join(cell.id for cell in cells)}"
 
 
 def choose_tasks(settings: Settings) -> list[TaskConfig]:

@@ -69,11 +69,16 @@ class RunFolder:
         assert isinstance(result, dict)
         return result
 
-    def start(self, config_yaml: str, command: str) -> None:
-        """Write down what runs, where and with which versions, and mark the run as running."""
+    def start(self, config_yaml: str, command: str, num_seeds: int = 1) -> None:
+        """Write down what runs, where and with which versions, and mark the run as running.
+
+        ``num_seeds``: runs trained together by this process, which share its time.
+        """
         make_folder(self.path)
         write_text(self.path / "config.yaml", config_yaml)
-        write_json(self.path / "provenance.json", {**collect_provenance(), "command": command})
+        write_json(
+            self.path / "provenance.json", {**collect_provenance(), "command": command, "seeds_together": num_seeds}
+        )
         self.set_status("running")
 
     def set_status(self, status: str, note: str = "") -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.study import budget
-from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
 from selfpretrain.study.runs import Busy
 
 BUSY_WAIT_SECONDS = 2.0
@@ -52,11 +52,12 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     plan = build_plan(settings, overrides)
     describe(plan, console)
     if plan.is_provisional:
-        run_wave("corpora", list(plan.corpora.values()), launch, console)
+        run_wave("corpora", list(plan.corpora.values()), launch, console, 1)
         plan = build_plan(settings, overrides)
         describe(plan, console)
     for name, cells in plan.iter_waves():
-        run_wave(name, [cell for cell in cells if not cell.is_blocked], launch, console)
+        open_cells = [cell for cell in cells if not cell.is_blocked]
+        run_wave(name, open_cells, launch, console, settings.study.seeds_per_process)
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)
@@ -68,16 +69,48 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     return 1 if failed else 0
 
 
-def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console) -> None:
+def run_wave(
+    name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console, seeds_per_process: int
+) -> None:
     """Launch the missing cells; those another process is computing are asked for again until they are decided."""
     missing = [cell for cell in cells if cell.status not in FINISHED]
     if missing:
         console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
     while missing:
-        statuses = launch([cell.key for cell in missing])
-        missing = [cell for cell, status in zip(missing, statuses, strict=True) if status == "busy"]
+        groups = group_seeds(missing, seeds_per_process)
+        statuses = [status for joined in launch([join_keys(group) for group in groups]) for status in joined.split("+")]
+        asked = [cell for group in groups for cell in group]
+        missing = [cell for cell, status in zip(asked, statuses, strict=True) if status == "busy"]
         if missing:
             time.sleep(BUSY_WAIT_SECONDS)
+
+
+def run_cells(cells: list[Cell], group: str) -> str:
+    """Carry out cells that differ in their seeds alone; returns each one's status, joined by +.
+
+    What cannot be done together, for whatever reason, is then done alone.
+    """
+    if len(cells) > 1:
+        run_together(cells, group)
+    return "+".join(cell.status if cell.status in FINISHED else run_cell(cell, group) for cell in cells)
+
+
+def run_together(cells: list[Cell], group: str) -> None:
+    from selfpretrain.finetune import Finetuning
+    from selfpretrain.pretrain import Pretraining
+    from selfpretrain.train.jobs import carry_out_together
+
+    job = Pretraining if cells[0].stage == "pretrain" else Finetuning
+    try:
+        carry_out_together([job(cell.settings, group, cell.name) for cell in cells])
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
+        names = ", ".join(cell.name for cell in cells)
+        print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
+    for cell in cells:
+        if cell.status == "diverged":
+            print(f"{cell.name} diverged: {cell.run.note}", file=sys.stderr)
 
 
 def run_cell(cell: Cell, group: str) -> str:

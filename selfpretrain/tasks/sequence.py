@@ -30,9 +30,9 @@ class SequenceModel(nn.Module):
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, K]; one column for a score."""
-        ids_BL, mask_BL = batch["input_ids"], batch["attention_mask"]
+        ids_BL, mask_BL = batch["input_ids"], batch.get("attention_mask")  # no mask where nothing is padding
         first_B1 = ids_BL.new_zeros(len(ids_BL), 1) if self.head.pooling == "cls" else None
-        hidden = self.encoder(ids_BL, batch.get("token_type_ids"), None if bool(mask_BL.all()) else mask_BL, first_B1)
+        hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, first_B1)
         outputs: Tensor = self.head(hidden, mask_BL)
         return outputs
 

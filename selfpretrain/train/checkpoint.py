@@ -134,6 +134,18 @@ def find_latest(checkpoints: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def list_steps(checkpoints: Path) -> list[int]:
+    """The steps there are checkpoints of, in order."""
+    return sorted(int(path.name.removeprefix("step_")) for path in checkpoints.glob("step_*"))
+
+
+def remove_newer(checkpoints: Path, step: int) -> None:
+    """Go back: training will go on from ``step``."""
+    for path in sorted(checkpoints.glob("step_*"), reverse=True):
+        if path.name > name_checkpoint(step):
+            remove_folder(path)
+
+
 def name_checkpoint(step: int) -> str:
     return f"step_{step:09d}"
 

@@ -102,6 +102,8 @@ class AdamW:
         return state
 
     def set_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`get_state` gave; an empty state is that of the start."""
+        self.inner.state.clear()
         for name, parameter in zip(self.names, self.parameters, strict=True):
             if f"m.{name}" in state:
                 self.inner.state[parameter] = {
@@ -118,3 +120,19 @@ class AdamW:
         """Clip to the global norm (0: only measure it) and return the norm before."""
         limit = self.config.clip_norm or float("inf")
         return torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+
+
+class StackedAdamW(AdamW):
+    """AdamW over parameters of several seeds, [S, ...]: each seed is clipped to its own norm."""
+
+    @torch.no_grad()
+    def clip(self) -> Tensor:
+        """Clip every seed to the norm over its own gradients (0: only measure it) and return the norms [S] before."""
+        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        each = zip(*(grad.unbind() for grad in grads), strict=True)
+        norms_S = torch.stack([torch.nn.utils.get_total_norm(list(own), foreach=True) for own in each])
+        if self.config.clip_norm:
+            scales_S = (self.config.clip_norm / (norms_S + 1e-6)).clamp(max=1)  # as clip_grad_norm_ has it
+            for grad in grads:
+                grad.mul_(scales_S.view(-1, *[1] * (grad.ndim - 1)))
+        return norms_S

@@ -109,6 +109,7 @@ class Trainer:
         self.forward = torch.compile(module, mode=runtime.compile_mode) if runtime.compile else module
         self.batches, self.config, self.total_steps = batches, config, total_steps
         self.run, self.runtime, self.tracker, self.seed, self.evaluation = run, runtime, tracker, seed, evaluation
+        self.name, self.multiplier = run.id, multiplier
         self.optimizer = AdamW(module, config, multiplier)
         self.autocast_dtype = choose_autocast(config.precision, self.device)
         torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"  # what autocast leaves in fp32
@@ -143,21 +144,18 @@ class Trainer:
                     self.save(done)
                 advance(done)
                 if stop:
-                    raise Interrupted(130 if stop == signal.SIGINT else 75, self.run.id, done)
+                    raise Interrupted(130 if stop == signal.SIGINT else 75, self.name, done)
         self.check_finite(self.total_steps)
 
     def step(self, step: int, micro_batches: list[tuple[float, Arrays]]) -> None:
         """One optimizer step over its micro-batches; with several ranks each takes every world-th of them."""
         for index in range(self.rank, len(micro_batches), self.world):
             weight, arrays = micro_batches[index]
-            # dropout depends on the place of the micro-batch, not on the process that computes it
-            torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
-            with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-                loss, measures = self.forward(move(arrays, self.device))
-            (loss * weight).backward()
+            loss, measures = self.compute_loss(step, index, arrays)
+            (loss * weight).sum().backward()  # one number, or one for each of several seeds
             self._watch(loss, step)
             self._sum(measures, weight)
-            self.tokens += int(arrays["num_tokens"]) if "num_tokens" in arrays else arrays["input_ids"].size
+            self.tokens += int(np.sum(arrays["num_tokens"])) if "num_tokens" in arrays else arrays["input_ids"].size
         distributed.sum_gradients(self.optimizer.parameters, self.world)
         norm = self.optimizer.clip()
         self._watch(norm, step)
@@ -165,6 +163,14 @@ class Trainer:
         self.optimizer.zero_grad()
         self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
         self.num_summed += 1
+
+    def compute_loss(self, step: int, index: int, arrays: Arrays) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the measures of micro-batch ``index``."""
+        # dropout depends on the place of the micro-batch, not on the process that computes it
+        torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
+        with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            loss, measures = self.forward(move(arrays, self.device))
+        return loss, measures
 
     @torch.no_grad()
     def _watch(self, value: Tensor, step: int) -> None:
@@ -214,13 +220,16 @@ class Trainer:
         distributed.wait(self.world)  # any rank may load the best
 
     def check_finite(self, done: int) -> None:
-        """Raise Diverged, naming the step and the last good checkpoint, once the loss or a gradient was not finite."""
+        """Mark the run and raise Diverged, with step and last good checkpoint, once loss or gradient was not finite."""
         bad = distributed.find_lowest(int(self.bad_step), self.world)
         if bad >= NEVER:
             return
         good = checkpoint.find_latest(self.run.checkpoints)
         where = f"the last good checkpoint is {good}" if good else "there is no checkpoint before it"
-        raise Diverged(f"the loss or its gradient was not finite at step {bad}; {where}; lower the peak_lr")
+        note = f"the loss or its gradient was not finite at step {bad}; {where}; lower the peak_lr"
+        if self.rank == 0:
+            self.run.set_status("diverged", note)
+        raise Diverged(note)
 
     # saving and resuming
 
@@ -296,7 +305,7 @@ class Trainer:
         disabled = not self.runtime.progress or self.rank != 0 or not sys.stderr.isatty()
         console = Console(stderr=True)
         with Progress(*columns, transient=True, disable=disabled, console=console) as progress:
-            label = f"{self.run.path.parent.name} {self.run.id}"
+            label = f"{self.run.path.parent.name} {self.name}"
             task = progress.add_task(label, total=self.total_steps, completed=first, rate="")
 
             def advance(done: int) -> None:

@@ -73,9 +73,16 @@ def make_split(count=50, seed=0):
     return EncodedSplit([f"e{i}" for i in range(count)], tokens, np.array([len(t) for t in tokens]), np.arange(count))
 
 
+def get_mask(arrays):
+    """A batch without padding has no mask."""
+    mask = arrays.get("attention_mask", np.ones_like(arrays["input_ids"], bool))
+    assert "attention_mask" not in arrays or not mask.all()
+    return mask
+
+
 def read_examples(arrays):
     """The examples of a padded batch, as (tokens, label)."""
-    rows = zip(arrays["input_ids"], arrays["attention_mask"], arrays["labels"], strict=True)
+    rows = zip(arrays["input_ids"], get_mask(arrays), arrays["labels"], strict=True)
     return [(tuple(ids[mask].tolist()), int(label)) for ids, mask, label in rows]
 
 
@@ -113,9 +120,9 @@ def test_micro_batches_are_sorted_by_length_and_padded_by_little():
     padding = {}
     for size in (4, 32):
         parts.micro_batch_size = size
-        padding[size] = sum((~arrays["attention_mask"]).sum() for step in range(6) for _, arrays in parts[step])
+        padding[size] = sum((~get_mask(arrays)).sum() for step in range(6) for _, arrays in parts[step])
         for step in range(6):
-            lengths = np.concatenate([arrays["attention_mask"].sum(1) for _, arrays in parts[step]])
+            lengths = np.concatenate([get_mask(arrays).sum(1) for _, arrays in parts[step]])
             assert (np.diff(lengths) >= 0).all()
     assert padding[4] < padding[32] / 3
 

@@ -1,0 +1,99 @@
+"""Carrying runs out: one by itself, or several that differ in their seeds alone as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+import torch
+
+from selfpretrain.config import RuntimeConfig
+from selfpretrain.study.runs import Busy, RunFolder
+from selfpretrain.train import checkpoint, distributed
+from selfpretrain.train.stacked import StackedTrainer
+from selfpretrain.train.trainer import Diverged, Trainer
+
+
+class Job(Protocol):
+    """A run to be trained, before its lock is taken."""
+
+    run: RunFolder
+    device: torch.device
+    runtime: RuntimeConfig
+
+    def build(self, num_seeds: int) -> Trainer:
+        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+
+    def finish(self, trainer: Trainer) -> None:
+        """Store what the training gave."""
+
+
+def carry_out(job: Job, wait: bool) -> RunFolder:
+    """Train a run and store its result, or return it if it is done.
+
+    Raises Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
+    """
+    with distributed.hold(job.run, job.device, wait) as is_open:
+        if is_open:
+            _train([job])
+    return job.run
+
+
+def carry_out_together(jobs: Sequence[Job]) -> None:
+    """The same for runs that differ in their seeds alone, stacked as far as they stand at the same step.
+
+    Runs that are done, or that another process holds, are left out; one that diverges leaves the others.
+    """
+    with ExitStack() as stack:
+        held = [job for job in jobs if _hold(stack, job)]
+        for step, party in choose_parties(held):
+            for job in party:
+                checkpoint.remove_newer(job.run.checkpoints, step)
+            with suppress(Diverged):  # the runs say so
+                _train(party)
+
+
+def _hold(stack: ExitStack, job: Job) -> bool:
+    try:
+        return stack.enter_context(distributed.hold(job.run, job.device, wait_for_lock=False))
+    except Busy:
+        return False
+
+
+def choose_parties(jobs: Sequence[Job]) -> Iterator[tuple[int, list[Job]]]:
+    """Jobs that can go on from one and the same step, the largest party first.
+
+    A kill between two checkpoints' writing leaves some runs one behind. The others go back to theirs: at most
+    ``runtime.save_every`` steps are computed again, to the same bits.
+    """
+    rest = {job.run.id: job for job in jobs}
+    steps = {name: list_starts(job) for name, job in rest.items()}
+    while rest:
+        counts = Counter(step for name in rest for step in steps[name])
+        step = max(counts, key=lambda step: (counts[step], step))
+        party = [name for name in rest if step in steps[name]]
+        yield step, [rest.pop(name) for name in party]
+
+
+def list_starts(job: Job) -> list[int]:
+    """The steps a job may go on from: that of its last checkpoint, and others not much before."""
+    steps = [0, *checkpoint.list_steps(job.run.checkpoints)]
+    return [step for step in steps if step >= steps[-1] - job.runtime.save_every]
+
+
+def _train(jobs: Sequence[Job]) -> None:
+    trainers: list[Trainer] = []
+    try:
+        for job in jobs:
+            trainers.append(job.build(len(jobs)))
+        whole = trainers[0] if len(trainers) == 1 else StackedTrainer(trainers)
+        whole.train()
+        for job, trainer in zip(jobs, trainers, strict=True):
+            if job.run.status == "running":  # else it diverged
+                job.finish(trainer)
+                trainer.tracker.finish(0)
+    finally:
+        for trainer in trainers:
+            trainer.tracker.finish(1)  # those that did not come to their end

@@ -1,0 +1,309 @@
+"""Seeds trained together: each is its separate run, in every file it leaves."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfpretrain.config import FinetuneConfig, ModelConfig, ObjectiveConfig, OptimConfig, RuntimeConfig, TaskConfig
+from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
+from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.model.dropout import Dropout
+from selfpretrain.model.init import build_encoder
+from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretrain import MicroBatches
+from selfpretrain.seeds import derive_seed, make_generator
+from selfpretrain.study.runs import open_run
+from selfpretrain.tasks.sequence import SequenceModel
+from selfpretrain.tracking import NullTracker
+from selfpretrain.train import checkpoint
+from selfpretrain.train.optim import compute_depth_multiplier
+from selfpretrain.train.stacked import StackedTrainer, stack_arrays
+from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer, move
+
+VOCAB, PAD = 60, 0
+STEPS = 50
+SMALL = {"hidden_size": 16, "embedding_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 32, "max_positions": 24}  # fmt: skip
+MODELS = {
+    "mlm": ModelConfig(**(SMALL | {"embedding_size": 16}), family="roberta", type_vocab_size=1, layer_norm_eps=1e-5),
+    "rtd": ModelConfig(**SMALL, generator_fraction=0.5),
+}
+MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
+OPTIM = {"peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
+
+
+def make(folder, module, batches, config, seed, total_steps=STEPS, multiplier=lambda _: 1.0, **runtime):
+    run = open_run(folder, "pretrain", f"seed{seed}")
+    run.path.mkdir(parents=True, exist_ok=True)
+    options = {"progress": False, "device": "cpu", "log_every": 1, "save_every": 20, **runtime}
+    return Trainer(
+        module, batches, config, total_steps, run=run, runtime=RuntimeConfig(**options), tracker=NullTracker(),
+        seed=seed, multiplier=multiplier,
+    )  # fmt: skip
+
+
+def make_pretraining(folder, kind, seed, **options):
+    model = MODELS[kind]
+    objective = ObjectiveConfig(name=kind[:3], mask_prob=0.2)
+    tokens = np.random.default_rng(7).integers(5, VOCAB, 3000).astype(np.int32)
+    special = SpecialIds(1, 2, 3, (0, 1, 2, 3, 4), VOCAB)
+    blocks = PackedBlocks(tokens, special, 24, "full" if objective.name == "mlm" else "segments", seed)
+    config = OptimConfig(**OPTIM, seq_len=24)
+    batches = PretrainBatches(blocks, objective, config.batch_size, seed)
+    module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
+    trainer = make(folder, module, MicroBatches(batches, 3), config, seed, **options)
+
+    @torch.no_grad()
+    def evaluate():
+        torch.manual_seed(99)  # an evaluation may disturb torch's random state
+        trainer.module.eval()
+        return {"score": -float(trainer.module(move(batches.get_held_out(), trainer.device))[0])}
+
+    trainer.evaluation = Evaluation(evaluate, {15, 30, options.get("total_steps", STEPS)}, best_of="score")
+    return trainer
+
+
+def make_finetuning(folder, _, seed, **options):
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(3, 24, 40)
+    tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
+    split = EncodedSplit([str(i) for i in range(40)], tokens, lengths // 2, rng.integers(0, 3, 40))
+    model, config = MODELS["rtd"], FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling="mean", head="gelu")
+    encoder = build_encoder(model, VOCAB, PAD, seed)
+    task = TaskConfig(label_kind="class", label_names=["a", "b", "c"])
+    module = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
+    multiplier = functools.partial(compute_depth_multiplier, num_layers=model.num_layers, decay=0.8)
+    batches = FinetuneBatches(split, config.batch_size, 2, seed, PAD, True)
+    return make(folder, module, batches, config, seed, multiplier=multiplier, **options)
+
+
+def read_rows(trainer):
+    """metrics.jsonl without the one number that is a time."""
+    rows = [json.loads(line) for line in (trainer.run.path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows]
+
+
+def load(trainer, name):
+    """All tensors of a checkpoint, and what was written beside them."""
+    folder = trainer.run.checkpoints / name
+    state = checkpoint.load_json(folder / "state.json")
+    del state["checksums"]
+    parts = [checkpoint.load_tensors(folder / f"{part}.safetensors") for part in ("model", "optimizer")]
+    return parts[0] | parts[1], state
+
+
+def assert_same(members, others, exactly=False):
+    """The same files, to the bit or to 1e-5."""
+    tolerance = 0 if exactly else 1e-5
+    for member, other in zip(members, others, strict=True):
+        names = sorted(path.name for path in other.run.checkpoints.iterdir())
+        assert sorted(path.name for path in member.run.checkpoints.iterdir()) == names
+        for name in names:
+            (tensors, state), (wanted, wanted_state) = load(member, name), load(other, name)
+            assert tensors.keys() == wanted.keys()
+            for key in wanted:
+                torch.testing.assert_close(tensors[key], wanted[key], rtol=0, atol=tolerance, msg=f"{name} {key}")
+            same = state.keys() == wanted_state.keys() and state["step"] == wanted_state["step"]
+            assert state == wanted_state if exactly else same
+        for row, wanted_row in zip(read_rows(member), read_rows(other), strict=True):
+            assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=1e-5))
+
+
+@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "rtd", "finetune"])
+def test_each_seed_is_its_separate_run(tmp_path, kind):
+    make_one = make_finetuning if kind == "finetune" else make_pretraining
+    alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
+    for trainer in alone:
+        trainer.train()
+    members = [make_one(tmp_path / "together", kind, seed, save_every=25) for seed in (3, 4)]
+    StackedTrainer(members).train()
+    assert_same(members, alone)
+    for member, other in zip(members, alone, strict=True):
+        for name, value in other.module.named_parameters():
+            torch.testing.assert_close(member.module.get_parameter(name), value, rtol=0, atol=1e-5, msg=name)
+    rows = [read_rows(member) for member in members]
+    assert {row["step"] for row in rows[0]} == {*range(1, STEPS + 1)}
+    norms = np.array([[row["grad_norm"] for row in each if "grad_norm" in row] for each in rows])
+    assert (norms > OPTIM["clip_norm"]).mean() > 0.3 and np.ptp(norms, axis=0).min() > 1e-4  # each clipped by its own
+    first, second = (members[i].module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
+    assert (first - second).abs().max() > 0.01
+
+
+def test_filled_up_sequences_are_hidden_and_remembered():
+    short = {"input_ids": np.array([[5, 6]]), "labels": np.array([1]), "num_tokens": np.asarray(2)}
+    long = {"input_ids": np.array([[7, 8, 9]]), "labels": np.array([2]), "num_tokens": np.asarray(2),
+            "attention_mask": np.array([[True, True, False]])}  # fmt: skip
+    stacked = stack_arrays([short, long])
+    assert stacked["input_ids"].tolist() == [[[5, 6, 0]], [[7, 8, 9]]]
+    assert stacked["attention_mask"].tolist() == [[[True, True, False]], [[True, True, False]]]
+    assert stacked["labels"].tolist() == [[1], [2]] and stacked["num_tokens"].tolist() == [2, 2]
+    assert stacked["own_lengths"].tolist() == [2, 3]
+    assert "attention_mask" not in stack_arrays([short, short])
+
+
+def test_the_fine_tunings_above_were_of_different_lengths(tmp_path):
+    members = [make_finetuning(tmp_path, "", seed) for seed in (3, 4, 5)]
+    lengths = [arrays["own_lengths"] for step in range(STEPS) for _, arrays in StackedTrainer(members).batches[step]]
+    assert np.mean([len(set(own.tolist())) > 1 for own in lengths]) > 0.8
+
+
+# stopping and going on
+
+
+class Failing:
+    """Batches up to a step at which the process dies."""
+
+    def __init__(self, batches, step):
+        self.batches, self.step = batches, step
+
+    def __getitem__(self, step):
+        if step == self.step:
+            raise RuntimeError("killed")
+        return self.batches[step]
+
+
+def train_stacked(folder, kind, spoil=lambda members: None, **options):
+    make_one = make_finetuning if kind == "finetune" else make_pretraining
+    members = [make_one(folder, kind, seed, total_steps=24, save_every=10, **options) for seed in (3, 4)]
+    spoil(members)
+    StackedTrainer(members).train()
+    return members
+
+
+@pytest.mark.parametrize("kind", ["rtd", "finetune"])
+def test_killed_and_continued_is_the_same_to_the_bit(tmp_path, kind):
+    straight = train_stacked(tmp_path / "a", kind)
+
+    def kill(members):
+        members[1].batches = Failing(members[1].batches, 17)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train_stacked(tmp_path / "b", kind, kill)
+    assert_same(train_stacked(tmp_path / "b", kind), straight, exactly=True)
+
+
+def test_stopped_by_a_signal_all_are_saved(tmp_path):
+    straight = train_stacked(tmp_path / "a", "mlm", keep_checkpoints=1)
+
+    def stop(members):
+        evaluate = members[0].evaluation.function
+        members[0].evaluation.function = lambda: os.kill(os.getpid(), signal.SIGTERM) or evaluate()
+
+    with pytest.raises(Interrupted) as stopped:
+        train_stacked(tmp_path / "b", "mlm", stop, keep_checkpoints=1)
+    assert stopped.value.code == 75 and "step 15 of run seed3+seed4" in stopped.value.message
+    for seed in (3, 4):
+        checkpoints = open_run(tmp_path / "b", "pretrain", f"seed{seed}").checkpoints
+        assert checkpoint.list_steps(checkpoints) == [15]
+    assert_same(train_stacked(tmp_path / "b", "mlm", keep_checkpoints=1), straight, exactly=True)
+
+
+def test_a_run_begun_together_goes_on_alone_and_the_other_way_round(tmp_path):
+    straight = train_stacked(tmp_path / "a", "mlm")
+
+    def kill(members):
+        members[0].batches = Failing(members[0].batches, 12)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train_stacked(tmp_path / "b", "mlm", kill)
+    alone = [make_pretraining(tmp_path / "b", "mlm", seed, total_steps=24, save_every=10) for seed in (3, 4)]
+    for trainer in alone:
+        trainer.train()
+    assert_same(alone, straight)
+
+    for seed in (3, 4):
+        trainer = make_pretraining(tmp_path / "c", "mlm", seed, total_steps=24, save_every=10)
+        trainer.batches = Failing(trainer.batches, 12)
+        with pytest.raises(RuntimeError, match="killed"):
+            trainer.train()
+    assert_same(train_stacked(tmp_path / "c", "mlm"), straight)
+
+
+# divergence
+
+
+class Toy(nn.Module):
+    """Two layers with dropout between them; loss: squared error."""
+
+    def __init__(self, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first, self.dropout, self.second = nn.Linear(4, 16), Dropout(0.3), nn.Linear(16, 1)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+
+    def forward(self, batch):
+        out = self.second(self.dropout(torch.tanh(self.first(batch["input_ids"]))))
+        loss = (out.squeeze(-1) - batch["labels"]).pow(2).mean()
+        return loss, {"loss": loss.detach()}
+
+
+class Rows:
+    """Four examples a step; at ``bad_step`` (counted from 1) the label is not finite."""
+
+    def __init__(self, seed, bad_step):
+        self.seed, self.bad_step = seed, bad_step
+
+    def __getitem__(self, step):
+        x = make_generator(self.seed, "order", step).standard_normal((4, 4)).astype(np.float32)
+        labels = x.sum(1) + np.float32("inf" if step + 1 == self.bad_step else 0)
+        return [(0.5, {"input_ids": x[i : i + 2], "labels": labels[i : i + 2]}) for i in (0, 2)]
+
+
+def make_toys(folder, bad_steps, seeds=(3, 4, 5), **options):
+    options = {"total_steps": 20, "save_every": 3, "log_every": 1, **options}
+    members = []
+    for seed in seeds:
+        module, batches = Toy(seed), Rows(seed, bad_steps.get(seed))
+        trainer = make(folder, module, batches, OptimConfig(peak_lr=0.05, warmup_steps=3), seed, **options)
+        trainer.evaluation = Evaluation(lambda m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
+        members.append(trainer)
+    return members
+
+
+@pytest.mark.parametrize("log_every", [1, 5, 100])
+def test_a_seed_that_diverges_leaves_and_the_others_go_on(tmp_path, log_every):
+    alone = make_toys(tmp_path / "a", {}, (3, 5), log_every=log_every)
+    for trainer in alone:
+        trainer.train()
+    members = make_toys(tmp_path / "b", {4: 8}, log_every=log_every)
+    StackedTrainer(members).train()
+    assert_same([members[0], members[2]], alone)
+    assert members[0].run.status == "missing"  # the trainer marks divergence alone
+    run = members[1].run
+    assert run.status == "diverged" and "not finite at step 8;" in run.note
+    assert str(run.checkpoints / "step_000000006") in run.note
+    assert checkpoint.list_steps(run.checkpoints) == [3, 6]
+    metrics = run.path / "metrics.jsonl"
+    assert not metrics.exists() or "NaN" not in metrics.read_text()
+
+
+def test_several_diverge_one_after_the_other(tmp_path):
+    [alone] = make_toys(tmp_path / "a", {}, (4,))
+    alone.train()
+    members = make_toys(tmp_path / "b", {3: 12, 5: 2})
+    StackedTrainer(members).train()
+    assert [member.run.status for member in members] == ["diverged", "missing", "diverged"]
+    assert_same([members[1]], [alone])
+
+
+def test_where_all_diverge_it_says_so(tmp_path):
+    members = make_toys(tmp_path, {3: 4, 4: 4, 5: 9})
+    with pytest.raises(Diverged, match="not finite at step 9"):
+        StackedTrainer(members).train()
+    assert [member.run.status for member in members] == ["diverged"] * 3
+
+
+def test_an_evaluation_that_is_not_finite_is_divergence(tmp_path):
+    members = make_toys(tmp_path, {})
+    members[0].evaluation.function = lambda: {"score": float("nan")}
+    StackedTrainer(members).train()
+    assert [member.run.status for member in members] == ["diverged", "missing", "missing"]
+    assert "at step 8" in members[0].run.note
