@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ def vmap_seeds(stacked: nn.Module, streams: SeedStreams) -> Forward:
     run_all = vmap(run_seed, randomness="different")
 
     def forward(batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        with StackedRules():
+        with nullcontext() if torch.compiler.is_compiling() else StackedRules():
             losses, measures = run_all(dict(stacked.named_parameters()), batch)
         return losses, measures
 

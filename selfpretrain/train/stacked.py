@@ -142,7 +142,9 @@ class StackedTrainer(Trainer):
         self.name = "+".join(member.run.id for member in self.members)
         self.module = stack_modules([member.module for member in self.members]).train()
         forward = vmap_seeds(self.module, self.streams)
-        self.forward = torch.compile(forward, mode=self.runtime.compile_mode) if self.runtime.compile else forward
+        # on a CPU masks come from the seeds' own generators, which a compiler cannot trace
+        compiles = self.runtime.compile and self.device.type != "cpu"
+        self.forward = torch.compile(forward, mode=self.runtime.compile_mode) if compiles else forward
         states = [member.optimizer.get_state() for member in self.members]
         self.optimizer = StackedAdamW(self.module, self.config, self.multiplier)
         self.optimizer.set_state(

@@ -1,0 +1,148 @@
+"""Seeds of a study trained together: the same cells, the same files, and every way to go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from selfpretrain.config import FinetuneConfig, Settings, StudyConfig, UserError
+from selfpretrain.report import plots
+from selfpretrain.study.plan import Cell, StudyPlan, group_seeds, join_keys
+from selfpretrain.study.results import load_predictions
+from selfpretrain.train.stacked import StackedTrainer
+from selfpretrain.train.trainer import Trainer
+
+SHORT = ["pretrain.total_steps=12", "finetune.max_steps=12", "finetune.epochs=5", "runtime.save_every=5", "runtime.log_every=5",
+         "study.num_replicates=50", "study.pretrain_seeds=3"]  # fmt: skip
+
+
+def make_cell(stage, run_id, condition="own", rate=1e-3, **seeds):
+    settings = dataclasses.replace(Settings(), finetune=FinetuneConfig(peak_lr=rate))
+    return Cell(stage, run_id, settings, "tiny", condition, "task" if stage == "finetune" else "", **seeds)
+
+
+def test_cells_that_differ_in_their_seeds_alone_are_grouped():
+    own = [make_cell("finetune", f"o{i}", pretrain_seed=i) for i in range(5)]
+    none = [make_cell("finetune", "n0", "none"), make_cell("finetune", "n1", "none", finetune_seed=1)]
+    other = make_cell("finetune", "x0", rate=2e-3)
+    mixed = [own[0], none[0], own[1], other, *own[2:], none[1]]
+    keys = [join_keys(group) for group in group_seeds(mixed, 3)]
+    assert keys == ["finetune:o0+o1+o2", "finetune:o3+o4", "finetune:n0+n1", "finetune:x0"]
+    assert [join_keys(group) for group in group_seeds(own[:2], 1)] == ["finetune:o0", "finetune:o1"]
+    corpora = [make_cell("corpus", "c0"), make_cell("corpus", "c1")]
+    assert [join_keys(group) for group in group_seeds(corpora, 3)] == ["corpus:c0", "corpus:c1"]
+
+
+def test_groups_are_found_by_their_key():
+    cells = [make_cell("pretrain", f"p{i}", pretrain_seed=i) for i in range(3)]
+    pretrainings = {cell.id: cell for cell in cells}
+    plan = SimpleNamespace(corpora={}, pretrainings=pretrainings, groups=[], study=StudyConfig(name="s"))
+    assert StudyPlan.find(plan, "pretrain:p2+p0") == [cells[2], cells[0]]
+    for key in ("pretrain:p0+p9", "finetune:p0", "p0"):
+        with pytest.raises(UserError, match=re.escape(f"study.cell={key} is not a cell of study=s")):
+            StudyPlan.find(plan, key)
+
+
+@pytest.fixture
+def run_study(command, local, tmp_path, tiny, monkeypatch):
+    """``run_study(folder, ...)``: a study of three seeds with its runs in that folder."""
+    monkeypatch.setattr(plots, "draw_scores", lambda _: {})
+
+    def run(folder, *more):
+        settings = [setting for setting in tiny if not setting.startswith("runtime.runs_dir")]
+        return command("study", *settings, *local(), *SHORT, f"runtime.runs_dir={tmp_path / folder}", *more)
+
+    return run
+
+
+def assert_alike(folder, other):
+    """The same runs with the same files, their predictions and metrics but for rounding."""
+    for stage, splits in (("pretrain", []), ("finetune", ["validation", "test"])):
+        runs = {path.name: path for path in (other / stage).iterdir() if path.is_dir()}
+        assert {path.name for path in (folder / stage).iterdir() if path.is_dir()} == runs.keys()
+        for name, wanted in runs.items():
+            run = folder / stage / name
+            files, wanted_files = (sorted(p.relative_to(r) for p in r.rglob("*") if p.is_file()) for r in (run, wanted))
+            assert files == wanted_files
+            rows, wanted_rows = (
+                [json.loads(line) for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, wanted)
+            )
+            for row, wanted_row in zip(rows, wanted_rows, strict=True):
+                assert row.pop("tokens_per_second", 1) > 0 and wanted_row.pop("tokens_per_second", 1) > 0
+                assert row == pytest.approx(wanted_row, rel=1e-4, abs=1e-5)
+            for split in splits:
+                got, expected = (load_predictions(r / "predictions" / f"{split}.parquet") for r in (run, wanted))
+                assert got.ids == expected.ids
+                np.testing.assert_allclose(got.outputs, expected.outputs, rtol=0, atol=1e-5)
+
+
+def count_together(folder):
+    return sorted(json.loads(file.read_text())["seeds_together"] for file in folder.glob("*/*/provenance.json"))
+
+
+def test_three_seeds_together_are_the_same_study(run_study, tmp_path, monkeypatch):
+    alone = run_study("alone")
+    assert (alone.code, alone.err) == (0, ""), alone
+    stacked = []
+    whole = StackedTrainer.train
+    monkeypatch.setattr(StackedTrainer, "train", lambda self: stacked.append(len(self.members)) or whole(self))
+    together = run_study("together", "study.seeds_per_process=3")
+    assert (together.code, together.err) == (0, ""), together
+    assert stacked == [3, 3, 3]  # pretraining, and fine-tuning from nothing and from the own text
+    assert count_together(tmp_path / "alone") == [1] * 9 and count_together(tmp_path / "together") == [3] * 9
+    assert_alike(tmp_path / "together", tmp_path / "alone")
+    again = run_study("together")  # with another value it is the same study, and done
+    assert again.code == 0 and "cells to run" not in again.out
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_study_goes_on_with_another_number_of_seeds(run_study, tmp_path, monkeypatch):
+    assert run_study("alone").code == 0
+
+    def die(self, done, save=Trainer.save):
+        if done == 10 and self.seed == 1:  # the second of two: the first has its checkpoint
+            raise Killed
+        save(self, done)
+
+    monkeypatch.setattr(Trainer, "save", die)
+    with pytest.raises(Killed):
+        run_study("runs", "study.seeds_per_process=2")
+    monkeypatch.undo()
+    monkeypatch.setattr(plots, "draw_scores", lambda _: {})
+    steps = {len(list(path.glob("checkpoints/step_*"))) for path in (tmp_path / "runs/pretrain").iterdir() if path.is_dir()}  # fmt: skip
+    assert steps == {1, 2}
+    outcome = run_study("runs", "study.seeds_per_process=3")
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    # the two go on from step 5 together; the third had not begun: alone from step 0, or with them where that is near
+    assert count_together(tmp_path / "runs") == [1, 2, 2, *[3] * 6]
+    assert_alike(tmp_path / "runs", tmp_path / "alone")
+
+
+def test_what_fails_together_is_done_one_by_one(run_study, tmp_path, monkeypatch):
+    def fail(self):
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(StackedTrainer, "train", fail)
+    outcome = run_study("runs", "study.seeds_per_process=3", "study.conditions=[none]", "pretrain.total_steps=2", "finetune.max_steps=2")  # fmt: skip
+    assert outcome.code == 0
+    assert outcome.err.count("\n") == 1
+    assert "failed together, now one by one: ZeroDivisionError: on purpose" in outcome.err
+    assert count_together(tmp_path / "runs") == [1, 1, 1]
+
+
+def test_seeds_that_diverge_together_are_each_shown(run_study, tmp_path):
+    outcome = run_study("runs", "study.seeds_per_process=2", "pretrain.peak_lr=1e30", "pretrain.total_steps=20",
+                        "pretrain.clip_norm=0", "study.conditions=[none,own]", "finetune.max_steps=2")  # fmt: skip
+    assert outcome.code == 0
+    statuses = sorted(file.read_text().strip() for file in (tmp_path / "runs").glob("pretrain/*/status"))
+    assert statuses == ["diverged"] * 3
+    lines = outcome.err.splitlines()
+    assert len(lines) == 3 and all("diverged: " in line and "not finite at step" in line for line in lines)
