@@ -243,11 +243,15 @@ def unique(cells: list[Cell]) -> list[Cell]:
 
 
 def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
-    """Cells that differ in their seeds alone, up to ``size`` together; a corpus is alone."""
+    """Cells that differ in their seeds alone, up to ``size`` together.
+
+    A corpus is alone, and so is a pretraining whose budget is seconds: it would share them.
+    """
     alike: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         kind = (cell.stage, cell.model, cell.condition, cell.task, cell.settings.finetune.peak_lr)
-        alike.setdefault((*kind, cell.id) if cell.stage == "corpus" else kind, []).append(cell)
+        timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
+        alike.setdefault((*kind, cell.id) if timed or cell.stage == "corpus" else kind, []).append(cell)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
 

@@ -71,6 +71,7 @@ class StackedTrainer(Trainer):
             multiplier=first.multiplier,
         )  # fmt: skip
         assert self.world == 1, "seeds are stacked in one process"
+        assert {member.total_steps for member in members} == {self.total_steps}
         self.members = list(members)
         self.places = list(range(len(members)))  # of the members in a batch
         self.streams = SeedStreams()
