@@ -16,6 +16,7 @@ BENCHMARKS = {
     "parts": "the engine against itself without one of its parts",
     "bootstrap": "the Multi-Bootstrap against the procedure as a loop",
     "sustained": "some minutes of a real pretraining run",
+    "seeds": "several seeds in one process against the same in turn",
     "startup": "how long commands take to start",
     "tokens": "tokens needed to reach a loss, by kind of start",
 }

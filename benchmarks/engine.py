@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
 from benchmarks.work import Work
-from selfpretrain.config import OptimConfig
+from selfpretrain.config import OptimConfig, SeedConfig
 from selfpretrain.data.examples import FinetuneBatches
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
@@ -26,42 +28,61 @@ from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train.trainer import Trainer
 
-SEED = 0
+SEED = SeedConfig().seed  # of our side, unless a benchmark sets another, and of the peers
 
 
 def build_pretraining(work: Work) -> Rate:
     """Tokens per second; every token of a packed block is real."""
-    settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
-    config = settings.pretrain
-    module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, SEED)
-    batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
-    source = MicroBatches(batches, config.micro_batch_size)
-    return build_rate(work, module, source, config, config.batch_size * config.seq_len)
+    return build_rate(work, *make_pretrainer(work))
 
 
 def build_finetuning(work: Work) -> Rate:
     """Examples per second."""
+    return build_rate(work, *make_finetuner(work))
+
+
+def make_pretrainer(work: Work) -> tuple[Trainer, float]:
+    """A trainer, and the tokens of one of its steps."""
     settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
-    config, data = settings.finetune, read_task(settings.task, settings.runtime.runs_dir)
-    encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, SEED)
-    module = SequenceModel(encoder, config, data.task, SEED)
+    config, seed = settings.pretrain, settings.seeds.seed
+    module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, seed)
+    batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
+    source = MicroBatches(batches, config.micro_batch_size)
+    return make_trainer(work, module, source, config, seed), config.batch_size * config.seq_len
+
+
+def make_finetuner(work: Work) -> tuple[Trainer, float]:
+    """A trainer, and the examples of one of its steps."""
+    settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
+    config, data, seed = settings.finetune, read_task(settings.task, settings.runtime.runs_dir), settings.seeds.seed
+    encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
+    module = SequenceModel(encoder, config, data.task, seed)
     batches = FinetuneBatches(
         encode(data.splits["train"], tokenizer, data.task, config.seq_len), config.batch_size,
-        config.micro_batch_size or DEFAULT_MICRO_BATCH, SEED, encoder.pad_id, encoder.config.type_vocab_size > 1,
+        config.micro_batch_size or DEFAULT_MICRO_BATCH, seed, encoder.pad_id, encoder.config.type_vocab_size > 1,
     )  # fmt: skip
-    return build_rate(work, module, batches, config, config.batch_size)
+    return make_trainer(work, module, batches, config, seed), config.batch_size
 
 
-def build_rate(work: Work, module: nn.Module, batches: Any, config: OptimConfig, amount_per_step: float) -> Rate:
-    """The measure of a Trainer that runs so many steps from step 0, over and over."""
-    runtime = work.settings.runtime
-    folder = tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_")  # gone with the process
-    run = RunFolder(Path(folder.name))
-    trainer = Trainer(module, batches, config, 1, run=run, runtime=runtime, tracker=NullTracker(), seed=SEED)
+def make_trainer(work: Work, module: nn.Module, batches: Any, config: OptimConfig, seed: int) -> Trainer:
+    folder = tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_")
+    atexit.register(folder.cleanup)
+    run, runtime = RunFolder(Path(folder.name)), work.settings.runtime
+    return Trainer(module, batches, config, 1, run=run, runtime=runtime, tracker=NullTracker(), seed=seed)
+
+
+TRAINERS: dict[str, Callable[[Work], tuple[Trainer, float]]] = {
+    "pretrain": make_pretrainer,
+    "finetune": make_finetuner,
+}
+BUILDERS: dict[str, Callable[[Work], Rate]] = {"pretrain": build_pretraining, "finetune": build_finetuning}
+
+
+def build_rate(work: Work, trainer: Trainer, amount_per_step: float) -> Rate:
+    """The measure of a trainer that runs so many steps from step 0, over and over."""
 
     def run_steps(steps: int) -> tuple[float, float]:
         trainer.total_steps = steps
-        assert run.path == Path(folder.name)
         start = time.perf_counter()
         trainer.train()
         synchronize(trainer.device.type)

@@ -25,9 +25,6 @@ for compile in "${modes[@]}"; do
     bench pretrain compile="$compile"
     bench finetune compile="$compile"
 done
-# seeds trained side by side against one after the other, where the project has that
-if "$python" -m benchmarks | grep -qw "^  seeds"; then
-    bench seeds
-fi
+bench seeds
 bench sustained minutes="$minutes" compile="${modes[-1]}"
 cat "$results/$("$python" -c "from benchmarks.record import name_machine; print(name_machine('$device')[1])").md"

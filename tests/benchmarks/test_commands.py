@@ -41,7 +41,9 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Complet
 
 def test_the_gpu_script_runs_every_benchmark_and_prints_one_table(script) -> None:
     done, entries = script
-    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 2 + ["pretrain"] * 6 + ["sustained"]
+    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 2 + ["pretrain"] * 6 + ["seeds"] * 2 + [
+        "sustained"
+    ]
     table = done.stdout
     for entry in entries:
         assert f"| {entry['work']} " in table and f"| {entry['peer'] or '—'} |" in table
@@ -51,7 +53,12 @@ def test_the_gpu_script_runs_every_benchmark_and_prints_one_table(script) -> Non
 def test_entries_are_well_formed(script) -> None:
     _, entries = script
     for entry in entries:
-        expected = {"fairseq-train 0.12.2": False, "transformers Trainer": HAS_TRAINER, "": True}
+        expected = {
+            "fairseq-train 0.12.2": False,
+            "transformers Trainer": HAS_TRAINER,
+            "the same seeds in turn": True,
+            "": True,
+        }
         if not expected.get(entry["peer"], HAS_TRANSFORMERS):
             assert entry["skipped"] and not entry["ours"], entry
             continue
@@ -61,7 +68,7 @@ def test_entries_are_well_formed(script) -> None:
         assert "toy" in entry["work"]
         assert entry["machine"] and entry["date"] and entry["versions"]["python"]
         assert entry["command"].startswith(f"python -m benchmarks {entry['benchmark']}")
-        assert bool(entry["mfu"]) == (entry["benchmark"] != "finetune")
+        assert bool(entry["mfu"]) == (entry["benchmark"] in ("pretrain", "sustained"))
     sustained = entries[-1]
     assert len(sustained["ours"]) == 19
     assert "held out:" in sustained["note"]
@@ -101,6 +108,8 @@ def test_without_transformers_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> No
         (["pretrain", "peer=keras"], "peer=keras is not known; allowed: loop, kept, trainer, fairseq"),
         (["pretrain", "model=electra_small", "peer=fairseq"], "is not compared on device=cpu"),
         (["pretrain", "modle=x"], "'modle=x' is no option"),
+        (["seeds", "stage=corpus"], "stage=corpus is not known; allowed: pretrain, finetune"),
+        (["seeds", "seeds=1"], "seeds=1 compares nothing; at least 2"),
         (["finetune", "padding=left"], "padding=left is not known; allowed: dynamic, full"),
     ],
 )
