@@ -10,7 +10,14 @@ from torch import nn
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, OptimConfig
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.train.optim import AdamW, compute_depth_multiplier, compute_lr, compute_warmup_steps, has_decay
+from selfpretrain.train.optim import (
+    AdamW,
+    StackedAdamW,
+    compute_depth_multiplier,
+    compute_lr,
+    compute_warmup_steps,
+    has_decay,
+)
 
 
 class Small(nn.Module):
@@ -188,3 +195,35 @@ def test_state_goes_to_another_optimizer_bit_for_bit():
             optimizer.step(0.01, step)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert all(torch.equal(v, optimizers[1].get_state()[name]) for name, v in optimizers[0].get_state().items())
+
+
+@pytest.mark.parametrize("limit", [0, 0.5, 100.0])
+def test_stacked_seeds_are_clipped_each_by_its_own_norm(limit):
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([0.01, 1.0, 30.0])
+    stacked = nn.Linear(4, 3)
+    for parameter in stacked.parameters():
+        parameter.data = torch.randn(3, *parameter.shape, generator=generator)
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = noise * sizes.view(-1, *[1] * (noise.ndim - 1))
+    expected, norms = [], []
+    for seed in range(3):
+        alone = nn.Linear(4, 3)
+        for parameter, whole in zip(alone.parameters(), stacked.parameters(), strict=True):
+            parameter.grad = whole.grad[seed].clone()
+        norms.append(AdamW(alone, OptimConfig(clip_norm=limit)).clip())
+        expected.append([parameter.grad for parameter in alone.parameters()])
+    assert torch.equal(StackedAdamW(stacked, OptimConfig(clip_norm=limit)).clip(), torch.stack(norms))
+    for seed, grads in enumerate(expected):
+        for parameter, grad in zip(stacked.parameters(), grads, strict=True):
+            torch.testing.assert_close(parameter.grad[seed], grad, rtol=1e-6, atol=0)
+
+
+def test_an_empty_state_is_the_start():
+    module = nn.Linear(2, 2)
+    optimizer = AdamW(module, OptimConfig())
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step(1e-3, 0)
+    assert optimizer.get_state()
+    optimizer.set_state({})
+    assert optimizer.get_state() == {}
