@@ -80,12 +80,21 @@ def undo_sampling() -> None:
     objectives.sample_tokens = draw
 
 
+def undo_attention() -> None:
+    """The attention weights of all heads at once, whatever the length."""
+    from selfpretrain.model import attention
+
+    attention.HEAD_BY_HEAD_FROM = 1 << 62
+
+
 def undo_dropout() -> None:
     """torch's dropout, with its Bernoulli sampler."""
+    import torch
     import torch.nn.functional as F
 
-    from selfpretrain.model import dropout
+    from selfpretrain.model import attention, dropout
 
+    attention.draw_keep_mask = lambda shape, prob: torch.empty(shape, dtype=torch.bool).bernoulli_(1 - prob)  # type: ignore[assignment]
     dropout.Dropout.forward = lambda self, x: F.dropout(x, self.prob, self.training)  # type: ignore[method-assign]
 
 
@@ -103,10 +112,11 @@ PARTS: dict[str, tuple[Callable[[], None], str]] = {
     "positions": (undo_positions, "last layer at chosen positions"),
     "cross_entropy": (undo_cross_entropy, "cross-entropy in place"),
     "sampling": (undo_sampling, "samples by one uniform number"),
+    "attention": (undo_attention, "attention head by head"),
     "dropout": (undo_dropout, "dropout masks from random words"),
     "optimizer": (undo_optimizer, "fused AdamW"),
 }
-RTD_ONLY = ("sampling",)
+ONLY_FOR = {"sampling": "electra_small", "attention": "roberta_base"}  # no samples; too short
 
 
 def build_without(part: str, work: Work) -> Rate:
@@ -132,7 +142,7 @@ def run(options: Options) -> Iterator[Row]:
     config = work.settings.pretrain
     title = ", ".join([f"{options.model}, {config.seq_len} tokens, batch {config.batch_size}", *work.marks])
     for part, (_, name) in PARTS.items():
-        if options.part not in (None, part) or (part in RTD_ONLY and work.settings.objective.name != "rtd"):
+        if options.part not in (None, part) or ONLY_FOR.get(part, options.model) != options.model:
             continue
         sides_of = {"ours": (engine.build_pretraining, work), "theirs": (build_without, part, work)}
         with open_contestants(sides_of, options) as sides:

@@ -5,13 +5,11 @@ Shape suffixes: B batch, L length, D hidden, E embedding, H heads, K head size, 
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig
+from selfpretrain.model.attention import attend
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.linear import Linear, apply_linear
 
@@ -65,17 +63,7 @@ class Attention(nn.Module):
             keys_values = apply_linear(hidden_BLD, weight[width:], bias[width:])
             parts = (apply_linear(chosen_BMD, weight[:width], bias[:width]), *keys_values.chunk(2, dim=-1))
         q_BHMK, k_BHLK, v_BHLK = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
-        dropout_prob = self.weight_dropout.prob if self.training else 0.0
-        if dropout_prob and hidden_BLD.device.type == "cpu":
-            # with dropout the CPU's scaled_dot_product_attention leaves its fused kernel; this is the faster sum
-            scores_BHML = torch.matmul(q_BHMK * (1 / math.sqrt(q_BHMK.shape[-1])), k_BHLK.transpose(-1, -2))
-            if mask_B11L is not None:
-                scores_BHML = scores_BHML.masked_fill(~mask_B11L, float("-inf"))
-            context_BHMK = torch.matmul(self.weight_dropout(torch.softmax(scores_BHML, dim=-1)), v_BHLK)
-        else:
-            context_BHMK = F.scaled_dot_product_attention(
-                q_BHMK, k_BHLK, v_BHLK, attn_mask=mask_B11L, dropout_p=dropout_prob
-            )
+        context_BHMK = attend(q_BHMK, k_BHLK, v_BHLK, mask_B11L, self.weight_dropout)
         out: Tensor = self.out(context_BHMK.transpose(1, 2).flatten(2))
         return out
 

@@ -22,7 +22,7 @@ for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # bo
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+def multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """left @ right.T (+ bias), [M, N]; transposed views are read as they lie."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(left_MK, right_NK, bias_N, "none", [], "")
     return out
@@ -31,7 +31,7 @@ def _multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -
 class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(x_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:  # type: ignore[override]
-        return _multiply(x_MK, weight_NK, bias_N)
+        return multiply(x_MK, weight_NK, bias_N)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # type: ignore[override,no-untyped-def]
@@ -42,11 +42,11 @@ class _OneDnnLinear(torch.autograd.Function):
     def backward(ctx, grad_MN: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override,no-untyped-def]
         x_MK, weight_NK = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        grad_x = _multiply(grad_MN, weight_NK.t()) if needs_x else None
+        grad_x = multiply(grad_MN, weight_NK.t()) if needs_x else None
         grad_weight = None
         if needs_weight:  # the product with fewer rows than columns is the faster of the two
             wide = len(weight_NK) > x_MK.shape[1]
-            grad_weight = _multiply(x_MK.t(), grad_MN.t()).t() if wide else _multiply(grad_MN.t(), x_MK.t())
+            grad_weight = multiply(x_MK.t(), grad_MN.t()).t() if wide else multiply(grad_MN.t(), x_MK.t())
         return grad_x, grad_weight, grad_MN.sum(0) if needs_bias else None
 
     @staticmethod
@@ -59,10 +59,15 @@ class _OneDnnLinear(torch.autograd.Function):
         return torch.stack([_OneDnnLinear.apply(*each) for each in zip(*parts, strict=True)]), 0
 
 
+def can_multiply(*operands: Tensor) -> bool:
+    """Whether oneDNN is here, and asked for plain fp32 products on a CPU."""
+    plain = all(operand.device.type == "cpu" and operand.dtype == torch.float32 for operand in operands)
+    return plain and HAS_ONEDNN and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
 def apply_linear(x: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias over the last dimension of ``x``."""
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or weight_NK.dtype != torch.float32
-    if plain or not HAS_ONEDNN or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if not can_multiply(x, weight_NK):
         return F.linear(x, weight_NK, bias_N)
     out: Tensor = _OneDnnLinear.apply(x.flatten(0, -2), weight_NK, bias_N)
     return out.unflatten(0, x.shape[:-1])

@@ -1,0 +1,77 @@
+"""Scaled dot-product attention, by the fastest of three ways to the same sum.
+
+Suffixes: B batch, H heads, M queries, L keys, K head size.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from selfpretrain.model.dropout import Dropout, draw_keep_mask
+from selfpretrain.model.linear import can_multiply, multiply
+
+HEAD_BY_HEAD_FROM = 512 * 512  # queries x keys; measured even at 256 x 256 and half as long again at 128 x 128
+
+
+def attend(q_BHMK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask_B11L: Tensor | None, weight_dropout: Dropout) -> Tensor:
+    """The context [B, H, M, K]: softmax(q k^T / sqrt(K)), dropped out, times v; ``mask`` is True at keys to see."""
+    prob = weight_dropout.prob if weight_dropout.training else 0.0
+    if not prob or q_BHMK.device.type != "cpu":
+        return F.scaled_dot_product_attention(q_BHMK, k_BHLK, v_BHLK, attn_mask=mask_B11L, dropout_p=prob)
+    # with dropout the CPU's scaled_dot_product_attention leaves its fused kernel
+    q_BHMK = q_BHMK * (1 / math.sqrt(q_BHMK.shape[-1]))
+    long = q_BHMK.shape[-2] * k_BHLK.shape[-2] >= HEAD_BY_HEAD_FROM
+    if long and type(weight_dropout) is Dropout and can_multiply(q_BHMK, k_BHLK, v_BHLK):  # a stack's is another
+        keep_BHML = draw_keep_mask(torch.Size((*q_BHMK.shape[:-1], k_BHLK.shape[-2])), prob)
+        out: Tensor = _HeadByHead.apply(q_BHMK, k_BHLK, v_BHLK, mask_B11L, keep_BHML, 1 / (1 - prob))
+        return out
+    scores_BHML = torch.matmul(q_BHMK, k_BHLK.transpose(-1, -2))
+    if mask_B11L is not None:
+        scores_BHML = scores_BHML.masked_fill(~mask_B11L, float("-inf"))
+    return torch.matmul(weight_dropout(torch.softmax(scores_BHML, dim=-1)), v_BHLK)
+
+
+class _HeadByHead(torch.autograd.Function):
+    """One head's weights after another's, for lengths at which those of all heads outgrow the cache.
+
+    Operands are contiguous: oneDNN has no fast product for rows as far apart as those of a fused projection.
+    """
+
+    @staticmethod
+    def forward(ctx, q_BHMK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask_B11L: Tensor | None, keep_BHML: Tensor, scale: float) -> Tensor:  # type: ignore[override,no-untyped-def]  # fmt: skip
+        """``q`` comes scaled; ``keep`` says which weights dropout spares, ``scale`` is what those are times."""
+        q_BHMK, k_BHLK, v_BHLK = q_BHMK.contiguous(), k_BHLK.contiguous(), v_BHLK * scale
+        v_BHLK, keep_BHML = v_BHLK.contiguous(), keep_BHML.view(torch.uint8)
+        weights_BHML, context_BHMK = q_BHMK.new_empty(keep_BHML.shape), torch.empty_like(q_BHMK)
+        for b, h in product(*map(range, q_BHMK.shape[:2])):
+            scores_ML = multiply(q_BHMK[b, h], k_BHLK[b, h])
+            if mask_B11L is not None:
+                scores_ML.masked_fill_(~mask_B11L[b, 0], float("-inf"))
+            weights_ML = torch.softmax(scores_ML, dim=-1, out=weights_BHML[b, h])
+            context_BHMK[b, h] = multiply(weights_ML * keep_BHML[b, h], v_BHLK[b, h].t())
+        ctx.save_for_backward(q_BHMK, k_BHLK, v_BHLK, weights_BHML, keep_BHML, context_BHMK)
+        ctx.scale = scale
+        return context_BHMK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_BHMK: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override,no-untyped-def]
+        """The softmax's sum(grad * weights) over the keys is sum(grad * context) over the head, so that its gradient
+        is elementwise [Dao et al. 2022, arXiv 2205.14135, section B.2]."""
+        q_BHMK, k_BHLK, v_BHLK, weights_BHML, keep_BHML, context_BHMK = ctx.saved_tensors
+        grad_BHMK = grad_BHMK.contiguous()
+        grad_q, grad_k, grad_v = (torch.empty_like(each) for each in (q_BHMK, k_BHLK, v_BHLK))
+        shares_BHM1 = (grad_BHMK * context_BHMK).sum(-1, keepdim=True)
+        for b, h in product(*map(range, q_BHMK.shape[:2])):
+            grad_MK, weights_ML, keep_ML = grad_BHMK[b, h], weights_BHML[b, h], keep_BHML[b, h]
+            grad_v[b, h] = multiply((weights_ML * keep_ML).t(), grad_MK.t())
+            grad_ML = multiply(grad_MK, v_BHLK[b, h]).mul_(keep_ML).sub_(shares_BHM1[b, h]).mul_(weights_ML)
+            grad_q[b, h] = multiply(grad_ML, k_BHLK[b, h].t())
+            grad_k[b, h] = multiply(grad_ML.t(), q_BHMK[b, h].t())
+        return grad_q, grad_k, grad_v * ctx.scale, None, None, None
