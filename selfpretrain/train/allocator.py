@@ -10,6 +10,7 @@ import platform
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEEP = 1 << 30  # bytes
+NEVER = -1
 
 
 @functools.cache
@@ -22,14 +23,15 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what a step frees for the next step; says whether it could.
 
     By default every array of more than 32 MB, logits over a vocabulary above all, goes back to the kernel and comes
-    anew page by page: a fifth of an ELECTRA-small step on a CPU (benchmarks/README.md).
+    anew page by page: a fifth of an ELECTRA-small step on a CPU (benchmarks/README.md). So does what is free at the
+    heap's end, of which a RoBERTa-base step leaves more than any threshold.
     """
     libc = _open_glibc()
     if libc is None:
         return False
     accepted = [
         libc.mallopt(M_MMAP_THRESHOLD, KEEP),
-        libc.mallopt(M_TRIM_THRESHOLD, KEEP),
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER),
         libc.mallopt(M_TOP_PAD, KEEP >> 4),
     ]
     return all(accepted)
