@@ -247,13 +247,14 @@ def test_memory_is_bounded(source, tmp_path, monkeypatch):
 
 
 BUILDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from corpora import documents
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig
 from selfpretrain.data import workers
 from selfpretrain.data.corpus import build_corpus
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests begun in the background inherit that it is ignored
 runs_dir, wait = Path(sys.argv[1]), float(sys.argv[2])
 texts = [f"Document {i} is about {i * i} things" for i in range(60)]
 workers.CHUNK_CHARACTERS = 200
