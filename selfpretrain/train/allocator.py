@@ -23,8 +23,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what a step frees for the next step; says whether it could.
 
     By default every array of more than 32 MB, logits over a vocabulary above all, goes back to the kernel and comes
-    anew page by page: a fifth of an ELECTRA-small step on a CPU (benchmarks/README.md). So does what is free at the
-    heap's end, of which a RoBERTa-base step leaves more than any threshold.
+    anew page by page, and so does what is free at the heap's end, of which a RoBERTa-base step leaves more than any
+    threshold: a quarter of that step on a CPU (benchmarks/README.md).
     """
     libc = _open_glibc()
     if libc is None:
