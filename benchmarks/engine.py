@@ -18,7 +18,7 @@ from selfpretrain.config import OptimConfig, SeedConfig
 from selfpretrain.data.examples import FinetuneBatches
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.finetune import DEFAULT_MICRO_BATCH, encode
+from selfpretrain.finetune import choose_layout, encode
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import build_objective
 from selfpretrain.pretrain import MicroBatches, build_batches
@@ -26,7 +26,7 @@ from selfpretrain.study.data import read_task
 from selfpretrain.study.runs import RunFolder
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
-from selfpretrain.train.trainer import Trainer
+from selfpretrain.train.trainer import Trainer, choose_device
 
 SEED = SeedConfig().seed  # of our side, unless a benchmark sets another, and of the peers
 
@@ -57,9 +57,10 @@ def make_finetuner(work: Work) -> tuple[Trainer, float]:
     config, data, seed = settings.finetune, read_task(settings.task, settings.runtime.runs_dir), settings.seeds.seed
     encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
     module = SequenceModel(encoder, config, data.task, seed)
+    packed, micro_batch_size = choose_layout(config, settings.runtime, choose_device(settings.runtime))
     batches = FinetuneBatches(
         encode(data.splits["train"], tokenizer, data.task, config.seq_len), config.batch_size,
-        config.micro_batch_size or DEFAULT_MICRO_BATCH, seed, encoder.pad_id, encoder.config.type_vocab_size > 1,
+        micro_batch_size, seed, encoder.pad_id, encoder.config.type_vocab_size > 1, packed,
     )  # fmt: skip
     return make_trainer(work, module, batches, config, seed), config.batch_size
 

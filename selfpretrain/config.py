@@ -65,7 +65,7 @@ class OptimConfig:
     bias_correction: bool = False  # Adam's; off in [ELECTRA]
     clip_norm: float = 1.0  # global gradient norm; 0 switches clipping off
     batch_size: int = 128  # sequences per optimizer step, over all devices
-    micro_batch_size: int | None = None  # sequences per forward pass; None: the whole batch at once
+    micro_batch_size: int | None = None  # sequences per forward pass; None: all; in fine-tuning, as many as are fast
     seq_len: int = 128  # tokens per sequence
     precision: str = "auto"  # auto: bf16 where the GPU has it (and TF32 for what stays), else fp32 | fp32 | bf16
 

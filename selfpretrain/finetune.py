@@ -7,10 +7,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from corpora.tasks import Split
 from selfpretrain import start
-from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
+from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
@@ -31,7 +32,8 @@ from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.trainer import Evaluation, Trainer, choose_device
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
-DEFAULT_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
+PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
+PACKED_MICRO_BATCH = 4096  # tokens, if every text were as long as may be; packed texts waste none
 
 
 def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
@@ -64,9 +66,10 @@ class Finetuning:
         self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
         seed, num_examples = settings.seeds.finetune_seed, len(self.splits["train"])
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
+        packed, micro_batch_size = choose_layout(config, settings.runtime, self.device)
         batches = FinetuneBatches(
-            self.splits["train"], config.batch_size, config.micro_batch_size or DEFAULT_MICRO_BATCH, seed,
-            encoder.pad_id, encoder.config.type_vocab_size > 1,
+            self.splits["train"], config.batch_size, micro_batch_size, seed, encoder.pad_id,
+            encoder.config.type_vocab_size > 1, packed,
         )  # fmt: skip
         total_steps = count_steps(config, num_examples)
         multiplier = functools.partial(
@@ -139,6 +142,16 @@ def check_vocabulary(encoder: Encoder, tokenizer: Tokenizer) -> None:
             f"the tokenizer has {tokenizer.vocab_size} tokens, the encoder's embeddings only {encoder.vocab_size}; "
             "use the tokenizer the encoder was trained with, or init=none for a fresh encoder"
         )
+
+
+def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device) -> tuple[bool, int]:
+    """Whether texts are packed or padded, and how many make a micro-batch.
+
+    Padded ones keep to shapes that recur, which a compiler needs, and to a GPU's fused kernels.
+    """
+    packed = device.type == "cpu" and not runtime.compile
+    usual = max(1, PACKED_MICRO_BATCH // config.seq_len) if packed else PADDED_MICRO_BATCH
+    return packed, config.micro_batch_size or usual
 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:

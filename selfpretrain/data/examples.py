@@ -99,17 +99,38 @@ def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segmen
     return batch
 
 
+def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) -> Arrays:
+    """A batch of texts one after the other, without padding: input_ids, position_ids and segment ids if used [1, N];
+    the texts' lengths and labels [B].
+    """
+    texts = [split.tokens[row] for row in rows]
+    lengths = np.array([len(tokens) for tokens in texts])
+    batch: Arrays = {
+        "input_ids": np.concatenate(texts, dtype=np.int64)[None],
+        "position_ids": np.concatenate([np.arange(length) for length in lengths])[None],
+        "lengths": lengths,
+        "labels": split.labels[np.asarray(rows)],
+        "num_tokens": np.asarray(lengths.sum()),
+    }
+    if has_segments:
+        second_starts = np.repeat(split.second_starts[np.asarray(rows)], lengths)
+        batch["token_type_ids"] = (batch["position_ids"] >= second_starts).astype(np.int64)
+    return batch
+
+
 class FinetuneBatches:
     """``batches[step]``: the micro-batches of an optimizer step.
 
     An epoch is a permutation by (seed, epoch). Within a batch, examples are sorted by length before they are cut into
-    micro-batches: the optimizer sees the same examples, the padding shrinks.
+    micro-batches: the optimizer sees the same examples, the padding shrinks. ``packed`` ones have none at all.
     """
 
     def __init__(
-        self, split: EncodedSplit, batch_size: int, micro_batch_size: int, seed: int, pad_id: int, has_segments: bool
-    ):
+        self, split: EncodedSplit, batch_size: int, micro_batch_size: int, seed: int, pad_id: int, has_segments: bool,
+        packed: bool = False,
+    ):  # fmt: skip
         self.split, self.seed, self.pad_id, self.has_segments = split, seed, pad_id, has_segments
+        self.packed = packed
         self.batch_size = min(batch_size, len(split))
         self.micro_batch_size = micro_batch_size
         self.steps_per_epoch = -(-len(split) // self.batch_size)
@@ -121,7 +142,12 @@ class FinetuneBatches:
         lengths = np.array([len(self.split.tokens[row]) for row in rows])
         rows = rows[np.argsort(lengths, kind="stable")]
         parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
-        return [(len(part) / len(rows), pad(self.split, part, self.pad_id, self.has_segments)) for part in parts]
+        return [(len(part) / len(rows), self._arrange(part)) for part in parts]
+
+    def _arrange(self, rows: Ints) -> Arrays:
+        if self.packed:
+            return pack(self.split, rows, self.has_segments)
+        return pad(self.split, rows, self.pad_id, self.has_segments)
 
 
 def iter_by_length(

@@ -1,22 +1,25 @@
-"""Scaled dot-product attention, by the fastest of three ways to the same sum.
+"""Scaled dot-product attention, by the fastest of three ways to the same sum; and for packed texts.
 
-Suffixes: B batch, H heads, M queries, L keys, K head size.
+Suffixes: B batch, H heads, M queries, L keys, K head size; N the tokens of all texts of a packed batch.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import product
+from collections.abc import Sequence
+from itertools import chain, product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.overrides import wrap_torch_function
 
 from selfpretrain.model.dropout import Dropout, draw_keep_mask
 from selfpretrain.model.linear import can_multiply, multiply
 
 HEAD_BY_HEAD_FROM = 512 * 512  # queries x keys; measured even at 256 x 256 and half as long again at 128 x 128
+TEXTS_AT_ONCE = 8  # of a packed batch: few waste little padding, many are few products
 
 
 def attend(q_BHMK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask_B11L: Tensor | None, weight_dropout: Dropout) -> Tensor:
@@ -28,13 +31,91 @@ def attend(q_BHMK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask_B11L: Tensor | N
     q_BHMK = q_BHMK * (1 / math.sqrt(q_BHMK.shape[-1]))
     long = q_BHMK.shape[-2] * k_BHLK.shape[-2] >= HEAD_BY_HEAD_FROM
     if long and type(weight_dropout) is Dropout and can_multiply(q_BHMK, k_BHLK, v_BHLK):  # a stack's is another
-        keep_BHML = draw_keep_mask(torch.Size((*q_BHMK.shape[:-1], k_BHLK.shape[-2])), prob)
+        keep_BHML = draw_keep_mask(torch.Size((*q_BHMK.shape[:-1], k_BHLK.shape[-2])), prob, weight_dropout.generator)
         out: Tensor = _HeadByHead.apply(q_BHMK, k_BHLK, v_BHLK, mask_B11L, keep_BHML, 1 / (1 - prob))
         return out
     scores_BHML = torch.matmul(q_BHMK, k_BHLK.transpose(-1, -2))
     if mask_B11L is not None:
         scores_BHML = scores_BHML.masked_fill(~mask_B11L, float("-inf"))
     return torch.matmul(weight_dropout(torch.softmax(scores_BHML, dim=-1)), v_BHLK)
+
+
+@wrap_torch_function(lambda *tensors: tensors[:3])  # so that a stack of seeds can have a rule for it
+def attend_packed(
+    q_1HNK: Tensor, k_1HNK: Tensor, v_1HNK: Tensor, queries_B: Tensor, keys_B: Tensor, weight_dropout: Dropout
+) -> Tensor:
+    """The context [1, H, N, K] of texts that lie one after the other, each attending to itself alone.
+
+    ``queries_B`` and ``keys_B`` count each text's queries and keys (int64, on the CPU); what lies behind the last text
+    gets zeros. Neighbours share their products, so texts sorted by length waste the least.
+    """
+    num_queries, num_keys = queries_B.tolist(), keys_B.tolist()
+    parts = zip(
+        _Pad.apply(q_1HNK, num_queries), _Pad.apply(k_1HNK, num_keys), _Pad.apply(v_1HNK, num_keys),
+        keys_B.split(TEXTS_AT_ONCE), strict=True,
+    )  # fmt: skip
+    contexts = [
+        attend(q_BHMK, k_BHLK, v_BHLK, _mask_padding(own_B, k_BHLK.shape[2]), weight_dropout)
+        for q_BHMK, k_BHLK, v_BHLK, own_B in parts
+    ]
+    out: Tensor = _Pack.apply(num_queries, q_1HNK.shape[2], *contexts)
+    return out
+
+
+def _mask_padding(lengths_B: Tensor, longest: int) -> Tensor | None:
+    mask_BL = torch.arange(longest) < lengths_B.unsqueeze(-1)
+    return None if mask_BL.all() else mask_BL[:, None, None, :]
+
+
+def pad_texts(packed_1HNK: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Packed texts as batches [B, H, L, K] of a few, zeros behind each text."""
+    _, heads, total, size = packed_1HNK.shape
+    *texts, _ = packed_1HNK[0].split([*lengths, total - sum(lengths)], dim=1)
+    batches = []
+    for i in range(0, len(lengths), TEXTS_AT_ONCE):
+        own = lengths[i : i + TEXTS_AT_ONCE]
+        batch_BHLK = packed_1HNK.new_zeros(len(own), heads, max(own), size)
+        for row_HLK, text_HLK in zip(batch_BHLK, texts[i : i + TEXTS_AT_ONCE], strict=True):
+            row_HLK[:, : text_HLK.shape[1]] = text_HLK
+        batches.append(batch_BHLK)
+    return tuple(batches)
+
+
+def pack_texts(batches: Sequence[Tensor], lengths: Sequence[int], total: int) -> Tensor:
+    """The inverse of :func:`pad_texts`: [1, H, N, K] of ``total`` tokens, each token's heads side by side in memory."""
+    _, heads, _, size = batches[0].shape
+    packed_NHK = batches[0].new_empty(total, heads, size)
+    *texts, rest = packed_NHK.transpose(0, 1).split([*lengths, total - sum(lengths)], dim=1)
+    for text_HLK, row_HLK in zip(texts, chain.from_iterable(batches), strict=True):
+        text_HLK.copy_(row_HLK[:, : text_HLK.shape[1]])
+    rest.zero_()
+    return packed_NHK.transpose(0, 1).unsqueeze(0)
+
+
+class _Pad(torch.autograd.Function):
+    """:func:`pad_texts`, whose gradient is the other function; autograd would write a whole one for every text."""
+
+    @staticmethod
+    def forward(ctx, packed_1HNK: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:  # type: ignore[override,no-untyped-def]
+        ctx.lengths, ctx.total = lengths, packed_1HNK.shape[2]
+        return pad_texts(packed_1HNK, lengths)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        return pack_texts(grads, ctx.lengths, ctx.total), None
+
+
+class _Pack(torch.autograd.Function):
+    """:func:`pack_texts`, whose gradient is the other function."""
+
+    @staticmethod
+    def forward(ctx, lengths: Sequence[int], total: int, *batches: Tensor) -> Tensor:  # type: ignore[override,no-untyped-def]
+        ctx.lengths = lengths
+        return pack_texts(batches, lengths, total)
+
+    @staticmethod
+    def backward(ctx, grad_1HNK: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override,no-untyped-def]
+        return None, None, *pad_texts(grad_1HNK, ctx.lengths)
 
 
 class _HeadByHead(torch.autograd.Function):

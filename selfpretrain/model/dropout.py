@@ -38,16 +38,16 @@ class MaskedScale(torch.autograd.Function):
 
 
 class Dropout(nn.Module):
-    """Inverted dropout, the same distribution on every device."""
+    """Inverted dropout, the same distribution on every device; ``generator`` (None: torch's global one) for a CPU."""
 
-    def __init__(self, prob: float):
+    def __init__(self, prob: float, generator: torch.Generator | None = None):
         super().__init__()
-        self.prob = prob
+        self.prob, self.generator = prob, generator
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.prob == 0:
             return x
         if x.device.type == "cpu":
-            out: Tensor = MaskedScale.apply(x, draw_keep_mask(x.shape, self.prob), 1 / (1 - self.prob))
+            out: Tensor = MaskedScale.apply(x, draw_keep_mask(x.shape, self.prob, self.generator), 1 / (1 - self.prob))
             return out
         return F.dropout(x, self.prob)

@@ -1,15 +1,19 @@
 """One Transformer encoder for ELECTRA, RoBERTa and BERT (post-LayerNorm, learned positions).
 
 Shape suffixes: B batch, L length, D hidden, E embedding, H heads, K head size, V vocabulary, M masked slots.
+Texts come as rows [B, L], the shorter ones padded, or packed: one after the other in a single row [1, L].
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig
-from selfpretrain.model.attention import attend
+from selfpretrain.model.attention import attend, attend_packed
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.linear import Linear, apply_linear
 
@@ -17,6 +21,25 @@ from selfpretrain.model.linear import Linear, apply_linear
 def gather_positions(hidden_BLD: Tensor, positions_BM: Tensor) -> Tensor:
     """The hidden states at the chosen positions, [B, M, D]."""
     return hidden_BLD.gather(1, positions_BM.unsqueeze(-1).expand(-1, -1, hidden_BLD.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the texts of a packed row are."""
+
+    positions_1L: Tensor  # of each token in its own text
+    lengths_B: Tensor  # int64, on the CPU; together less than L where the row was filled up
+
+    @property
+    def starts_1B(self) -> Tensor:
+        return (self.lengths_B.cumsum(0) - self.lengths_B).unsqueeze(0)
+
+    def average(self, hidden_1LD: Tensor) -> Tensor:
+        """The mean [B, D] over each text's tokens."""
+        starts_B1, lengths_B1 = self.starts_1B.t(), self.lengths_B.unsqueeze(-1)
+        places_L = torch.arange(hidden_1LD.shape[1], device=hidden_1LD.device)
+        inside_BL = (places_L >= starts_B1) & (places_L < starts_B1 + lengths_B1)
+        return inside_BL.to(hidden_1LD.dtype) @ hidden_1LD[0] / lengths_B1
 
 
 class Embeddings(nn.Module):
@@ -32,14 +55,17 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout_prob)
 
-    def forward(self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None) -> Tensor:
-        length = input_ids_BL.shape[1]
-        positions_LE = self.position.weight[self.position_offset : self.position_offset + length]
+    def forward(self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None, packing: Packing | None = None) -> Tensor:
+        if packing is None:
+            end = self.position_offset + input_ids_BL.shape[1]
+            positions = self.position.weight[self.position_offset : end]
+        else:
+            positions = F.embedding(packing.positions_1L + self.position_offset, self.position.weight)
         if token_type_ids_BL is None:
             types = self.token_type.weight[0]
         else:
             types = F.embedding(token_type_ids_BL, self.token_type.weight)
-        hidden: Tensor = self.dropout(self.norm(self.word(input_ids_BL) + positions_LE + types))
+        hidden: Tensor = self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
         return hidden
 
 
@@ -53,8 +79,10 @@ class Attention(nn.Module):
         self.out = Linear(config.hidden_size, config.hidden_size)
         self.weight_dropout = Dropout(config.attention_dropout_prob)
 
-    def forward(self, chosen_BMD: Tensor, hidden_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
-        """Every chosen position attends to all of ``hidden_BLD`` (which ``chosen_BMD`` is, where all are chosen)."""
+    def forward(
+        self, chosen_BMD: Tensor, hidden_BLD: Tensor, mask_B11L: Tensor | None, packing: Packing | None
+    ) -> Tensor:
+        """Every chosen position attends to all of its text (``chosen_BMD`` is ``hidden_BLD`` where all are chosen)."""
         if chosen_BMD is hidden_BLD:
             parts = self.qkv(hidden_BLD).chunk(3, dim=-1)
         else:
@@ -63,7 +91,12 @@ class Attention(nn.Module):
             keys_values = apply_linear(hidden_BLD, weight[width:], bias[width:])
             parts = (apply_linear(chosen_BMD, weight[:width], bias[:width]), *keys_values.chunk(2, dim=-1))
         q_BHMK, k_BHLK, v_BHLK = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
-        context_BHMK = attend(q_BHMK, k_BHLK, v_BHLK, mask_B11L, self.weight_dropout)
+        if packing is None:
+            context_BHMK = attend(q_BHMK, k_BHLK, v_BHLK, mask_B11L, self.weight_dropout)
+        else:
+            keys_B = packing.lengths_B
+            queries_B = keys_B if chosen_BMD is hidden_BLD else torch.ones_like(keys_B)
+            context_BHMK = attend_packed(q_BHMK, k_BHLK, v_BHLK, queries_B, keys_B, self.weight_dropout)
         out: Tensor = self.out(context_BHMK.transpose(1, 2).flatten(2))
         return out
 
@@ -80,10 +113,13 @@ class Layer(nn.Module):
         self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout_prob)
 
-    def forward(self, hidden_BLD: Tensor, mask_B11L: Tensor | None, positions_BM: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden_BLD: Tensor, mask_B11L: Tensor | None, positions_BM: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:  # fmt: skip
         """The hidden states after this layer, of all positions or of the chosen ones alone."""
         chosen_BMD = hidden_BLD if positions_BM is None else gather_positions(hidden_BLD, positions_BM)
-        attended_BMD = self.dropout(self.attention(chosen_BMD, hidden_BLD, mask_B11L))
+        attended_BMD = self.dropout(self.attention(chosen_BMD, hidden_BLD, mask_B11L, packing))
         chosen_BMD = self.attention_norm(chosen_BMD + attended_BMD)
         out: Tensor = self.output_norm(chosen_BMD + self.dropout(self.down(F.gelu(self.up(chosen_BMD)))))
         return out
@@ -104,15 +140,16 @@ class Encoder(nn.Module):
 
     def forward(
         self, input_ids_BL: Tensor, token_type_ids_BL: Tensor | None = None, attention_mask_BL: Tensor | None = None,
-        positions_BM: Tensor | None = None,
+        positions_BM: Tensor | None = None, packing: Packing | None = None,
     ) -> Tensor:  # fmt: skip
         """Hidden states [B, L, D]; ``attention_mask_BL`` is bool, True at real tokens, None where none is padding.
 
-        With ``positions_BM`` only theirs, [B, M, D]: the last layer then computes no others.
+        With ``positions_BM`` only theirs, [B, M, D]: the last layer then computes no others. For a packed row, which
+        has no mask, they can only be the texts' first tokens.
         """
-        hidden_BLD: Tensor = self.project(self.embeddings(input_ids_BL, token_type_ids_BL))
+        hidden_BLD: Tensor = self.project(self.embeddings(input_ids_BL, token_type_ids_BL, packing))
         mask_B11L = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            hidden_BLD = layer(hidden_BLD, mask_B11L, positions_BM if index == last else None)
+            hidden_BLD = layer(hidden_BLD, mask_B11L, positions_BM if index == last else None, packing)
         return hidden_BLD

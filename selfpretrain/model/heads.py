@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.dropout import Dropout
-from selfpretrain.model.encoder import Embeddings
+from selfpretrain.model.encoder import Embeddings, Packing
 from selfpretrain.model.linear import Linear, apply_linear
 
 
@@ -53,15 +53,18 @@ class SequenceHead(nn.Module):
         self.out = Linear(config.hidden_size, num_outputs)
         self.dropout = Dropout(config.dropout_prob)
 
-    def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
-        pooled_BD = self.dropout(self.pool(hidden_BLD, attention_mask_BL))
+    def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None, packing: Packing | None = None) -> Tensor:
+        """Logits [B, num_outputs]. Of a packed row's texts ``hidden_BLD`` has the first tokens alone for pooling cls."""
+        pooled_BD = self.dropout(self.pool(hidden_BLD, attention_mask_BL, packing))
         if self.dense is not None:
             activate = F.gelu if self.kind == "gelu" else torch.tanh
             pooled_BD = self.dropout(activate(self.dense(pooled_BD)))
         out: Tensor = self.out(pooled_BD)
         return out
 
-    def pool(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
+    def pool(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None, packing: Packing | None) -> Tensor:
+        if packing is not None:
+            return hidden_BLD[0] if self.pooling == "cls" else packing.average(hidden_BLD)
         if self.pooling == "cls":
             return hidden_BLD[:, 0]
         if attention_mask_BL is None:

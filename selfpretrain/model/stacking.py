@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 
+from selfpretrain.model.attention import attend_packed
 from selfpretrain.model.dropout import Dropout, MaskedScale, draw_keep_mask
 
 Forward = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
@@ -189,10 +190,21 @@ def _attend(
     return rows.unflatten(0, query.shape[:2])
 
 
+def _attend_packed(
+    q: Tensor, k: Tensor, v: Tensor, queries: Tensor, keys: Tensor, weight_dropout: SeedDropout
+) -> Tensor:
+    """Seed by seed, since each has texts of its own."""
+    outs = []
+    for *own, generator in zip(q, k, v, queries, keys, weight_dropout.streams.generators, strict=True):
+        outs.append(attend_packed(*own, Dropout(weight_dropout.prob, generator).train(weight_dropout.training)))
+    return torch.stack(outs)
+
+
 _apply_dropout = make_rule(_drop)
 RULES: dict[Any, Callable[..., Tensor]] = {
     F.linear: make_rule(_linear),  # one product with its bias, not two passes
     F.scaled_dot_product_attention: make_rule(_attend),  # seeds as rows: the fused kernels stay
+    attend_packed: make_rule(_attend_packed),
 }
 CPU_RULES: dict[Any, Callable[..., Tensor]] = {
     function: make_rule(run_each(function))

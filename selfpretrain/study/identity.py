@@ -12,7 +12,9 @@ from selfpretrain.config import PretrainConfig, SeedConfig, Settings, UserError
 from selfpretrain.data.corpus import compute_corpus_id
 from selfpretrain.door import compute_identity, to_plain
 
-RESULT_VERSION = 2  # raised when the same settings would give another result
+# raised when the same settings would give another result
+PRETRAIN_VERSION = 2
+FINETUNE_VERSION = 3
 
 
 _corpus_ids: dict[str, str] = {}
@@ -67,7 +69,7 @@ def _pretrain_parts(config: PretrainConfig) -> dict[str, Any]:
 def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.study.budget`)."""
     parts = {
-        "version": RESULT_VERSION,
+        "version": PRETRAIN_VERSION,
         "model": _model_parts(settings),
         "objective": settings.objective,
         "pretrain": _pretrain_parts(settings.pretrain),
@@ -84,7 +86,7 @@ def identify_finetune(settings: Settings, task_fingerprint: str, corpus_id: str 
     del finetune["lr_grid"]  # one run uses one rate
     task = {key: to_plain(settings.task).get(key) for key in ("name", "metric", "label_kind", "max_train_examples")}
     parts: dict[str, Any] = {
-        "version": RESULT_VERSION,
+        "version": FINETUNE_VERSION,
         "finetune": finetune,
         "task": {**task, "data": task_fingerprint},
         "init": identify_start(settings.init),

@@ -17,7 +17,7 @@ from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.tokenizer import train_tokenizer
-from selfpretrain.finetune import DEFAULT_MICRO_BATCH
+from selfpretrain.finetune import choose_layout
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.objectives import build_objective
@@ -26,7 +26,7 @@ from selfpretrain.study.cost import Costs, count_outputs, list_once
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.timing import build_timed_trainer, time_steps
-from selfpretrain.train.trainer import Trainer
+from selfpretrain.train.trainer import Trainer, choose_device
 
 Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
 
@@ -158,7 +158,7 @@ def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_s
     """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
     settings, data, vocab_size = cells[0].settings, plan.data[cells[0].task], costs.get_vocab_size(cells[0])
     config, lengths = settings.finetune, sorted({costs.measure_length(cell) for cell in cells})
-    micro = config.micro_batch_size or DEFAULT_MICRO_BATCH
+    packed, micro = choose_layout(config, settings.runtime, choose_device(settings.runtime))
     parts = (settings.model, config.head, config.pooling, count_outputs(data.task.label_kind, data.task.label_names))
 
     def make_split(rows: int, length: int) -> EncodedSplit:
@@ -167,7 +167,8 @@ def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_s
         return EncodedSplit([""] * rows, list(ids), np.full(rows, length), data.splits["train"].labels[chosen])
 
     def get_batches(rows: int, length: int) -> FinetuneBatches:
-        return FinetuneBatches(make_split(rows, length), rows, micro, 0, 0, settings.model.type_vocab_size > 1)
+        has_segments = settings.model.type_vocab_size > 1
+        return FinetuneBatches(make_split(rows, length), rows, micro, 0, 0, has_segments, packed)
 
     model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
     trainer = build_timed_trainer(

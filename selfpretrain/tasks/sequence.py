@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import FinetuneConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, iter_by_length
-from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.model.heads import SequenceHead
 from selfpretrain.tasks.metrics import compute_metric
 
@@ -29,11 +29,14 @@ class SequenceModel(nn.Module):
         init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits [B, K]; one column for a score."""
+        """Logits [B, K] for a padded or a packed batch; one column for a score."""
         ids_BL, mask_BL = batch["input_ids"], batch.get("attention_mask")  # no mask where nothing is padding
-        first_B1 = ids_BL.new_zeros(len(ids_BL), 1) if self.head.pooling == "cls" else None
-        hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, first_B1)
-        outputs: Tensor = self.head(hidden, mask_BL)
+        packing = Packing(batch["position_ids"], batch["lengths"]) if "lengths" in batch else None
+        firsts = None
+        if self.head.pooling == "cls":
+            firsts = ids_BL.new_zeros(len(ids_BL), 1) if packing is None else packing.starts_1B
+        hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, firsts, packing)
+        outputs: Tensor = self.head(hidden, mask_BL, packing)
         return outputs
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

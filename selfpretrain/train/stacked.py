@@ -40,9 +40,13 @@ class StackedBatches:
 
 
 def stack_arrays(parts: Sequence[Arrays]) -> Arrays:
-    """One micro-batch per seed as one: shorter sequences are filled up with zeros, which the attention mask hides."""
+    """One micro-batch per seed as one: shorter sequences are filled up with zeros.
+
+    The attention mask hides those, or, in packed rows, the lengths of their texts.
+    """
     lengths = np.array([arrays["input_ids"].shape[1] for arrays in parts])
-    if len(set(lengths)) > 1 or any("attention_mask" in arrays for arrays in parts):
+    packed = "lengths" in parts[0]
+    if not packed and (len(set(lengths)) > 1 or any("attention_mask" in arrays for arrays in parts)):
         parts = [{"attention_mask": np.ones(arrays["input_ids"].shape, bool), **arrays} for arrays in parts]
     names = parts[0].keys()
     assert all(arrays.keys() == names for arrays in parts)

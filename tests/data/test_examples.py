@@ -7,7 +7,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, cut_pair, encode_split, iter_by_length, join, pad
+from selfpretrain.data.examples import (
+    EncodedSplit,
+    FinetuneBatches,
+    cut_pair,
+    encode_split,
+    iter_by_length,
+    join,
+    pack,
+    pad,
+)
 
 PAD = 0
 
@@ -81,7 +90,10 @@ def get_mask(arrays):
 
 
 def read_examples(arrays):
-    """The examples of a padded batch, as (tokens, label)."""
+    """The examples of a padded or a packed batch, as (tokens, label)."""
+    if "lengths" in arrays:
+        texts = np.split(arrays["input_ids"][0], np.cumsum(arrays["lengths"])[:-1])
+        return [(tuple(text.tolist()), int(label)) for text, label in zip(texts, arrays["labels"], strict=True)]
     rows = zip(arrays["input_ids"], get_mask(arrays), arrays["labels"], strict=True)
     return [(tuple(ids[mask].tolist()), int(label)) for ids, mask, label in rows]
 
@@ -100,9 +112,22 @@ def test_encode_split_and_padding_of_pairs():
     assert not single["token_type_ids"].any()
 
 
-def test_micro_batches_hold_exactly_the_batch():
+def test_packed_pairs():
+    tokenizer = Words("wordpiece")
+    split = encode_split(tokenizer, ["a", "b"], [("1 2", "3"), ("4", "5 6 7")], np.array([1, 0]), 16)
+    batch = pack(split, [1, 0], has_segments=True)
+    assert batch["input_ids"].tolist() == [[101, 4, 102, 5, 6, 7, 102, 101, 1, 2, 102, 3, 102]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5]]
+    assert batch["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]
+    assert batch["lengths"].tolist() == [7, 6] and batch["labels"].tolist() == [0, 1]
+    assert int(batch["num_tokens"]) == 13
+    assert "token_type_ids" not in pack(split, [0], has_segments=False)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_micro_batches_hold_exactly_the_batch(packed):
     split = make_split(50)
-    whole, parts = (FinetuneBatches(split, 16, size, 3, PAD, False) for size in (16, 4))
+    whole, parts = (FinetuneBatches(split, 16, size, 3, PAD, False, packed) for size in (16, 4))
     for step in range(2 * whole.steps_per_epoch):
         [(weight, together)] = whole[step]
         assert weight == 1

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import ModelConfig
-from selfpretrain.model.encoder import Embeddings, Encoder, gather_positions
+from selfpretrain.model.encoder import Embeddings, Encoder, Packing, gather_positions
 from selfpretrain.model.init import init_weights
 
 TINY = ModelConfig(
@@ -90,6 +90,24 @@ def test_padding_changes_nothing_at_real_tokens():
         torch.testing.assert_close(padded[row, :length], encoder(ids[row : row + 1, :length])[0], rtol=0, atol=1e-5)
     unmasked = encoder(torch.where(mask, ids, PAD))
     assert (unmasked[1, :6] - padded[1, :6]).abs().max() > 1e-3  # the mask does matter
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["electra", "roberta"])
+def test_packed_texts_are_the_padded_ones(family):
+    encoder = build(dataclasses.replace(TINY, family=family))
+    lengths = torch.tensor([4, 6, 9])
+    ids, types = torch.randint(5, 30, (3, 9)), torch.randint(0, 2, (3, 9))
+    mask = torch.arange(9) < lengths[:, None]
+    padded = encoder(torch.where(mask, ids, PAD), types, mask)
+    packing = Packing(torch.arange(9).expand(3, 9)[mask][None], lengths)
+    packed = encoder(ids[mask][None], types[mask][None], packing=packing)
+    torch.testing.assert_close(packed[0], padded[mask], rtol=0, atol=1e-5)
+    firsts = encoder(ids[mask][None], types[mask][None], positions_BM=packing.starts_1B, packing=packing)
+    torch.testing.assert_close(firsts[0], padded[:, 0], rtol=0, atol=1e-5)
+    means = torch.stack([row[:length].mean(0) for row, length in zip(padded, lengths.tolist(), strict=True)])
+    filled_up = torch.cat([packed, torch.full((1, 2, packed.shape[2]), 7.0)], dim=1)
+    torch.testing.assert_close(packing.average(filled_up), means, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
+from selfpretrain.model.attention import attend_packed
 from selfpretrain.model.dropout import Dropout, draw_keep_mask
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.model.stacking import SeedStreams, StackedRules, stack_modules, vmap_seeds
+from selfpretrain.model.stacking import SeedDropout, SeedStreams, StackedRules, stack_modules, vmap_seeds
 
 SEEDS = 3
 RTD = ModelConfig(hidden_size=16, embedding_size=8, num_layers=1, num_heads=2, intermediate_size=32, max_positions=8, generator_fraction=0.5)  # fmt: skip
@@ -68,6 +69,29 @@ def test_attention(masked):
         assert_rule(lambda q, k, v, mask: attend(q, k, v, attn_mask=mask, dropout_p=0.0), [q, k, v, mask])
     else:
         assert_rule(attend, [q, k, v])
+
+
+def test_attention_of_packed_texts():
+    q, k, v = make((1, 2, 9, 4), (1, 2, 9, 4), (1, 2, 9, 4))
+    lengths = [[4, 5], [2, 3], [1, 8]]  # the second seed's row was filled up
+    alone = []
+    for place, own in enumerate(zip(q, k, v, lengths, strict=True)):
+        *tensors, texts = own
+        dropout = Dropout(0.5, torch.Generator().manual_seed(place))
+        alone.append(
+            attend_packed(*(each[:, :, : sum(texts)] for each in tensors), *[torch.tensor(texts)] * 2, dropout)
+        )
+    streams = SeedStreams()
+    streams.start(range(SEEDS), [9, 5, 9])
+    with StackedRules():
+        run = torch.vmap(lambda *own: attend_packed(*own, own[-1], SeedDropout(0.5, streams)))
+        together = run(q, k, v, torch.tensor(lengths))
+    assert not together[1, :, :, 5:].any()
+    for context, expected in zip(together, alone, strict=True):
+        assert torch.equal(context[:, :, : expected.shape[2]], expected)
+    grads = torch.autograd.grad(together.square().sum(), (q, k, v))
+    wanted = torch.autograd.grad(sum(context.square().sum() for context in alone), (q, k, v))
+    assert all(torch.equal(*pair) for pair in zip(grads, wanted, strict=True))
 
 
 def test_losses_and_norms_are_the_library_s_to_the_bit():

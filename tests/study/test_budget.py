@@ -93,7 +93,7 @@ def test_seconds_name_a_run_and_its_preset_s_steps_do_not():
 
 
 def test_runs_from_before_budgets_keep_their_names(monkeypatch):
-    monkeypatch.setattr(identity, "RESULT_VERSION", 1)  # of these names
+    monkeypatch.setattr(identity, "PRETRAIN_VERSION", 1)  # of these names
     assert identify_pretrain(Settings(), "c") == "2ab5252b6a55"
     known = {"electra_small": "1309940455a8", "roberta_tiny": "c93ba7833e94"}
     assert {model: identify_pretrain(compose_settings("pretrain", [f"model={model}"]), "c") for model in known} == known

@@ -30,6 +30,7 @@ from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Traine
 
 VOCAB, PAD = 60, 0
 STEPS = 50
+FINETUNINGS = ("finetune", "finetune padded", "finetune by the first token")
 SMALL = {"hidden_size": 16, "embedding_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 32, "max_positions": 24}  # fmt: skip
 MODELS = {
     "mlm": ModelConfig(**(SMALL | {"embedding_size": 16}), family="roberta", type_vocab_size=1, layer_norm_eps=1e-5),
@@ -70,17 +71,21 @@ def make_pretraining(folder, kind, seed, **options):
     return trainer
 
 
-def make_finetuning(folder, _, seed, **options):
+def make_finetuning(folder, kind, seed, **options):
     rng = np.random.default_rng(3)
     lengths = rng.integers(3, 24, 40)
     tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
     split = EncodedSplit([str(i) for i in range(40)], tokens, lengths // 2, rng.integers(0, 3, 40))
-    model, config = MODELS["rtd"], FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling="mean", head="gelu")
+    model, config = (
+        MODELS["rtd"],
+        FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling="cls" if "first" in kind else "mean", head="gelu"),
+    )
     encoder = build_encoder(model, VOCAB, PAD, seed)
     task = TaskConfig(label_kind="class", label_names=["a", "b", "c"])
     module = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
     multiplier = functools.partial(compute_depth_multiplier, num_layers=model.num_layers, decay=0.8)
-    batches = FinetuneBatches(split, config.batch_size, 2, seed, PAD, True)
+    packed = "padded" not in kind
+    batches = FinetuneBatches(split, config.batch_size, 3 if packed else 2, seed, PAD, True, packed)
     return make(folder, module, batches, config, seed, multiplier=multiplier, **options)
 
 
@@ -116,9 +121,9 @@ def assert_same(members, others, exactly=False):
             assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=1e-5))
 
 
-@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "rtd", "finetune"])
+@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "rtd", *FINETUNINGS])
 def test_each_seed_is_its_separate_run(tmp_path, kind):
-    make_one = make_finetuning if kind == "finetune" else make_pretraining
+    make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
     for trainer in alone:
         trainer.train()
@@ -146,10 +151,15 @@ def test_filled_up_sequences_are_hidden_and_remembered():
     assert stacked["labels"].tolist() == [[1], [2]] and stacked["num_tokens"].tolist() == [2, 2]
     assert stacked["own_lengths"].tolist() == [2, 3]
     assert "attention_mask" not in stack_arrays([short, short])
+    packed = [{"input_ids": np.ones((1, n)), "lengths": np.array([n - 3, 3])} for n in (5, 7)]
+    stacked = stack_arrays(packed)
+    assert stacked.keys() == {"own_lengths", "input_ids", "lengths"}
+    assert stacked["lengths"].tolist() == [[2, 3], [4, 3]] and stacked["input_ids"].shape == (2, 1, 7)
 
 
-def test_the_fine_tunings_above_were_of_different_lengths(tmp_path):
-    members = [make_finetuning(tmp_path, "", seed) for seed in (3, 4, 5)]
+@pytest.mark.parametrize("kind", FINETUNINGS)
+def test_the_fine_tunings_above_were_of_different_lengths(tmp_path, kind):
+    members = [make_finetuning(tmp_path, kind, seed) for seed in (3, 4, 5)]
     lengths = [arrays["own_lengths"] for step in range(STEPS) for _, arrays in StackedTrainer(members).batches[step]]
     assert np.mean([len(set(own.tolist())) > 1 for own in lengths]) > 0.8
 
@@ -170,14 +180,14 @@ class Failing:
 
 
 def train_stacked(folder, kind, spoil=lambda members: None, **options):
-    make_one = make_finetuning if kind == "finetune" else make_pretraining
+    make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     members = [make_one(folder, kind, seed, total_steps=24, save_every=10, **options) for seed in (3, 4)]
     spoil(members)
     StackedTrainer(members).train()
     return members
 
 
-@pytest.mark.parametrize("kind", ["rtd", "finetune"])
+@pytest.mark.parametrize("kind", ["rtd", "finetune", "finetune padded"])
 def test_killed_and_continued_is_the_same_to_the_bit(tmp_path, kind):
     straight = train_stacked(tmp_path / "a", kind)
 
