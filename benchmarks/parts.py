@@ -17,6 +17,7 @@ from benchmarks.work import Options as TrainingOptions
 from selfpretrain.config import UserError
 
 BATCH_SIZES = {"electra_small": 16, "roberta_base": 4}
+FINETUNING_BATCH = 32
 TOY_BATCH = 8
 
 
@@ -24,7 +25,9 @@ TOY_BATCH = 8
 class Options(TrainingOptions):
     part: str | None = None  # none: each that the model has
     model: str = "electra_small"
-    batch_size: int | None = None  # sequences per step; none: 16 for ELECTRA-small, 4 for RoBERTa-base
+    batch_size: int | None = (
+        None  # sequences per step; none: 16 for ELECTRA-small (32 in fine-tuning), 4 for RoBERTa-base
+    )
 
 
 def undo_products() -> None:
@@ -47,7 +50,7 @@ def undo_positions() -> None:
 
     forward = encoder.Encoder.forward
 
-    def run_whole(self: Any, ids: Any, types: Any = None, mask: Any = None, positions_BM: Any = None) -> Any:
+    def run_whole(self: Any, ids: Any, types: Any = None, mask: Any = None, positions_BM: Any = None, *_: Any) -> Any:
         hidden = forward(self, ids, types, mask)
         return hidden if positions_BM is None else encoder.gather_positions(hidden, positions_BM)
 
@@ -94,7 +97,7 @@ def undo_dropout() -> None:
 
     from selfpretrain.model import attention, dropout
 
-    attention.draw_keep_mask = lambda shape, prob: torch.empty(shape, dtype=torch.bool).bernoulli_(1 - prob)  # type: ignore[assignment]
+    attention.draw_keep_mask = lambda shape, prob, _: torch.empty(shape, dtype=torch.bool).bernoulli_(1 - prob)  # type: ignore[assignment,misc]
     dropout.Dropout.forward = lambda self, x: F.dropout(x, self.prob, self.training)  # type: ignore[method-assign]
 
 
@@ -106,6 +109,14 @@ def undo_optimizer() -> None:
     torch.optim.AdamW = lambda *args, **kwargs: fused(*args, **{**kwargs, "fused": False})  # type: ignore[assignment,misc]
 
 
+def undo_packing() -> None:
+    """Fine-tuning in micro-batches of a few texts of similar length, padded."""
+    from benchmarks import engine
+    from selfpretrain.finetune import PADDED_MICRO_BATCH
+
+    engine.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
+
+
 PARTS: dict[str, tuple[Callable[[], None], str]] = {
     "products": (undo_products, "products by oneDNN"),
     "memory": (undo_memory, "memory kept between steps"),
@@ -115,8 +126,10 @@ PARTS: dict[str, tuple[Callable[[], None], str]] = {
     "attention": (undo_attention, "attention head by head"),
     "dropout": (undo_dropout, "dropout masks from random words"),
     "optimizer": (undo_optimizer, "fused AdamW"),
+    "packing": (undo_packing, "texts packed"),
 }
-ONLY_FOR = {"sampling": "electra_small", "attention": "roberta_base"}  # no samples; too short
+ONLY_FOR = {"sampling": "electra_small", "attention": "roberta_base", "packing": "electra_small"}
+FINETUNING_PARTS = ("packing",)  # measured there; pretraining has the others
 
 
 def build_without(part: str, work: Work) -> Rate:
@@ -124,7 +137,21 @@ def build_without(part: str, work: Work) -> Rate:
     from benchmarks import engine
 
     PARTS[part][0]()
-    return engine.build_pretraining(work)
+    return engine.BUILDERS[get_stage(part)](work)
+
+
+def get_stage(part: str) -> str:
+    return "finetune" if part in FINETUNING_PARTS else "pretrain"
+
+
+def prepare(part: str, options: Options) -> tuple[Work, str]:
+    """What to train, and its name."""
+    stage = get_stage(part)
+    usual = FINETUNING_BATCH if stage == "finetune" else BATCH_SIZES[options.model]
+    work = prepare_work(stage, options.model, TOY_BATCH if options.toy else options.batch_size or usual, options)
+    config = work.settings.finetune if stage == "finetune" else work.settings.pretrain
+    names = [f"{options.model} fine-tuning on {work.text}"] if stage == "finetune" else [options.model]
+    return work, ", ".join([*names, f"{config.seq_len} tokens", f"batch {config.batch_size}", *work.marks])
 
 
 def run(options: Options) -> Iterator[Row]:
@@ -137,15 +164,14 @@ def run(options: Options) -> Iterator[Row]:
         raise UserError("processes=false cannot be: a part undone in this process would be undone for both sides")
     if options.model not in MODELS:
         raise UserError(f"model={options.model} is not benchmarked; allowed: {', '.join(MODELS)}")
-    batch_size = TOY_BATCH if options.toy else options.batch_size or BATCH_SIZES[options.model]
-    work = prepare_work("pretrain", options.model, batch_size, options)
-    config = work.settings.pretrain
-    title = ", ".join([f"{options.model}, {config.seq_len} tokens, batch {config.batch_size}", *work.marks])
     for part, (_, name) in PARTS.items():
         if options.part not in (None, part) or ONLY_FOR.get(part, options.model) != options.model:
             continue
-        sides_of = {"ours": (engine.build_pretraining, work), "theirs": (build_without, part, work)}
+        work, title = prepare(part, options)
+        stage = get_stage(part)
+        sides_of = {"ours": (engine.BUILDERS[stage], work), "theirs": (build_without, part, work)}
         with open_contestants(sides_of, options) as sides:
             values = interleave(sides, options.repeats)
             peaks = sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb()
-            yield Row(title, f"without: {name}", "tokens/s", values["ours"], values["theirs"], *peaks)
+            unit = "examples/s" if stage == "finetune" else "tokens/s"
+            yield Row(title, f"without: {name}", unit, values["ours"], values["theirs"], *peaks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,19 @@ optimizer.step(1e-3, 0)
 print(loss.item(), optimizer.inner.defaults["fused"], trainer.keep_freed_memory())
 """
 
+LAYOUT = """
+import sys
+from benchmarks import engine, parts
+
+work, title = parts.prepare("packing", parts.Options(toy=True, runs_dir=sys.argv[1]))
+for undo in (lambda: None, parts.PARTS["packing"][0]):
+    undo()
+    trainer, _ = engine.make_finetuner(work)
+    micro_batches = trainer.batches[0]
+    print(*("packed" if "lengths" in arrays else "padded" for _, arrays in micro_batches))
+    trainer.step(0, micro_batches)
+"""
+
 
 def run_step(*part: str) -> tuple[float, str, str]:
     done = subprocess.run([sys.executable, "-c", STEP, *part], capture_output=True, text=True)
@@ -48,6 +62,12 @@ def test_a_part_undone_changes_no_loss(part: str) -> None:
     assert loss == pytest.approx(expected, abs=1e-5)
     assert fused == str(part != "optimizer")
     assert keeps == ("False" if part == "memory" else usual)
+
+
+def test_texts_are_padded_where_packing_is_undone(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LAYOUT, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["packed", "padded"]
 
 
 def test_samples_by_noise_train_too() -> None:
