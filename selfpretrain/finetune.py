@@ -33,7 +33,7 @@ from selfpretrain.train.trainer import Evaluation, Trainer, choose_device
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
-PACKED_MICRO_BATCH = 4096  # tokens, if every text were as long as may be; packed texts waste none
+PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
 
 
 def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
@@ -150,7 +150,7 @@ def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.
     Padded ones keep to shapes that recur, which a compiler needs, and to a GPU's fused kernels.
     """
     packed = device.type == "cpu" and not runtime.compile
-    usual = max(1, PACKED_MICRO_BATCH // config.seq_len) if packed else PADDED_MICRO_BATCH
+    usual = max(1, PACKED_TOKENS // config.seq_len) if packed else PADDED_MICRO_BATCH
     return packed, config.micro_batch_size or usual
 
 

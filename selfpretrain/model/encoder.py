@@ -145,7 +145,7 @@ class Encoder(nn.Module):
         """Hidden states [B, L, D]; ``attention_mask_BL`` is bool, True at real tokens, None where none is padding.
 
         With ``positions_BM`` only theirs, [B, M, D]: the last layer then computes no others. For a packed row, which
-        has no mask, they can only be the texts' first tokens.
+        has no mask, they are one of each text.
         """
         hidden_BLD: Tensor = self.project(self.embeddings(input_ids_BL, token_type_ids_BL, packing))
         mask_B11L = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
