@@ -147,6 +147,8 @@ class Helper:
             pipe.close()
         except (OSError, ValueError) as error:  # the process is gone
             self._turn_off(f"its helper process ended ({type(error).__name__})")
+            with contextlib.suppress(OSError):  # for what it did not read; closed all the same
+                pipe.close()
 
     def _listen(self) -> None:
         """Complaints of the helper, one a line; the first turns tracking off for this process."""

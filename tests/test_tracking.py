@@ -150,6 +150,15 @@ def test_a_missing_library_is_one_warning(fake, tmp_path, capsys):
     assert "ImportError: no wandb here" in capsys.readouterr().err
 
 
+def end_abruptly(helper):
+    """Kill the helper process: the next message finds it gone, and the pipe to it is closed."""
+    helper.process.kill()
+    helper.process.wait(20)
+    helper.put({"do": "log", "run": "abc", "step": 9999, "metrics": {}}, wait_seconds=20)
+    helper.sender.join(20)
+    assert not helper.sender.is_alive() and helper.process.stdin.closed
+
+
 def test_slow_tracking_drops_rows_and_says_so_once(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_WANDB_SLOW", "0.2")
     monkeypatch.setattr(tracking, "QUEUE_SIZE", 10)
@@ -162,7 +171,7 @@ def test_slow_tracking_drops_rows_and_says_so_once(fake, tmp_path, monkeypatch, 
     assert time.monotonic() - started < 2.0
     assert tracker.num_dropped > 1000
     assert capsys.readouterr().err.count("slower than the training") == 1
-    tracker.helper.process.kill()
+    end_abruptly(tracker.helper)
 
 
 def test_hanging_tracking_does_not_hold_the_process_up(fake, tmp_path, monkeypatch):
