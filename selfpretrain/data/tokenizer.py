@@ -34,7 +34,7 @@ MIN_VOCAB_SIZE = {"wordpiece": 100, "bpe": len(BPE_ORDER) + 256 + 1}  # bpe: eve
 MAX_CHARACTERS = 1000  # of the WordPiece alphabet, as in the library
 MIN_FREQUENCY = 2  # a pair seen once is never merged [RoBERTa and BERT recipes of the library]
 MIN_ORDINARY_TOKENS = 10  # fewer means that the wrong file was read
-MAX_CACHED_CHARACTERS = 4_000_000  # of the pieces remembered; bounds the memory of a process
+MAX_CACHED_CHARACTERS = 500_000  # of the pieces remembered: 10 MB of text fill it, and memory stays there
 PIECE_BLOCK = 200_000  # characters given to the trainer at once
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
