@@ -76,10 +76,8 @@ def make_finetuning(folder, kind, seed, **options):
     lengths = rng.integers(3, 24, 40)
     tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
     split = EncodedSplit([str(i) for i in range(40)], tokens, lengths // 2, rng.integers(0, 3, 40))
-    model, config = (
-        MODELS["rtd"],
-        FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling="cls" if "first" in kind else "mean", head="gelu"),
-    )
+    model, pooling = MODELS["rtd"], "cls" if "first" in kind else "mean"
+    config = FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling=pooling, head="gelu")
     encoder = build_encoder(model, VOCAB, PAD, seed)
     task = TaskConfig(label_kind="class", label_names=["a", "b", "c"])
     module = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
