@@ -229,6 +229,7 @@ class StudyConfig:
     seeds_per_process: int = 1  # runs that differ in their seeds alone, trained together by one process
     num_replicates: int = 1000  # of the Multi-Bootstrap [MultiBERTs]
     confidence: float = 0.95
+    margin: float | None = None  # of "no worse", in points of the metric; None: a tenth of the reference's gain, or .01
     effort: str = "custom"  # quick | standard | paper, from conf/effort/
     cell: str | None = None  # one cell only; set by the sweeper, not by hand
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats import BootstrapResult, compute_benefit, compute_holm, multibootstrap
-from selfpretrain.stats.multibootstrap import compute_p
+from selfpretrain.stats import BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
 from selfpretrain.study.results import AlignedRuns, Array
 from selfpretrain.tasks.metrics import compute_metric
 
@@ -20,7 +20,7 @@ SHARED_CHECKPOINT = "offshelf"  # its runs are fine-tunings of one released pret
 
 @dataclass(frozen=True)
 class Interval:
-    """A number on all examples and seeds, and its percentile interval."""
+    """A number on all examples and seeds, and its interval."""
 
     point: float
     low: float
@@ -32,27 +32,39 @@ class Difference:
     """One procedure minus another."""
 
     delta: Interval
-    p: float  # two-sided: twice the smaller one-sided share, at least 2 / replicates
-    p_is_bound: bool  # p is at that floor
+    p: float | None  # two-sided; None: one seed on a side, so nothing is said of procedures
     num_seeds: tuple[int, int]  # pretraining seeds behind the first and the second
-    p_holm: float = math.inf  # Holm-corrected over its table; set by correct
+    variance: Variance  # of delta, by source: `expt` is the first's, `base` the second's
+    is_conditional: bool = False  # a side is one released checkpoint, its fine-tunings the seeds
+    p_holm: float | None = None  # Holm-corrected over its family; set by correct
+
+    @property
+    def is_of_checkpoints(self) -> bool:
+        """Whether it holds for these checkpoints only."""
+        return self.p is None
 
     def is_clear(self, alpha: float) -> bool:
-        return self.p_holm < alpha
+        return self.p_holm is not None and self.p_holm < alpha
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How intervals are drawn; named as the bootstrap names them."""
+    """How intervals are made; named as the bootstrap names it."""
 
     num_replicates: int
     confidence: float
     seed: int = 0
 
 
-def get_seeds(runs: AlignedRuns) -> list[int]:
-    """The pretraining seed of each run; one for all that start from the same released checkpoint."""
-    return [0 if cell.condition == SHARED_CHECKPOINT else cell.pretrain_seed for cell in runs.cells]
+def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
+    """What each run's chance comes from: its pretraining seed; for a released checkpoint, each fine-tuning by itself."""
+    return [
+        (cell.pretrain_seed, cell.finetune_seed if cell.condition == SHARED_CHECKPOINT else 0) for cell in runs.cells
+    ]
+
+
+def is_conditional(*sides: AlignedRuns) -> bool:
+    return any(side.cells[0].condition == SHARED_CHECKPOINT for side in sides)
 
 
 def choose_metric(name: str, *sides: AlignedRuns) -> Any:
@@ -82,9 +94,36 @@ def _correlate_spearman(labels: Array, outputs: Array) -> float:
     return _correlate_pearson(rankdata(labels), rankdata(outputs))
 
 
-def _bootstrap(
-    base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling, **options: Any
-) -> BootstrapResult:
+def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float], list[str]]:
+    """The procedure's score with its interval, each run's score, and notes. Raises UserError where it is undefined."""
+    result = _compare(runs, runs, metric, sampling, paired=True)
+    notes = [*result.notes, *_note_constant_runs(metric, runs)]
+    return _to_interval(result.base), [float(score) for score in result.base_run_scores], notes
+
+
+def _note_constant_runs(metric: str, runs: AlignedRuns) -> list[str]:
+    if metric not in CORRELATIONS:
+        return []
+    constant = sum(1 for run in runs.predictions if np.ptp(run) == 0)
+    if not constant:
+        return []
+    return [f"{constant} of {len(runs.cells)} runs say the same of every example: their correlation is counted as 0"]
+
+
+def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:
+    """expt - base, for independent pretrainings."""
+    result = _compare(base, expt, metric, sampling, paired=False)
+    assert result.variance is not None
+    return Difference(
+        _to_interval(result.delta),
+        result.p,
+        (result.num_expt_seeds, result.num_base_seeds),
+        result.variance,
+        is_conditional(base, expt),
+    )
+
+
+def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling, paired: bool) -> BootstrapResult:
     return multibootstrap(
         (base.predictions, expt.predictions),
         base.labels,
@@ -93,24 +132,9 @@ def _bootstrap(
         expt_seeds=get_seeds(expt),
         base_ids=base.ids,
         expt_ids=expt.ids,
-        **{"paired": False, **asdict(sampling), **options},
+        paired=paired,
+        **asdict(sampling),
     )
-
-
-def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float]]:
-    """The procedure's score with its interval, and each run's score. Raises UserError where the metric is undefined."""
-    result = _bootstrap(runs, runs, metric, sampling, paired=True)
-    return _to_interval(result.base), [float(score) for score in result.base_run_scores]
-
-
-def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:
-    """expt - base, for independent pretrainings."""
-    result = _bootstrap(base, expt, metric, sampling)
-    greater = result.p, result.p_is_floor
-    less = compute_p(result.samples.delta, "less")
-    p, is_floor = min(greater, less)
-    num_seeds = (result.num_expt_seeds, result.num_base_seeds)
-    return Difference(_to_interval(result.delta), min(1.0, 2 * p), is_floor, num_seeds)
 
 
 def compute_share(
@@ -134,23 +158,14 @@ def compute_share(
     return (None, result.reason) if result.benefit is None else (_to_interval(result.benefit), "")
 
 
-def find_weakest_link(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> str:
-    """What widens the interval of expt - base most: "seeds" or "examples".
-
-    Each is resampled alone. Resampling S seeds understates their variance by (S-1)/S, which is made up for here.
-    """
-    fewest = min(len(set(get_seeds(side))) for side in (base, expt))
-    if fewest == 1:
-        return "seeds"
-    seeds_only = _bootstrap(base, expt, metric, sampling, resample_examples=False).delta
-    examples_only = _bootstrap(base, expt, metric, sampling, resample_seeds=False).delta
-    seed_width = (seeds_only.high - seeds_only.low) * math.sqrt(fewest / (fewest - 1))
-    return "seeds" if seed_width >= examples_only.high - examples_only.low else "examples"
-
-
-def correct(p_values: list[float]) -> list[float]:
-    """Holm-corrected p-values of one table."""
-    return [float(p) for p in compute_holm(p_values)] if p_values else []
+def correct(family: list[Difference]) -> list[Difference]:
+    """The differences with Holm-corrected p; those of checkpoints only make no claim and do not count."""
+    claims = [difference.p for difference in family if difference.p is not None]
+    corrected = iter(compute_holm(claims) if claims else ())
+    return [
+        difference if difference.p is None else dataclasses.replace(difference, p_holm=float(next(corrected)))
+        for difference in family
+    ]
 
 
 def compute_blind_score(metric: str, labels: Array) -> tuple[float, str]:

@@ -26,7 +26,7 @@ def _build(summary: Summary, model: str) -> Cross | None:
         return None
     texts = [task for task in panels if task in others or panels[task].find(OWN)]
     texts += [text for text in others if text not in texts]
-    if any(panel.start_differs and panel.find(START) for panel in panels.values()):
+    if any(panel.has_control for panel in panels.values()):
         texts.append(START_ROW)
     entries = [[_find(panels[task], text) for task in panels] for text in texts]
     unit = _choose_unit([entry for row in entries for entry in row if entry and entry.score], summary)
@@ -54,7 +54,7 @@ def _build_cell(entry: Entry | None, unit: str) -> CrossCell:
     value = {"score": entry.score, "benefit": entry.benefit, "gain": entry.gain.delta if entry.gain else None}[unit]
     if entry.gain is None:
         return CrossCell(value, "")
-    return CrossCell(value, "", entry.gain.p_holm, entry.gain.p_is_bound)
+    return CrossCell(value, "", entry.gain.p_holm)
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.comparisons import SHARED_CHECKPOINT, Difference, Interval
+from selfpretrain.stats import Decision
 from selfpretrain.study.results import DONE
 
 NONE, OWN, CROSS_PREFIX = "none", "own", "own_of:"
@@ -25,23 +26,31 @@ class Entry:
     state: str  # done | partial (some runs missing) | failed | diverged | missing | running | undefined
     counts: dict[str, int]  # runs by status; a run without usable predictions counts as failed
     num_runs: int  # runs behind the score
-    num_seeds: int  # pretraining seeds behind the score
+    num_seeds: int  # pretraining seeds behind the score; of a released checkpoint, its fine-tunings
     num_seeds_planned: int
+    start: str = ""  # of an encoder that was not pretrained: normal | mimetic
     score: Interval | None = None
     run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none
     benefit_undefined: bool = False  # the reference was run, but its own gain may be zero
-    added: Difference | None = None  # over its own start without pretraining, where the baseline starts otherwise
-    added_share: Interval | None = None  # percent of what the reference adds to that start, where that is clear
+    added: Difference | None = None  # over its own start without pretraining, where the study has that control
+    score_apart: float | None = (
+        None  # without the test examples whose text is in the training split, where there are any
+    )
     learned: bool | None = None  # the interval lies above the score without reading the text
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_pretrained(self) -> bool:
         """By the study, from the preset's own start."""
-        return self.condition not in (NONE, START, "offshelf")
+        return self.condition not in (NONE, START, SHARED_CHECKPOINT)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it says something of one released checkpoint only."""
+        return self.condition == SHARED_CHECKPOINT
 
     @property
     def num_runs_planned(self) -> int:
@@ -68,10 +77,13 @@ class Panel:
     blind_score: float | None  # what a model reaches that never looks at the text
     blind_rule: str
     entries: list[Entry]
-    start_differs: bool = False  # pretraining begins at the structured start, the baseline at the usual one
+    has_control: bool = False  # pretraining begins at the structured start, which the study also has by itself
+    num_overlapping: int = 0  # test examples whose text is in the training split, too
     versus_reference: Difference | None = None  # own - reference
-    weakest_link: str = ""  # what widens the interval of the main comparison most: seeds | examples
-    verdict: str = ""
+    decision: Decision | None = None  # on versus_reference
+    margin_rule: str = ""  # where the decision's margin comes from, in words
+    verdict: str = ""  # one sentence
+    evidence: list[str] = field(default_factory=list)  # what it rests on, a line each
 
     def find(self, condition: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.condition == condition), None)
@@ -84,7 +96,6 @@ class CrossCell:
     value: Interval | None
     text: str  # instead of a value: failed (1 of 3), not in this study, ...
     p_holm: float | None = None  # of the gain over the baseline
-    p_is_bound: bool = False
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 MINUS = "-"  # plain ASCII: survives every terminal, CSV reader and LaTeX engine
 
 
@@ -34,18 +32,16 @@ def format_whole(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def format_p(p: float, is_bound: bool) -> str:
-    """0.0031 -> .003; a p at its floor is only known to be smaller: < .002, rounded up."""
+def format_p(p: float) -> str:
+    """0.0312 -> .031; below .001 only that."""
     if p >= 0.9995:
         return "1.000"
-    if is_bound:
-        return f"< {format_score(math.ceil(p * 1000 - 1e-9) / 1000)}"
     return "< .001" if p < 0.001 else format_score(p)
 
 
-def format_p_clause(p: float, is_bound: bool) -> str:
-    """p = .003, or p < .002"""
-    text = format_p(p, is_bound)
+def format_p_clause(p: float) -> str:
+    """p = .031, or p < .001"""
+    text = format_p(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.report.comparisons import (
+    SHARED_CHECKPOINT,
     Sampling,
     compute_blind_score,
     compute_difference,
     compute_score,
     compute_share,
     correct,
-    find_weakest_link,
     get_seeds,
 )
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.findings import CROSS_PREFIX, NONE, OWN, PARTIAL, START, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.numbers import format_counted, format_score
-from selfpretrain.report.verdict import compose_verdict
+from selfpretrain.report.verdict import compose_evidence, compose_verdict, name_condition
+from selfpretrain.stats import decide
 from selfpretrain.study.results import (
     DIVERGED,
     DONE,
@@ -32,6 +32,9 @@ from selfpretrain.study.results import (
     StudyResults,
     read_runs,
 )
+
+MARGIN = 0.01  # one point of the metric
+MARGIN_SHARE = 0.1  # of the reference's gain
 
 
 def summarize(results: StudyResults) -> Summary:
@@ -49,9 +52,12 @@ def summarize(results: StudyResults) -> Summary:
         groups.setdefault((cell.model, cell.task), {}).setdefault(cell.condition, []).append(cell)
     panels = []
     for (model, task), cells in groups.items():
-        start_differs = results.init_schemes.get(model) == START and study.baseline == NONE
-        panels.append(_build_panel(model, results.tasks[task], cells, study, start_differs, sampling))
-    _correct_families(panels)
+        has_control = results.init_schemes.get(model) == START and START in cells and study.baseline != START
+        overlap = frozenset(results.overlaps.get(task, ()))
+        panels.append(_build_panel(model, results.tasks[task], cells, study, has_control, overlap, sampling))
+    _correct_families(panels, study)
+    for panel in panels:
+        _decide(panel, study)
     summary = Summary(
         results.name,
         study.baseline,
@@ -65,9 +71,10 @@ def summarize(results: StudyResults) -> Summary:
         dict(results.facts),
     )
     summary.crosses = build_crosses(summary)
-    summary.warnings = _collect_warnings(summary) + _explain_starts(panels, study)
+    summary.warnings = _collect_warnings(summary)
     for panel in panels:
         panel.verdict = compose_verdict(panel, summary)
+        panel.evidence = compose_evidence(panel, summary)
     return summary
 
 
@@ -76,8 +83,8 @@ def _name_reference(condition: str, general: str) -> str:
     if condition == "bookwiki":
         return names.get(general, f"the general text ({general})")
     if condition == "bookwiki_sized":
-        return f"a slice of {names.get(general, f'the general text ({general})')} as large as the own text"
-    return {"offshelf": "the released checkpoint", "mimetic": "the structured start"}.get(condition, condition)
+        return f"equally much {names.get(general, f'general text ({general})')}"
+    return name_condition(condition)
 
 
 def _build_panel(
@@ -85,16 +92,18 @@ def _build_panel(
     task: TaskConfig,
     groups: dict[str, list[CellResult]],
     study: StudyConfig,
-    start_differs: bool,
+    has_control: bool,
+    overlap: frozenset[str],
     sampling: Sampling,
 ) -> Panel:
     assert task.metric is not None, f"task {task.name} is not resolved"
     done = [cell for cells in groups.values() for cell in cells if cell.status == DONE]
     aligned, problems = read_runs(done, task)
     runs = {condition: _select(aligned, cells, problems) for condition, cells in groups.items()}
-    panel = Panel(model, task.name, task.metric, 0, None, "", [], start_differs)
+    panel = Panel(model, task.name, task.metric, 0, None, "", [], has_control)
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
+        panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
         panel.blind_score, panel.blind_rule = compute_blind_score(task.metric, aligned.labels)
     for condition, cells in groups.items():
         panel.entries.append(_build_entry(cells, problems, runs[condition], panel, sampling))
@@ -103,15 +112,27 @@ def _build_panel(
     baseline, reference = study.baseline, study.reference
     for entry in panel.entries:
         _compare(entry, comparable, panel.metric, baseline, reference, sampling)
-        if start_differs and entry.is_pretrained:
-            _compare_with_start(entry, comparable, panel, reference, sampling)
+        if has_control and entry.is_pretrained and {entry.condition, START} <= comparable.keys():
+            entry.added = compute_difference(comparable[START], comparable[entry.condition], panel.metric, sampling)
+        if panel.num_overlapping and entry.condition in comparable:
+            entry.score_apart = _score_apart(comparable[entry.condition], panel.metric, overlap, sampling)
     own = comparable.get(OWN)
     if own is not None and reference != OWN and reference in comparable:
         panel.versus_reference = compute_difference(comparable[reference], own, panel.metric, sampling)
-    other = comparable.get(reference if reference in comparable else baseline)
-    if own is not None and other is not None and other is not own:
-        panel.weakest_link = find_weakest_link(other, own, panel.metric, sampling)
     return panel
+
+
+def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], sampling: Sampling) -> float | None:
+    """The score on the test examples whose text is not in the training split; None where that is not defined."""
+    kept = [place for place, example in enumerate(runs.ids) if example not in overlap]
+    if not kept:
+        return None
+    ids = [runs.ids[place] for place in kept]
+    apart = AlignedRuns(ids, runs.labels[kept], runs.predictions[:, kept], runs.cells)
+    try:
+        return compute_score(apart, metric, sampling)[0].point
+    except UserError:  # what is left may have one class only
+        return None
 
 
 def _select(aligned: AlignedRuns | None, cells: list[CellResult], problems: dict[str, str]) -> AlignedRuns | None:
@@ -128,9 +149,8 @@ def _build_entry(
 ) -> Entry:
     statuses = [FAILED if cell.status == DONE and cell.run_id in problems else cell.status for cell in cells]
     counts = Counter(statuses)
-    seeds = set(get_seeds(runs)) if runs else set()
     first = cells[0]
-    planned = 1 if first.condition == "offshelf" else len({cell.pretrain_seed for cell in cells})
+    planned = len(cells) if first.condition == SHARED_CHECKPOINT else len({cell.pretrain_seed for cell in cells})
     entry = Entry(
         panel.model,
         panel.task,
@@ -138,18 +158,20 @@ def _build_entry(
         _decide_state(counts),
         {status: counts[status] for status in (DONE, FAILED, DIVERGED, RUNNING, MISSING)},
         len(runs.cells) if runs else 0,
-        len(seeds),
+        len(set(get_seeds(runs))) if runs else 0,
         planned,
+        first.init_scheme if first.condition in (NONE, START) else "",
     )
     entry.notes += _list_failures(cells, statuses, problems)
     if runs is None:
         return entry
     try:
-        score, run_scores = compute_score(runs, panel.metric, sampling)
+        score, run_scores, notes = compute_score(runs, panel.metric, sampling)
     except UserError as error:  # an undefined metric concerns this condition, not the rest of the report
         entry.state = UNDEFINED
         entry.notes.append(f"{panel.metric} has no value: {error}")
         return entry
+    entry.notes += notes
     entry.run_scores = [
         {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
         for cell, value in zip(runs.cells, run_scores, strict=True)
@@ -205,54 +227,56 @@ def _compare(
     entry.benefit_undefined = entry.benefit is None
 
 
-def _compare_with_start(
-    entry: Entry, runs: dict[str, AlignedRuns], panel: Panel, reference: str, sampling: Sampling
-) -> None:
-    """What pretraining added to the start it began at, and the share of what the reference added to it."""
-    own, start = runs.get(entry.condition), runs.get(START)
-    if own is None or start is None:
-        return
-    entry.added = compute_difference(start, own, panel.metric, sampling)
-    shared = panel.find(reference)
-    if shared is not None and shared.is_pretrained and shared is not entry and reference in runs:
-        entry.added_share, _ = compute_share(start, own, runs[reference], panel.metric, sampling)
+def _correct_families(panels: list[Panel], study: StudyConfig) -> None:
+    """Holm over each family of comparisons.
 
-
-def _correct_families(panels: list[Panel]) -> None:
-    """Holm over each family: conditions against the baseline and against their start, own against the reference.
-
-    The texts of other tasks make families of their own.
+    The first is what the sentences draw on: own and the reference against the baseline, own against the reference.
+    The other conditions against the baseline, those against their start, and the texts of other tasks are families by
+    themselves: no sentence rests on them.
     """
     entries = [entry for panel in panels for entry in panel.entries]
+    claims = [(e, "gain") for e in entries if e.condition in (OWN, study.reference)]
+    _correct_family([*claims, *((panel, "versus_reference") for panel in panels)])
     for is_cross in (False, True):
-        family = [entry for entry in entries if entry.condition.startswith(CROSS_PREFIX) == is_cross]
-        _correct_family(family, "gain")
-        _correct_family(family, "added")
-    _correct_family(panels, "versus_reference")
+        others = [e for e in entries if e.condition.startswith(CROSS_PREFIX) == is_cross]
+        _correct_family([(e, "gain") for e in others if e.condition not in (OWN, study.reference)])
+        _correct_family([(e, "added") for e in others])
 
 
-def _correct_family(holders: Sequence[Entry | Panel], name: str) -> None:
-    """Put the corrected p into the difference of this name of each holder that has one."""
-    found = [(holder, difference) for holder in holders if (difference := getattr(holder, name)) is not None]
-    for (holder, difference), p in zip(found, correct([difference.p for _, difference in found]), strict=True):
-        setattr(holder, name, dataclasses.replace(difference, p_holm=p))
+def _correct_family(members: Sequence[tuple[Entry | Panel, str]]) -> None:
+    """Put the corrected p into each difference, given as the object that holds it and the name it has there."""
+    found = [(holder, name, d) for holder, name in members if (d := getattr(holder, name)) is not None]
+    for (holder, name, _), corrected in zip(found, correct([d for _, _, d in found]), strict=True):
+        setattr(holder, name, corrected)
 
 
-def _explain_starts(panels: list[Panel], study: StudyConfig) -> list[str]:
-    """Where pretraining begins at another start than the baseline and the control is missing: what would tell."""
-    models: dict[str, list[str]] = {}
-    for panel in panels:
-        if panel.start_differs and panel.find(NONE) and not panel.find(START):
-            models.setdefault(panel.model, []).extend(entry.condition for entry in panel.entries if entry.is_pretrained)
-    asked = [condition for condition in study.conditions if not (study.cross and condition.startswith(CROSS_PREFIX))]
-    asked.insert(asked.index(NONE) + 1 if NONE in asked else 0, START)
-    return [
-        f"{model}: {', '.join(dict.fromkeys(pretrained))} begin at the structured start, {NONE} at the usual one, so a "
-        f"difference to {NONE} is that of start and pretraining together; study.conditions=[{','.join(asked)}] would "
-        "separate the two"
-        for model, pretrained in models.items()
-        if pretrained
-    ]
+def _decide(panel: Panel, study: StudyConfig) -> None:
+    """Own against the reference, by the rules of :func:`selfpretrain.stats.decide`."""
+    versus = panel.versus_reference
+    if versus is None:
+        return
+    alpha = 1 - study.confidence
+    margin, panel.margin_rule = _choose_margin(panel, study, alpha)
+    panel.decision = decide(
+        versus.delta,
+        versus.variance,
+        versus.p_holm,
+        margin=margin,
+        alpha=alpha,
+        num_seeds=(versus.num_seeds[1], versus.num_seeds[0]),
+        num_examples=panel.num_examples,
+    )
+
+
+def _choose_margin(panel: Panel, study: StudyConfig, alpha: float) -> tuple[float, str]:
+    """How much worse than the reference still counts as not worse, and where that comes from."""
+    if study.margin is not None:
+        return study.margin, "study.margin"
+    reference = panel.find(study.reference)
+    gain = reference.gain if reference else None
+    if gain is not None and gain.is_clear(alpha) and gain.delta.point > 0:
+        return MARGIN_SHARE * gain.delta.point, f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
+    return MARGIN, "one point, since no gain of the reference is clear"
 
 
 def _collect_warnings(summary: Summary) -> list[str]:
@@ -261,23 +285,29 @@ def _collect_warnings(summary: Summary) -> list[str]:
     entries = [entry for panel in summary.panels for entry in panel.entries]
     for entry in entries:
         warnings += [f"{entry.task}, {entry.model}, {entry.condition}: {note}" for note in entry.notes]
+    warnings += [
+        f"{entry.task}, {entry.model}: {NONE} began at the structured start, which scored better on validation"
+        for entry in entries
+        if entry.condition == NONE and entry.start == START
+    ]
     unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
     if unfinished:
         warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")
-    scored = [entry.num_seeds for entry in entries if entry.score and entry.condition != "offshelf"]
-    if scored and min(scored) == 1:
-        warnings.append("one pretraining seed: the intervals leave out the chance of pretraining and are too narrow")
-    elif scored and min(scored) < 5:
+    if any(entry.score and entry.num_seeds == 1 and not entry.is_conditional for entry in entries):
         warnings.append(
-            f"{min(scored)} pretraining seeds: the bootstrap understates the variance between them by a factor of "
-            f"{min(scored) - 1}/{min(scored)}, so the intervals are somewhat too narrow"
+            "one pretraining seed: differences hold for these checkpoints only, and their intervals leave out the chance "
+            "of pretraining; study.pretrain_seeds=5 would tell of the procedures"
         )
-    num_tests = sum(1 for entry in entries if entry.gain and not entry.condition.startswith(CROSS_PREFIX))
-    smallest = 2 * num_tests / summary.num_replicates
-    if smallest >= summary.alpha:
-        needed = int(-(-4 * num_tests // summary.alpha))
+    if any(entry.score and entry.is_conditional for entry in entries):
         warnings.append(
-            f"with {num_tests} comparisons and {summary.num_replicates} replicates the smallest corrected p is "
-            f"{smallest:.2g}: set study.num_replicates={needed}"
+            "a released checkpoint is one pretraining: what is said of it is conditional on that checkpoint"
         )
+    warnings += [_describe_overlap(panel) for panel in summary.panels if panel.num_overlapping]
     return warnings
+
+
+def _describe_overlap(panel: Panel) -> str:
+    apart = [f"{e.condition} {format_score(e.score_apart)}" for e in panel.entries if e.score_apart is not None]
+    texts = f"{panel.num_overlapping} of {panel.num_examples} test texts are in the training split, too"
+    scores = f"; without them: {', '.join(apart)}" if apart else ""
+    return f"{panel.task}, {panel.model}: {texts}{scores}"

@@ -17,7 +17,8 @@ from selfpretrain.report.numbers import (
 
 NOT_APPLICABLE = "-"
 CSV_NOT_APPLICABLE = "NA"
-P_COLUMNS = ("p", "p_holm", "p_is_bound")
+P_COLUMNS = ("p", "p_holm", "scope")
+CHECKPOINTS_ONLY = "these checkpoints only"
 BENEFIT_COLUMNS = ("benefit_percent", "benefit_low", "benefit_high")
 
 
@@ -38,7 +39,7 @@ class Table:
 def build_tables(summary: Summary) -> list[Table]:
     """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices."""
     tables = [build_score_table(summary)]
-    if any(panel.start_differs and panel.find(START) for panel in summary.panels):
+    if any(panel.has_control for panel in summary.panels):
         tables.append(build_start_table(summary))
     if any(panel.find(OWN) and panel.find(summary.reference) for panel in summary.panels) and summary.reference != OWN:
         tables.append(build_reference_table(summary))
@@ -79,7 +80,9 @@ def _format_entry(entry: Entry, summary: Summary) -> tuple[str, ...]:
     seeds = str(entry.num_seeds)
     if entry.num_seeds != entry.num_seeds_planned or entry.state == "partial":
         seeds = f"{entry.num_seeds} of {entry.num_seeds_planned}"
-    if entry.num_runs > entry.num_seeds:
+    if entry.is_conditional:
+        seeds = f"1 checkpoint x {seeds}"
+    elif entry.num_runs > entry.num_seeds:
         seeds += f" x {_count_each(entry)}"
     if entry.score is None:
         return (entry.condition, entry.state_text, *[NOT_APPLICABLE] * 3, seeds)
@@ -91,7 +94,7 @@ def _count_each(entry: Entry) -> str:
     """Runs per seed: 2, or 1-2 where some are missing."""
     counts: dict[int, int] = {}
     for run in entry.run_scores:
-        seed = 0 if entry.condition == "offshelf" else int(run["pretrain_seed"])
+        seed = int(run["pretrain_seed"])
         counts[seed] = counts.get(seed, 0) + 1
     if not counts:
         return str(entry.num_runs)
@@ -103,7 +106,7 @@ def _format_difference(difference: Difference | None) -> tuple[str, str]:
     if difference is None:
         return NOT_APPLICABLE, NOT_APPLICABLE
     delta = difference.delta
-    p = format_p(difference.p_holm, difference.p_is_bound)
+    p = CHECKPOINTS_ONLY if difference.p_holm is None else format_p(difference.p_holm)
     return f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)}", p
 
 
@@ -143,8 +146,12 @@ def _list_interval(interval: Interval | None) -> tuple[str, str, str]:
 def _list_difference(difference: Difference | None) -> tuple[str, ...]:
     if difference is None:
         return (CSV_NOT_APPLICABLE,) * 6
-    bound = "yes" if difference.p_is_bound else "no"
-    return (*_list_interval(difference.delta), repr(difference.p), repr(difference.p_holm), bound)
+    p = [CSV_NOT_APPLICABLE if value is None else repr(value) for value in (difference.p, difference.p_holm)]
+    if difference.is_of_checkpoints:
+        scope = "checkpoints"
+    else:
+        scope = "conditional on a checkpoint" if difference.is_conditional else "procedures"
+    return (*_list_interval(difference.delta), *p, scope)
 
 
 def build_start_table(summary: Summary) -> Table:
@@ -152,7 +159,7 @@ def build_start_table(summary: Summary) -> Table:
     rows, numbers = [], []
     for panel in summary.panels:
         start = panel.find(START)
-        if start is None or not panel.start_differs:
+        if start is None or not panel.has_control:
             continue
         for entry in panel.entries:
             if entry.is_pretrained:
@@ -160,8 +167,7 @@ def build_start_table(summary: Summary) -> Table:
                 rows.append((panel.model, f"{panel.task} ({panel.metric})", entry.condition, *parts))
                 numbers.append((panel.model, panel.task, panel.metric, *_list_added(entry, start)))
     header = ("model", "task", "condition", "gain", "start", "added", "p")
-    csv_header = ("model", "task", "metric", "condition", "state", "gain", "start_gain", *_name_interval("added"), *P_COLUMNS,
-                  *BENEFIT_COLUMNS)  # fmt: skip
+    csv_header = ("model", "task", "metric", "condition", "state", "gain", "start_gain", *_name_interval("added"), *P_COLUMNS)  # fmt: skip
     title = f"What pretraining adds to its own start (gain over {summary.baseline} = start + added)"
     return Table("start", title, header, tuple(rows), 3, 1, csv_header, tuple(numbers))
 
@@ -174,7 +180,7 @@ def _format_point_gain(entry: Entry) -> str:
 
 def _list_added(entry: Entry, start: Entry) -> tuple[str, ...]:
     gains = [_list_interval(side.gain.delta if side.gain else None)[0] for side in (entry, start)]
-    return entry.condition, entry.state, *gains, *_list_difference(entry.added), *_list_interval(entry.added_share)
+    return entry.condition, entry.state, *gains, *_list_difference(entry.added)
 
 
 def build_reference_table(summary: Summary) -> Table:
@@ -268,34 +274,40 @@ def _list_cross(cell: CrossCell) -> tuple[str, ...]:
 
 def list_explanations(summary: Summary) -> list[str]:
     """How to read the numbers."""
-    percent = f"{summary.confidence:.0%}"
+    entries = [entry for panel in summary.panels for entry in panel.entries]
     lines = [
-        f"Brackets: {percent} percentile intervals of the Multi-Bootstrap over pretraining seeds and test examples "
-        f"({summary.num_replicates} replicates). seeds: pretraining seeds behind the row (x fine-tunings of each).",
-        f"p: two-sided, Holm-corrected over {_count_tests(summary, 'gain')} with {summary.baseline} in this "
-        "study (own against the reference, and the matrix, each by themselves); '<': no replicate went the other way.",
-        f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}; undefined where that gain "
-        "may be zero.",
+        f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
+        "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",
+        f"p: two-sided, by the same t. Own and {summary.reference} against {summary.baseline}, and own against "
+        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {_count_claims(summary)} of them. "
+        "Other rows are Holm-corrected among themselves, as is each table.",
     ]
-    added = [entry.condition for panel in summary.panels for entry in panel.entries if entry.added]
-    if added:
-        apart = " (the texts of other tasks by themselves)" if any(c.startswith(CROSS_PREFIX) for c in added) else ""
+    if any(panel.decision for panel in summary.panels):
         lines.append(
-            f"Start and pretraining: pretrained conditions begin at the structured start ({START}), {summary.baseline} "
-            f"at the usual one. Added: the condition minus {START}; p there is Holm-corrected over "
-            f"{_count_tests(summary, 'added')} with {START}{apart}."
+            "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
+            "end is above it), worse (clear), else undecided. Clear: corrected p below "
+            f"{format_score(summary.alpha, 2)}. Margin: study.margin, else a tenth of the reference's gain where that is "
+            "clear, else one point."
         )
+    if any(entry.gain or entry.benefit for entry in entries):
+        lines.append(
+            f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}, with Fieller's interval; "
+            "undefined where that gain is not clear."
+        )
+    if any(entry.added for entry in entries):
+        lines.append(f"Added: the condition minus {START}, the start that pretraining begins at, without pretraining.")
     blind = [_describe_blind(panel) for panel in summary.panels if panel.blind_score is not None]
     if blind:
         lines.append("Without reading the text: " + "; ".join(dict.fromkeys(blind)) + ".")
     return lines
 
 
-def _count_tests(summary: Summary, name: str) -> str:
-    """The size of the family of comparisons that Entry holds under this name, the texts of other tasks apart."""
-    entries = [entry for panel in summary.panels for entry in panel.entries]
-    num_tests = sum(1 for e in entries if getattr(e, name) and not e.condition.startswith(CROSS_PREFIX))
-    return {1: "the one comparison", 2: "both comparisons"}.get(num_tests, f"all {num_tests} comparisons")
+def _count_claims(summary: Summary) -> int:
+    """The comparisons that the sentences rest on."""
+    gains = [
+        entry.gain for panel in summary.panels for entry in panel.entries if entry.condition in (OWN, summary.reference)
+    ]
+    return sum(1 for d in (*gains, *(panel.versus_reference for panel in summary.panels)) if d and d.p is not None)
 
 
 def _describe_blind(panel: Panel) -> str:

@@ -1,9 +1,14 @@
-"""The answer in plain words for each model and task: what was found, how sure, and what would make it surer."""
+"""The answer for each model and task: one sentence that follows from named outcomes, and the evidence they rest on.
+
+Two outcomes make the sentence, both by :mod:`selfpretrain.stats`: whether the own text helps (own against the
+baseline: clear after Holm's correction, or not), and how it stands to the reference (:func:`selfpretrain.stats.decide`).
+Nothing is concluded from a p-value that is not small, nor from one difference being clear and another not.
+"""
 
 from __future__ import annotations
 
 from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
 from selfpretrain.report.numbers import (
     format_counted,
     format_interval,
@@ -13,52 +18,85 @@ from selfpretrain.report.numbers import (
     format_signed,
     format_whole,
 )
+from selfpretrain.stats import Decision
 
-FEW_SEEDS = 5  # fewer pretraining seeds make intervals visibly too narrow
 NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help
-CLOSE_TO_ALL = 90.0  # percent of the reference's gain whose interval counts as all of it
+MOST_WORDS = 25  # of a verdict
+
+# own against the baseline
+HELPS, HARMS, OPEN, ONE_SEED, UNKNOWN = "helps", "harms", "open", "one seed", "unknown"
+# own against the reference: the outcomes of Decision, or that there is none
+BETTER, NOT_WORSE, WORSE, UNDECIDED, CHECKPOINTS = "better", "not worse", "worse", "undecided", "checkpoints only"
+NO_REFERENCE = "no reference"
+
+_ANSWERS = {
+    (HELPS, BETTER): "the own text is enough: better than {base}, and better than {reference}.",
+    (HELPS, NOT_WORSE): "the own text is enough: better than {base}, and no worse than {reference} beyond the margin.",
+    (HELPS, WORSE): "the own text helps, but {reference} gives more.",
+    (HELPS, UNDECIDED): "the own text helps; whether it is enough beside {reference} is undecided.",
+    (HELPS, NO_REFERENCE): "the own text helps; whether it is enough stays open without {reference}.",
+    (OPEN, BETTER): "the own text is better than {reference}; whether it helps at all is undecided.",
+    (
+        OPEN,
+        NOT_WORSE,
+    ): "the own text is no worse than {reference} beyond the margin; whether it helps at all is undecided.",
+    (OPEN, WORSE): "{reference} is better than the own text, and whether the own text helps at all is undecided.",
+    (OPEN, UNDECIDED): "undecided, both whether the own text helps and how it stands to {reference}.",
+    (OPEN, NO_REFERENCE): "whether the own text helps is undecided.",
+    (UNKNOWN, BETTER): "the own text is better than {reference}; {base} has no score to compare with.",
+    (
+        UNKNOWN,
+        NOT_WORSE,
+    ): "the own text is no worse than {reference} beyond the margin; {base} has no score to compare with.",
+    (UNKNOWN, WORSE): "{reference} is better than the own text; {base} has no score to compare with.",
+    (UNKNOWN, UNDECIDED): "undecided how the own text stands to {reference}; {base} has no score to compare with.",
+    (UNKNOWN, NO_REFERENCE): "no answer, because there is nothing to compare the own text with.",
+}
 
 
 def compose_verdict(panel: Panel, summary: Summary) -> str:
-    """Say what the study found on one task with one model."""
-    return f"{panel.task}, {panel.model}: " + _compose(panel, summary)
+    """What the study found on one task with one model, in one sentence of at most ``MOST_WORDS`` words."""
+    return f"{panel.task}, {panel.model}: {_answer(panel, summary)}"
 
 
-def _compose(panel: Panel, summary: Summary) -> str:
+def _answer(panel: Panel, summary: Summary) -> str:
     own = panel.find(OWN)
     if own is None:
-        return _compose_without_own(panel, summary)
+        return "whether the own text is enough was not asked."
     if own.score is None:
-        return f"no answer, because pretraining on the task's own text {_explain_state(own)}."
+        return f"no answer, because pretraining on the own text {_name_state(own)}."
     if _is_nothing_learned(panel):
-        return _compose_nothing_learned(panel)
-    begun = " from the structured start" if panel.start_differs else ""
-    scored = f"{format_score(own.score.point)} {_name_metric(panel.metric)}"
-    found = f"pretraining on the task's own text{begun} scored {scored}"
+        return "nothing was learned, so this says nothing about pretraining."
+    effect, standing = judge_effect(own, summary), judge_standing(panel)
+    if effect == HARMS:
+        return f"pretraining on the own text does harm: {name_condition(summary.baseline)} is better."
+    if effect == ONE_SEED or standing == CHECKPOINTS:
+        return "one seed tells of these checkpoints only, not of the procedures that made them."
+    answer = _ANSWERS[effect, standing]
+    return answer.format(base=name_condition(summary.baseline), reference=summary.reference_name)
+
+
+def judge_effect(own: Entry, summary: Summary) -> str:
+    """Whether pretraining on the own text helps, against the baseline."""
     if own.gain is None:
-        baseline = panel.find(summary.baseline)
-        why = _explain_state(baseline) if baseline else "is not in this study"
-        added = f", {_describe_added(own.added, summary)}" if own.added else ""
-        what = "start and text gained together" if own.added else "it gained"
-        return (
-            f"{found} {format_interval(own.score.low, own.score.high)}{added}, but {name_condition(summary.baseline)} "
-            f"{why}, so what {what} is unknown. {_advise(panel, summary)}"
-        )
-    parts = [
-        f"{found}, {_describe_gain(own.gain, summary)}{_describe_reference(panel, summary)}.",
-        _divide_gain(panel, own, own.gain, summary),
-        _answer(panel, own, own.gain, summary),
-        _answer_together(panel, own, own.gain, summary),
-        _advise(panel, summary),
-    ]
-    return " ".join(part for part in parts if part)
+        return UNKNOWN
+    if own.gain.is_of_checkpoints:
+        return ONE_SEED
+    if not own.gain.is_clear(summary.alpha):
+        return OPEN
+    return HELPS if own.gain.delta.point > 0 else HARMS
+
+
+def judge_standing(panel: Panel) -> str:
+    """How the own text stands to the reference."""
+    return panel.decision.outcome if panel.decision else NO_REFERENCE
 
 
 def name_condition(condition: str) -> str:
     """A condition in words."""
     names = {
         "none": "no pretraining",
-        "mimetic": "the structured start without pretraining",
+        "mimetic": "the structured start",
         "own": "the own text",
         "offshelf": "the released checkpoint",
     }
@@ -78,10 +116,16 @@ def _name_metric(metric: str) -> str:
     }.get(metric, metric)
 
 
+def _name_state(entry: Entry) -> str:
+    """Why an entry has no score, as the end of a sentence."""
+    if entry.state in ("failed", "diverged"):
+        return entry.state
+    return "has no defined score" if entry.state == "undefined" else "is not finished"
+
+
 def _explain_state(entry: Entry) -> str:
-    """Why an entry has no score, as the end of a sentence, with what to do."""
-    count = entry.counts.get(entry.state, 0)
-    of = f"{count} of {entry.num_runs_planned}"
+    """The same with the number of runs, and what to do."""
+    of = f"{entry.counts.get(entry.state, 0)} of {entry.num_runs_planned}"
     if entry.state == "failed":
         return f"failed in {of} runs (see the notes; the same study command tries them again)"
     if entry.state == "diverged":
@@ -96,209 +140,149 @@ def _is_nothing_learned(panel: Panel) -> bool:
     return bool(scored) and not any(entry.learned for entry in scored)
 
 
-def _compose_nothing_learned(panel: Panel) -> str:
-    scored = [(entry, entry.score) for entry in panel.entries if entry.score]
-    best, score = max(scored, key=lambda pair: pair[1].point)
-    assert panel.blind_score is not None
-    interval = format_interval(score.low, score.high)
-    return (
-        f"nothing was learned, so this says nothing about pretraining: {panel.blind_rule} scores "
-        f"{format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the text, and no "
-        f"condition is clearly above that (the best, {best.condition}: {format_score(score.point)} "
-        f"{interval}). More labelled examples or longer training (effort=standard) may change that."
-    )
+# the evidence
 
 
-def _describe_gain(gain: Difference, summary: Summary) -> str:
-    return _describe_difference(gain, name_condition(summary.baseline), summary)
+def compose_evidence(panel: Panel, summary: Summary) -> list[str]:
+    """What the verdict rests on, a line each: the differences with their rules, and what would decide what is open."""
+    own = panel.find(OWN)
+    if own is None:
+        return _describe_others(panel, summary)
+    if own.score is None:
+        return [f"{name_condition(OWN)} {_explain_state(own)}"]
+    if _is_nothing_learned(panel):
+        return [_describe_nothing_learned(panel)]
+    lines = [_describe_effect(own, panel, summary), _describe_standing(own, panel, summary)]
+    lines += [_describe_room(own, panel, summary), _advise(own, panel, summary)]
+    return [line for line in lines if line]
 
 
-def _describe_added(added: Difference, summary: Summary) -> str:
-    return _describe_difference(added, "its own start", summary)
-
-
-def _describe_difference(difference: Difference, base: str, summary: Summary) -> str:
-    delta = difference.delta
-    text = (
-        f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)} over {base} "
-        f"({format_p_clause(difference.p_holm, difference.p_is_bound)}, {_count_seeds(difference)})"
-    )
-    return text if difference.is_clear(summary.alpha) else f"{text}, which {_say_unclear(difference, summary)}"
-
-
-def _divide_gain(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
-    """Of the gain over the baseline, what the start gives and what the text adds; empty where both start alike."""
-    start = panel.find(START)
-    if not panel.start_differs or start is None:
-        return ""
-    if own.added is None or start.gain is None:
-        return (
-            f"How much of the {format_signed(gain.delta.point)} is the start's is unknown, because {name_condition(START)} "
-            f"{_explain_state(start)}."
-        )
-    return (
-        f"Of the {format_signed(gain.delta.point)} over {name_condition(summary.baseline)}, the start alone accounts for "
-        f"{_describe_part(start.gain, summary)}, the own text on top of it for {_describe_part(own.added, summary)}."
-    )
-
-
-def _describe_part(part: Difference, summary: Summary) -> str:
-    """+.031 [.010, .050] (p = .004), in brief: a sentence has two of them."""
-    doubt = "suggestive" if part.p < summary.alpha else "not told from no difference"
-    clause = format_p_clause(part.p_holm, part.p_is_bound) + ("" if part.is_clear(summary.alpha) else f", {doubt}")
-    return f"{format_signed(part.delta.point)} {format_interval(part.delta.low, part.delta.high)} ({clause})"
-
-
-def _say_unclear(difference: Difference, summary: Summary) -> str:
-    if difference.p < summary.alpha:
-        return "is suggestive but does not hold once corrected for the number of comparisons"
-    return "this study cannot tell from no difference"
-
-
-def _count_seeds(difference: Difference) -> str:
-    first, second = difference.num_seeds
-    return format_counted(first, "seed") if first == second else f"{first} against {format_counted(second, 'seed')}"
-
-
-def _describe_reference(panel: Panel, summary: Summary) -> str:
-    """The clause on own against the reference; empty without one."""
-    if summary.reference == OWN:
-        return ""
-    versus = panel.versus_reference
-    if versus is None:
-        reference = panel.find(summary.reference)
-        return "" if reference is None else f"; {summary.reference_name} {_explain_state(reference)}"
-    delta = versus.delta
-    name = summary.reference_name
-    if round(delta.point, 3) == 0:
-        text = f"; {name} scored the same [{format_score(-delta.high)}, {format_score(-delta.low)}]"
-    else:
-        low, high = (-delta.high, -delta.low) if delta.point < 0 else (delta.low, delta.high)
-        side = "better" if delta.point < 0 else "worse"
-        text = f"; {name} is {format_score(abs(delta.point))} {format_interval(low, high)} {side}"
-    clause = format_p_clause(versus.p_holm, versus.p_is_bound)
-    return f"{text} ({clause})" + ("" if versus.is_clear(summary.alpha) else f", which {_say_unclear(versus, summary)}")
-
-
-def _answer(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
-    """Was the task's own text enough? Judged by what it adds to its own start, where the study can tell."""
-    text = "the own text with its start" if panel.start_differs and own.added is None else "the own text"
-    condition = START if own.added else summary.baseline
-    gain = own.added or gain
-    clear = gain.is_clear(summary.alpha)
-    if clear and gain.delta.point < 0:
-        return f"No: {text} did harm here, {name_condition(condition)} is better."
-    baseline = panel.find(condition)
-    if not clear and baseline and baseline.score and baseline.score.point >= NEARLY_PERFECT:
-        scored = format_score(baseline.score.point)
-        return f"{_capitalise(name_condition(condition))} already scores {scored}: there is hardly room to help."
-    versus = panel.versus_reference
-    if versus is None:
-        if not clear:
-            return "Whether pretraining on the own text helps stays open."
-        return _answer_without_reference(panel, text, summary)
-    reference = panel.find(summary.reference)
-    assert reference is not None
-    reference_helps = _is_clear_gain(reference.added or reference.gain, summary)
-    name = summary.reference_name
-    if not clear:
-        if reference_helps:
-            return f"Not shown to be enough: {name} helped, {text} not clearly{_say_share(own, summary)}."
-        return f"Neither {text} nor {name} clearly helped, so at this budget the question stays open."
-    own_better, different = versus.delta.point > 0, versus.is_clear(summary.alpha)
-    if different and own_better:
-        return f"Yes: the own text was enough, and better than {name}{_say_share(own, summary)}."
-    if different:
-        return f"Only in part: {name} gives more{_say_share(own, summary)}."
-    share = own.added_share if own.added else own.benefit
-    if share and share.low >= CLOSE_TO_ALL:
-        return f"Yes: the own text was enough{_say_share(own, summary)}."
-    shortfall = format_score(max(0.0, -versus.delta.low))
-    if share is None and not reference_helps:
-        return f"{_capitalise(text)} helped and {name} did not clearly: so far it was enough."
-    return f"So far the own text looks enough{_say_share(own, summary)}, though {name} may be up to {shortfall} better."
-
-
-def _is_clear_gain(gain: Difference | None, summary: Summary) -> bool:
-    return gain is not None and gain.is_clear(summary.alpha) and gain.delta.point > 0
-
-
-def _answer_without_reference(panel: Panel, text: str, summary: Summary) -> str:
-    name = summary.reference_name
-    found = f"{_capitalise(text)} helped; whether it is enough stays open"
-    if panel.find(summary.reference) is None:
-        return f"{found}, because {name} is not in this study (add {summary.reference} to study.conditions)."
-    return f"{found}."
-
-
-def _answer_together(panel: Panel, own: Entry, gain: Difference, summary: Summary) -> str:
-    """What the answer about the text leaves to be said about start and text together."""
-    name = name_condition(summary.baseline)
-    if not panel.start_differs:
-        return ""
-    if own.added is None and panel.find(START):
-        return ""
-    if own.added is None:
-        return f"The difference to {name} is that of start and pretraining together (see the notes)."
-    text_helps, clear = _is_clear_gain(own.added, summary), gain.is_clear(summary.alpha)
-    if clear and gain.delta.point < 0:
-        return f"Start and text together did harm: {name} from the usual start is better."
-    if clear and not text_helps:
-        return f"The gain over {name} is not shown to come from the text."
-    if text_helps and not clear:
-        return f"Start and text together are not shown to beat {name} from the usual start."
-    return ""
-
-
-def _say_share(own: Entry, summary: Summary) -> str:
-    share = own.added_share if own.added else own.benefit
-    if share is None:
-        return ""
-    of = f"what {summary.reference_name} adds" if own.added else f"the gain of {summary.reference_name}"
-    return f" (own recovers {format_whole(share.point)} % {format_percent_interval(share.low, share.high)} of {of})"
-
-
-def _compose_without_own(panel: Panel, summary: Summary) -> str:
-    """A study that does not hold the question's condition: report the other conditions."""
-    found = []
+def _describe_others(panel: Panel, summary: Summary) -> list[str]:
+    """A study without the question's condition: its other conditions against the baseline."""
+    lines = []
     for entry in panel.entries:
         if entry.condition == summary.baseline:
             continue
+        name = name_condition(entry.condition)
         if entry.score is None:
-            found.append(f"{name_condition(entry.condition)} {_explain_state(entry)}")
+            lines.append(f"{name} {_explain_state(entry)}")
         elif entry.gain is None:
             interval = format_interval(entry.score.low, entry.score.high)
-            found.append(f"{name_condition(entry.condition)} scored {format_score(entry.score.point)} {interval}")
+            lines.append(f"{name} scored {format_score(entry.score.point)} {interval}")
         else:
-            scored = f"{name_condition(entry.condition)} scored {format_score(entry.score.point)}"
-            added = f", and {_describe_added(entry.added, summary)}" if entry.added else ""
-            found.append(f"{scored}, {_describe_gain(entry.gain, summary)}{added}")
-    listed = "; ".join(found) if found else f"only {name_condition(summary.baseline)} was run"
-    return f"{listed}. Whether the own text is enough was not asked (add own to study.conditions)."
+            lines.append(f"{name} - {name_condition(summary.baseline)}: {_describe_difference(entry.gain)}")
+    return [*lines, "add own to study.conditions to ask whether the own text is enough"]
 
 
-def _advise(panel: Panel, summary: Summary) -> str:
-    """What would make it surer."""
-    seeds = [entry.num_seeds for entry in panel.entries if entry.score and entry.condition != "offshelf"]
-    fewest = min(seeds)
-    unfinished = [entry for entry in panel.entries if entry.state == "partial"]
-    if unfinished:
-        return "Provisional: some seeds are not finished; the same study command continues."
-    if fewest == 1:
-        return (
-            "From one seed this is provisional: another seed may turn it round, and no interval here shows that; "
-            "study.pretrain_seeds=5 would tell."
+def _describe_nothing_learned(panel: Panel) -> str:
+    scored = [(entry, entry.score) for entry in panel.entries if entry.score]
+    best, score = max(scored, key=lambda pair: pair[1].point)
+    assert panel.blind_score is not None
+    return (
+        f"{panel.blind_rule} scores {format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the "
+        f"text; no condition is clearly above that (the best, {best.condition}: {format_score(score.point)} "
+        f"{format_interval(score.low, score.high)}); more labelled examples or longer training (effort=standard) may "
+        "change it"
+    )
+
+
+def _describe_effect(own: Entry, panel: Panel, summary: Summary) -> str:
+    if own.gain is None:
+        baseline = panel.find(summary.baseline)
+        return f"{name_condition(summary.baseline)} {_explain_state(baseline) if baseline else 'is not in this study'}"
+    rule = {
+        HELPS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
+        HARMS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
+        OPEN: "not clear",
+        ONE_SEED: "these checkpoints only",
+    }[judge_effect(own, summary)]
+    return f"own - {summary.baseline}: {_describe_difference(own.gain)}; {rule}"
+
+
+def _describe_standing(own: Entry, panel: Panel, summary: Summary) -> str:
+    if summary.reference == OWN:
+        return ""
+    if panel.versus_reference is None or panel.decision is None:
+        reference = panel.find(summary.reference)
+        if reference is None:
+            return f"{summary.reference_name} is not in this study: add {summary.reference} to study.conditions"
+        return f"{summary.reference_name} {_explain_state(reference)}"
+    text = f"own - {summary.reference}: {_describe_difference(panel.versus_reference)}; {_name_rule(panel)}"
+    if own.benefit:
+        benefit = f"{format_whole(own.benefit.point)} % {format_percent_interval(own.benefit.low, own.benefit.high)}"
+        text += f"; own reaches {benefit} of the reference's gain"
+    return text
+
+
+def _name_rule(panel: Panel) -> str:
+    """The rule that gave the decision, with its margin."""
+    assert panel.decision is not None
+    if panel.decision.outcome in (BETTER, WORSE):
+        return "clear"
+    if panel.decision.outcome == CHECKPOINTS:
+        return "these checkpoints only"
+    margin = f"the margin of {format_score(panel.decision.margin)} ({panel.margin_rule})"
+    if panel.decision.outcome == NOT_WORSE:
+        return f"the interval does not reach below {margin}"
+    return f"not clear, and the interval reaches below {margin}"
+
+
+def _describe_difference(difference: Difference) -> str:
+    """+.031 [.010, .050], p = .004, 3 seeds a side"""
+    delta = difference.delta
+    text = f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)}"
+    if difference.p_holm is not None:
+        text += f", {format_p_clause(difference.p_holm)}"
+    first, second = difference.num_seeds
+    seeds = f"{format_counted(first, 'seed')} a side" if first == second else f"{first} against {second} seeds"
+    conditional = ", conditional on this checkpoint" if difference.is_conditional else ""
+    return f"{text}, {seeds}{conditional}"
+
+
+def _describe_room(own: Entry, panel: Panel, summary: Summary) -> str:
+    baseline = panel.find(summary.baseline)
+    if judge_effect(own, summary) != OPEN or baseline is None or baseline.score is None:
+        return ""
+    if baseline.score.point < NEARLY_PERFECT:
+        return ""
+    scored = f"{format_score(baseline.score.point)} {_name_metric(panel.metric)}"
+    return f"{name_condition(summary.baseline)} already scores {scored}: there is hardly room to help"
+
+
+def _advise(own: Entry, panel: Panel, summary: Summary) -> str:
+    """What would decide what is open."""
+    if any(entry.state == "partial" for entry in panel.entries):
+        return "provisional: some seeds are not finished; the same study command continues"
+    effect, standing = judge_effect(own, summary), judge_standing(panel)
+    if effect == ONE_SEED or standing == CHECKPOINTS:
+        return "study.pretrain_seeds=5 would tell of the procedures"
+    if standing == UNDECIDED and panel.decision and panel.versus_reference:
+        return _describe_need(panel.decision, panel.versus_reference, panel, summary.reference)
+    if effect == OPEN and own.gain:
+        return f"most of the doubt whether it helps comes from {_name_largest(own.gain, panel, summary.baseline)}"
+    return ""
+
+
+def _describe_need(decision: Decision, difference: Difference, panel: Panel, base: str) -> str:
+    """The seeds or examples that would decide, if the difference stays what it is, and where the doubt comes from."""
+    most = f"most of the doubt comes from {_name_largest(difference, panel, base)}"
+    if decision.needed_seeds is not None:
+        need = (
+            f"about {decision.needed_seeds} seeds a side would decide it (study.pretrain_seeds={decision.needed_seeds})"
         )
-    more = f"study.pretrain_seeds={FEW_SEEDS if fewest < FEW_SEEDS else 2 * fewest}"
-    if fewest < FEW_SEEDS:
-        extra = f", and more than {panel.num_examples} test examples" if panel.weakest_link == "examples" else ""
-        return f"From {fewest} seeds the intervals are somewhat too narrow; {more}{extra} would make this surer."
-    if panel.weakest_link == "examples":
-        return (
-            f"Most of the doubt comes from the {panel.num_examples} test examples: more of them would make this surer."
-        )
-    return f"Most of the doubt comes from the chance of pretraining: {more} would make this surer."
+    elif decision.needed_examples is not None:
+        need = f"about {decision.needed_examples:,} test examples would decide it, more seeds alone would not"
+    else:
+        need = "neither more seeds nor more test examples alone would decide it"
+    return f"if the difference stays what it is, {need}; {most}"
 
 
-def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _name_largest(difference: Difference, panel: Panel, base: str) -> str:
+    """The largest part of a difference's variance, in words."""
+    largest = difference.variance.find_largest()
+    if largest == "examples":
+        return f"the {panel.num_examples:,} test examples"
+    side = base if largest == "base" else OWN
+    if side == "offshelf":
+        return "the fine-tunings of the released checkpoint"
+    return f"the seeds of {side}"

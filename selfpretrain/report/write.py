@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, write_bytes, write_json
@@ -68,7 +69,8 @@ def _to_stem(name: str) -> str:
 def format_report(summary: Summary) -> str:
     """The report as Markdown."""
     lines = [f"# Study {summary.name}", ""]
-    lines += [line for panel in summary.panels for line in (_quote(panel.verdict), "")]
+    for panel in summary.panels:
+        lines += [f"**{_quote(panel.verdict)}**", "", *[f"- {_quote(line)}" for line in panel.evidence], ""]
     for table in build_tables(summary):
         lines += [f"## {table.title}", "", format_markdown(table)]
     lines += ["![scores with intervals](scores.png)", ""]
@@ -90,8 +92,9 @@ def print_report(summary: Summary, console: Console) -> None:
     """Print the answers, the tables, how to read them, and the facts."""
     console.print()
     for panel in summary.panels:
-        head, _, rest = panel.verdict.partition(": ")
-        console.print(Text.assemble((head, "bold"), ": ", rest))
+        console.print(Text(panel.verdict, style="bold"))
+        for line in panel.evidence:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
     console.print()
     for table in build_tables(summary):
         for rich in build_rich_tables(table, console.width):

@@ -36,6 +36,7 @@ class CellResult:
     run_id: str
     note: str  # why it failed or diverged
     folder: Path  # the run folder, with predictions/<split>.parquet
+    init_scheme: str = "normal"  # the start of an encoder that was not pretrained
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
@@ -51,6 +52,7 @@ class StudyResults:
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
+    overlaps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # task -> test examples whose text is in training
 
 
 @dataclass(frozen=True)

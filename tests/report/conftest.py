@@ -39,6 +39,7 @@ class FakeStudy:
         finetunings=1,
         outputs=None,
         first=0,
+        start="normal",
     ):
         """One pretraining seed per score, ``finetunings`` runs each."""
         if task not in self.tasks:
@@ -46,8 +47,9 @@ class FakeStudy:
         for seed, score in enumerate(scores, start=first):
             for finetune_seed in range(finetunings):
                 run_id = f"{model}-{condition}-{task}-{seed}-{finetune_seed}".replace(":", "_")
+                folder = self.folder / "finetune" / run_id
                 cell = CellResult(
-                    model, condition, task, seed, finetune_seed, status, run_id, note, self.folder / "finetune" / run_id
+                    model, condition, task, seed, finetune_seed, status, run_id, note, folder, init_scheme=start
                 )
                 self.cells.append(cell)
                 if status == "done":
@@ -62,14 +64,14 @@ class FakeStudy:
             outputs = make_outputs(labels, task.label_kind, score, cell.run_id)
         write_predictions(cell.folder / "predictions" / "test.parquet", ids, labels, np.asarray(outputs, np.float32))
 
-    def finish(self, name="demo", facts=None, init_scheme="normal", **study):
+    def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, **study):
         conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
         config = StudyConfig(
-            name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 200, **study}
+            name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 400, **study}
         )
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
-        return StudyResults(name, config, self.tasks, self.cells, facts, schemes)
+        return StudyResults(name, config, self.tasks, self.cells, facts, schemes, overlaps=overlaps or {})
 
 
 def make_labels(task, label_kind):

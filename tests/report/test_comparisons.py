@@ -12,7 +12,7 @@ from selfpretrain.report.comparisons import (
     compute_difference,
     compute_score,
     compute_share,
-    find_weakest_link,
+    correct,
     get_seeds,
 )
 from selfpretrain.stats import multibootstrap
@@ -26,7 +26,7 @@ def read(study, condition, task="topics"):
     return read_runs(cells, study.tasks[task])[0]
 
 
-def test_differences_are_those_of_the_public_bootstrap(fake_study):
+def test_differences_are_those_of_the_public_function(fake_study):
     fake_study.add("none", [0.7, 0.72, 0.68], finetunings=2).add("own", [0.75, 0.77])
     base, expt = read(fake_study, "none"), read(fake_study, "own")
     found = compute_difference(base, expt, "accuracy", SAMPLING)
@@ -36,36 +36,52 @@ def test_differences_are_those_of_the_public_bootstrap(fake_study):
     )  # fmt: skip
     assert found.delta.point == pytest.approx(0.76 - 0.7)
     assert (found.delta.low, found.delta.high) == (expected.delta.low, expected.delta.high)
-    assert found.p == 2 * expected.p
+    assert (found.p, found.variance) == (expected.p, expected.variance)
     assert found.num_seeds == (2, 3)
+    assert not found.is_conditional and not found.is_of_checkpoints
 
 
-def test_p_is_two_sided(fake_study):
-    fake_study.add("none", [0.8, 0.8]).add("own", [0.5, 0.5])
+def test_p_is_two_sided_and_has_no_floor(fake_study):
+    fake_study.add("none", [0.8, 0.805, 0.795, 0.8]).add("own", [0.5, 0.505, 0.495, 0.5])
     base, expt = read(fake_study, "none"), read(fake_study, "own")
-    for first, second in ((base, expt), (expt, base)):
-        found = compute_difference(first, second, "accuracy", SAMPLING)
-        assert found.p == 2 / 200
-        assert found.p_is_bound
+    first, second = (compute_difference(*pair, "accuracy", SAMPLING).p for pair in ((base, expt), (expt, base)))
+    assert first == pytest.approx(second)
+    assert first < 1 / SAMPLING.num_replicates
     same = compute_difference(base, base, "accuracy", SAMPLING)
-    assert same.delta.point == 0
-    assert same.p > 0.5
+    assert (same.delta.point, same.p) == (0, 1)
+
+
+def test_one_seed_a_side_is_of_checkpoints_and_outside_the_family(fake_study):
+    fake_study.add("none", [0.7]).add("own", [0.8]).add("bookwiki", [0.7, 0.9])
+    none, own, bookwiki = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
+    single = compute_difference(none, own, "accuracy", SAMPLING)
+    assert single.p is None and single.is_of_checkpoints
+    assert single.delta.low < 0.1 < single.delta.high
+    several = compute_difference(bookwiki, bookwiki, "accuracy", SAMPLING)
+    corrected = correct([single, several])
+    assert (corrected[0].p_holm, corrected[1].p_holm) == (None, several.p)
+    assert not corrected[0].is_clear(0.05)
 
 
 def test_finetunings_are_averaged_within_their_seed(fake_study):
     fake_study.add("own", [0.8], finetunings=3).add("own", [0.6], first=1)
-    score, singles = compute_score(read(fake_study, "own"), "accuracy", SAMPLING)
+    score, singles, _ = compute_score(read(fake_study, "own"), "accuracy", SAMPLING)
     assert score.point == pytest.approx(0.7)
     assert singles == pytest.approx([0.8, 0.8, 0.8, 0.6])
 
 
-def test_a_released_checkpoint_is_one_pretraining(fake_study):
-    fake_study.add("offshelf", [0.7, 0.8])
-    assert get_seeds(read(fake_study, "offshelf")) == [0, 0]
+def test_the_finetunings_of_a_released_checkpoint_are_its_seeds(fake_study):
+    fake_study.add("offshelf", [0.7, 0.8], finetunings=2).add("none", [0.6, 0.61], finetunings=2)
+    none, offshelf = read(fake_study, "none"), read(fake_study, "offshelf")
+    assert get_seeds(offshelf) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert get_seeds(none) == [(0, 0), (0, 0), (1, 0), (1, 0)]
+    found = compute_difference(none, offshelf, "accuracy", SAMPLING)
+    assert found.num_seeds == (4, 2)
+    assert found.is_conditional
 
 
 def test_share_of_the_references_gain(fake_study):
-    fake_study.add("none", [0.5, 0.5]).add("own", [0.7, 0.7]).add("bookwiki", [0.9, 0.9])
+    fake_study.add("none", [0.5, 0.51, 0.49]).add("own", [0.7, 0.71, 0.69]).add("bookwiki", [0.9, 0.91, 0.89])
     none, own, reference = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
     share, reason = compute_share(none, own, reference, "accuracy", SAMPLING)
     assert share.point == pytest.approx(50)
@@ -81,20 +97,12 @@ def test_a_model_that_says_the_same_everywhere_has_no_correlation(fake_study, me
     fake_study.add_task("pairs", "score", metric)
     fake_study.add("none", [0], "pairs", outputs=np.full((400, 1), 0.3)).add("own", [0.8, 0.8], "pairs")
     none, own = read(fake_study, "none", "pairs"), read(fake_study, "own", "pairs")
-    score, _ = compute_score(none, metric, SAMPLING)
+    score, _, notes = compute_score(none, metric, SAMPLING)
     assert (score.point, score.low, score.high) == (0, 0, 0)
+    assert any("1 of 1 runs say the same of every example" in note for note in notes)
     found = compute_difference(none, own, metric, SAMPLING)
     assert found.delta.point == pytest.approx(compute_score(own, metric, SAMPLING)[0].point)
     assert found.delta.low > 0.5
-
-
-def test_what_widens_the_interval(fake_study):
-    fake_study.add("none", [0.5, 0.5, 0.5]).add("own", [0.6, 0.6, 0.6]).add("wild", [0.3, 0.6, 0.9])
-    none, own, wild = (read(fake_study, name) for name in ("none", "own", "wild"))
-    assert find_weakest_link(none, own, "accuracy", SAMPLING) == "examples"
-    assert find_weakest_link(none, wild, "accuracy", SAMPLING) == "seeds"
-    fake_study.add("single", [0.5])
-    assert find_weakest_link(none, read(fake_study, "single"), "accuracy", SAMPLING) == "seeds"
 
 
 def test_scores_that_need_no_text():

@@ -26,15 +26,10 @@ def test_signs():
     assert format_whole(-0.3) == "0"
 
 
-def test_p_at_its_floor_is_a_bound_rounded_up():
-    assert format_p(0.0031, False) == ".003"
-    assert format_p(0.002, True) == "< .002"
-    assert format_p(0.0024, True) == "< .003"
-    assert format_p(0.0002, False) == "< .001"
-    assert format_p(1.0, False) == "1.000"
-    assert format_p(1.0, True) == "1.000"
-    assert format_p_clause(0.0031, False) == "p = .003"
-    assert format_p_clause(0.001, True) == "p < .001"
+def test_p():
+    assert [format_p(p) for p in (0.0031, 0.0002, 0.9996, 1.0)] == [".003", "< .001", "1.000", "1.000"]
+    assert format_p_clause(0.0031) == "p = .003"
+    assert format_p_clause(0.0002) == "p < .001"
 
 
 def test_counts():

@@ -49,11 +49,12 @@ def test_markdown(summary):
     assert len({line.count("|") for line in lines}) == 1
     assert cells["own"][3].startswith(".720 [.")
     assert cells["own"][5].startswith("&lt; .") or cells["own"][5].startswith(".")
+    assert cells["bookwiki_sized"][5] == "these checkpoints only"
     assert cells["own"][7] == "3"
     assert cells["none"][7] == "3 x 2"
     assert cells["bookwiki"][3:7] == ["failed (1 of 3)", "-", "-", "-"]
     assert cells["bookwiki_sized"][7] == "1 of 2"
-    assert cells["offshelf"][7] == "1 x 2"
+    assert cells["offshelf"][7] == "1 checkpoint x 2"
 
 
 def test_latex_is_escaped_and_square(summary):
@@ -65,11 +66,14 @@ def test_latex_is_escaped_and_square(summary):
     assert escape_latex("< .001 and -.5, -3, +.2, a-b_c 50%") == r"$<$ .001 and $-$.5, $-$3, $+$.2, a-b\_c 50\%"
 
 
-def test_p_at_the_floor_is_shown_as_a_bound(fake_study):
-    fake_study.add("none", [0.3, 0.3]).add("own", [0.9, 0.9])
-    table = build_tables(summarize(fake_study.finish(num_replicates=1000)))[0]
-    assert table.rows[1][5] == "< .002"
-    assert read_rows(format_csv(table))[1]["p_is_bound"] == "yes"
+def test_what_a_difference_speaks_of(summary):
+    rows = {row["condition"]: row for row in read_rows(format_csv(build_tables(summary)[0]))}
+    scopes = {condition: row["scope"] for condition, row in rows.items()}
+    assert scopes["own"] == "procedures"
+    assert scopes["offshelf"] == "conditional on a checkpoint"
+    assert scopes["bookwiki_sized"] == "checkpoints"
+    assert (rows["bookwiki_sized"]["p"], rows["bookwiki_sized"]["p_holm"]) == ("NA", "NA")
+    assert 0 < float(rows["own"]["p"]) < 1 / 1000  # no floor
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
@@ -104,7 +108,7 @@ def test_the_matrix(summary):
 
 
 def test_benefit_of_the_reference_is_100_only_where_it_gained(fake_study):
-    fake_study.add("none", [0.5, 0.5]).add("bookwiki", [0.9, 0.9])
+    fake_study.add("none", [0.5, 0.51]).add("bookwiki", [0.9, 0.91])
     fake_study.add("none", [0.5, 0.5], "flat").add("bookwiki", [0.5, 0.5], "flat").add("own", [0.6, 0.6], "flat")
     rows = build_tables(summarize(fake_study.finish()))[0].rows
     assert [row[6] for row in rows] == ["-", "100", "-", "undefined", "undefined"]
@@ -117,23 +121,31 @@ def test_benefit_without_a_reference_is_not_applicable(fake_study):
 
 def test_the_gain_is_divided_where_the_start_is_another(fake_study):
     for condition, score in {"none": 0.5, "mimetic": 0.6, "own": 0.8, "bookwiki": 0.9}.items():
-        fake_study.add(condition, [score, score]).add(condition, [score, score], "other")
+        scores = [score, score + 0.01, score - 0.01]
+        fake_study.add(condition, scores).add(condition, scores, "other")
     fake_study.add("own_of:other", [0.6], status="failed", note="x")
     summary = summarize(fake_study.finish(init_scheme="mimetic", num_replicates=1000))
     table = next(table for table in build_tables(summary) if table.name == "start")
     assert [row[:3] for row in table.rows[:2]] == [("tiny", "topics (accuracy)", c) for c in ("own", "bookwiki")]
     assert table.rows[0][3:5] == ("+.300", "+.100")
-    assert table.rows[0][5].startswith("+.200 [.") and table.rows[0][6] == "< .008"
+    assert table.rows[0][5].startswith("+.200 [.") and table.rows[0][6].startswith((".", "<"))
     assert table.rows[2][2:] == ("own_of:other", "failed (1 of 1)", "+.100", "-", "-")
     rows = read_rows(format_csv(table))
     assert float(rows[0]["added"]) == pytest.approx(float(rows[0]["gain"]) - float(rows[0]["start_gain"]))
     assert (rows[2]["state"], rows[2]["gain"]) == ("failed", "NA")
-    assert "over all 4 comparisons with mimetic" in " ".join(list_explanations(summary))
+    assert "Added: the condition minus mimetic" in " ".join(list_explanations(summary))
     assert "start" not in [table.name for table in build_tables(summarize(fake_study.finish()))]
 
 
-def test_explanations_name_the_family_and_the_text_free_score(summary):
+def test_explanations_name_the_family_the_rules_and_the_text_free_score(summary):
     text = " ".join(list_explanations(summary))
-    assert "over all 6 comparisons with none" in text  # own, bookwiki_sized, offshelf, twice
-    assert "1000 replicates" in text
+    assert "Holm-corrected over all 2 of them" in text  # own against none, twice; bookwiki has failed
+    assert "95% t intervals" in text
     assert "topics .250 (always the most frequent class)" in text
+
+
+def test_the_rules_of_the_decision_are_printed(fake_study):
+    fake_study.add("none", [0.5, 0.51]).add("own", [0.8, 0.81]).add("bookwiki", [0.8, 0.81])
+    text = " ".join(list_explanations(summarize(fake_study.finish())))
+    assert "in this order: better (clear), no worse beyond the margin" in text
+    assert "over all 3 of them" in text

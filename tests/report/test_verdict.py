@@ -1,102 +1,167 @@
-"""The sentences: each situation gets the answer it deserves and no more."""
+"""The sentences: each pair of outcomes gets the answer it deserves and no more, and its evidence names the rule."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
 from selfpretrain.report import summarize
-from selfpretrain.report.numbers import format_signed
+from selfpretrain.report.verdict import _ANSWERS, MOST_WORDS
 
-SEEDS = 3
+# scores of three seeds: with these the interval of a difference is about .05 to either side
+SEEDS = (-0.005, 0.0, 0.005)
+
+
+def add(fake_study, seeds=SEEDS, task="topics", **scores):
+    for condition, score in scores.items():
+        fake_study.add(condition, [score + step for step in seeds], task)
 
 
 def judge(fake_study, task="topics", **study):
+    """The verdict, and its evidence as one text."""
     summary = summarize(fake_study.finish(**study))
-    return next(panel.verdict for panel in summary.panels if panel.task == task)
+    panel = next(panel for panel in summary.panels if panel.task == task)
+    return panel.verdict, "\n".join(panel.evidence)
 
 
-def add(fake_study, seeds=SEEDS, **scores):
-    for condition, score in scores.items():
-        fake_study.add(condition, [score] * seeds)
+@pytest.mark.parametrize(
+    ("scores", "study", "verdict", "rule"),
+    [
+        ((0.5, 0.9, 0.7), {}, "the own text is enough: better than no pretraining, and better than BookWiki.", "clear"),
+        (
+            (0.5, 0.8, 0.8),
+            {"margin": 0.1},
+            "the own text is enough: better than no pretraining, and no worse than BookWiki beyond the margin.",
+            "the interval does not reach below the margin of .100 (study.margin)",
+        ),
+        ((0.5, 0.7, 0.9), {}, "the own text helps, but BookWiki gives more.", "clear"),
+        (
+            (0.5, 0.8, 0.81),
+            {"margin": 0.001},
+            "the own text helps; whether it is enough beside BookWiki is undecided.",
+            "not clear, and the interval reaches below the margin of .001 (study.margin)",
+        ),
+        (
+            (0.7, 0.71, 0.5),
+            {},
+            "the own text is better than BookWiki; whether it helps at all is undecided.",
+            "clear",
+        ),
+        (
+            (0.7, 0.71, 0.71),
+            {"margin": 0.2},
+            "the own text is no worse than BookWiki beyond the margin; whether it helps at all is undecided.",
+            "the interval does not reach below",
+        ),
+        (
+            (0.6, 0.605, 0.8),
+            {},
+            "BookWiki is better than the own text, and whether the own text helps at all is undecided.",
+            "clear",
+        ),
+        (
+            (0.6, 0.605, 0.61),
+            {},
+            "undecided, both whether the own text helps and how it stands to BookWiki.",
+            "not clear, and the interval reaches below the margin of .010 (one point, since no gain",
+        ),
+        ((0.8, 0.6, 0.85), {}, "pretraining on the own text does harm: no pretraining is better.", "clear"),
+    ],
+)
+def test_two_outcomes_make_the_sentence(fake_study, scores, study, verdict, rule):
+    add(fake_study, **dict(zip(("none", "own", "bookwiki"), scores, strict=True)))
+    found, evidence = judge(fake_study, **study)
+    assert found == f"topics, tiny: {verdict}"
+    assert rule in next(line for line in evidence.splitlines() if line.startswith("own - bookwiki: "))
 
 
-def test_own_text_looks_enough(fake_study):
-    add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
-    text = judge(fake_study)
-    assert text.startswith("topics, tiny: pretraining on the task's own text scored .800 accuracy, +.200 [")
-    assert "over no pretraining (p < " in text and "3 seeds)" in text
-    assert "BookWiki is .010 [" in text and "better" in text and "cannot tell from no difference" in text
-    assert "So far the own text looks enough (own recovers 95 % [" in text
-    assert "BookWiki may be up to ." in text
-    assert "study.pretrain_seeds=5" in text
+def test_every_verdict_is_one_short_sentence():
+    longest = {"base": "the structured start", "reference": "equally much general text (docs)"}
+    for answer in _ANSWERS.values():
+        text = f"task, model: {answer.format(**longest)}"
+        assert len(text.split()) <= MOST_WORDS
+        assert text.count(".") == 1 and text.endswith(".")
 
 
-def test_own_text_was_better(fake_study):
+def test_no_number_stands_twice(fake_study):
+    add(fake_study, none=0.6, own=0.8, bookwiki=0.82)
+    verdict, evidence = judge(fake_study)
+    numbers = re.findall(r"[+-]?\d*\.\d+", f"{verdict}\n{evidence}")
+    assert len(numbers) > 6
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_difference_that_is_not_clear_is_never_enough(fake_study):
+    """The own text helps, the difference to BookWiki is not clear: nothing follows from that."""
+    add(fake_study, none=0.6, own=0.8, bookwiki=0.83)
+    verdict, evidence = judge(fake_study)
+    assert "undecided" in verdict and "looks enough" not in verdict
+    assert "a tenth of" not in verdict
+    assert "the margin of .023 (10% of the reference's gain, which is clear)" in evidence
+
+
+def test_clear_and_not_clear_are_not_read_as_a_difference(fake_study):
+    """BookWiki clearly beats no pretraining, the own text does not: that alone does not make BookWiki better."""
+    fake_study.add("none", [0.6, 0.61, 0.59]).add("own", [0.6, 0.7, 0.8]).add("bookwiki", [0.75, 0.755, 0.76])
+    verdict, _ = judge(fake_study)
+    assert verdict == "topics, tiny: undecided, both whether the own text helps and how it stands to BookWiki."
+
+
+def test_what_would_decide_it_is_said(fake_study):
+    add(fake_study, none=0.6, own=0.8, bookwiki=0.83)
+    _, evidence = judge(fake_study)
+    line = evidence.splitlines()[-1]
+    assert line.startswith("if the difference stays what it is, about ")
+    assert "test examples would decide it" in line or "study.pretrain_seeds=" in line
+    assert "most of the doubt comes from the 400 test examples" in line
+    fake_study.add("none", [0.6] * 3, "wild").add("own", [0.3, 0.6, 0.9], "wild").add("bookwiki", [0.7] * 3, "wild")
+    assert "most of the doubt comes from the seeds of own" in judge(fake_study, "wild")[1]
+    fake_study.add("none", [0.6] * 3, "wide").add("own", [0.7] * 3, "wide").add("bookwiki", [0.4, 0.7, 0.9], "wide")
+    assert "most of the doubt comes from the seeds of bookwiki" in judge(fake_study, "wide")[1]
+
+
+def test_what_is_decided_needs_no_advice(fake_study):
     add(fake_study, none=0.5, own=0.9, bookwiki=0.7)
-    text = judge(fake_study)
-    assert "BookWiki is .200 [" in text and "worse" in text
-    assert "Yes: the own text was enough, and better than BookWiki (own recovers 200 % [" in text
+    assert "would decide" not in judge(fake_study)[1]
 
 
-def test_own_text_is_part_of_it(fake_study):
+def test_a_share_of_the_references_gain_is_given_where_that_is_clear(fake_study):
     add(fake_study, none=0.5, own=0.7, bookwiki=0.9)
-    text = judge(fake_study)
-    assert "Only in part: BookWiki gives more (own recovers 50 % [" in text
-
-
-def test_own_text_not_shown_to_help(fake_study):
-    add(fake_study, none=0.6, own=0.605, bookwiki=0.8)
-    text = judge(fake_study)
-    assert "over no pretraining (p = " in text and "cannot tell from no difference" in text
-    assert "Not shown to be enough: BookWiki helped, the own text not clearly" in text
-
-
-def test_nothing_helped(fake_study):
-    add(fake_study, none=0.6, own=0.605, bookwiki=0.61)
-    assert "Neither the own text nor BookWiki clearly helped" in judge(fake_study)
+    assert "own reaches 50 % [" in judge(fake_study)[1]
 
 
 def test_no_room_to_help(fake_study):
-    add(fake_study, none=1.0, own=1.0, bookwiki=1.0)
-    assert "No pretraining already scores 1.000: there is hardly room to help." in judge(fake_study)
-
-
-def test_own_text_did_harm(fake_study):
-    add(fake_study, none=0.8, own=0.6, bookwiki=0.85)
-    text = judge(fake_study)
-    assert "-.200 [-." in text
-    assert "No: the own text did harm here, no pretraining is better." in text
+    add(fake_study, seeds=(0, 0, 0), none=0.99, own=0.99, bookwiki=0.99)
+    assert "no pretraining already scores .990 accuracy: there is hardly room to help" in judge(fake_study)[1]
 
 
 def test_nothing_was_learned(fake_study):
     add(fake_study, none=0.25, own=0.26, bookwiki=0.24)
-    text = judge(fake_study)
-    assert "nothing was learned, so this says nothing about pretraining" in text
-    assert "always the most frequent class scores .250 accuracy" in text
-    assert "enough" not in text
+    verdict, evidence = judge(fake_study)
+    assert verdict == "topics, tiny: nothing was learned, so this says nothing about pretraining."
+    assert "always the most frequent class scores .250 accuracy" in evidence
 
 
 def test_one_learner_is_enough_for_a_verdict(fake_study):
     add(fake_study, none=0.25, own=0.6, bookwiki=0.25)
-    text = judge(fake_study)
-    assert "nothing was learned" not in text
-    assert "better than BookWiki" in text
+    assert "better than BookWiki" in judge(fake_study)[0]
 
 
 def test_missing_reference(fake_study):
     add(fake_study, none=0.6, own=0.8)
-    text = judge(fake_study)
-    assert "The own text helped; whether it is enough stays open, because BookWiki is not in this study" in text
-    assert "add bookwiki to study.conditions" in text
+    verdict, evidence = judge(fake_study)
+    assert verdict.endswith("the own text helps; whether it is enough stays open without BookWiki.")
+    assert "add bookwiki to study.conditions" in evidence
 
 
 @pytest.mark.parametrize(("status", "words"), [("failed", "failed in 3 of 3 runs"), ("missing", "is not finished")])
 def test_reference_without_a_score(fake_study, status, words):
     add(fake_study, none=0.6, own=0.8)
     fake_study.add("bookwiki", [0] * 3, status=status, note="reason")
-    text = judge(fake_study)
-    assert f"BookWiki {words}" in text
-    assert "whether it is enough stays open." in text
+    verdict, evidence = judge(fake_study)
+    assert "stays open without BookWiki" in verdict
+    assert f"BookWiki {words}" in evidence
 
 
 @pytest.mark.parametrize(
@@ -106,143 +171,67 @@ def test_reference_without_a_score(fake_study, status, words):
 def test_own_without_a_score_is_no_answer(fake_study, status, words):
     add(fake_study, none=0.6, bookwiki=0.8)
     fake_study.add("own", [0], status=status, note="reason")
-    text = judge(fake_study)
-    assert "no answer, because pretraining on the task's own text" in text
-    assert words in text
+    verdict, evidence = judge(fake_study)
+    assert "no answer, because pretraining on the own text" in verdict
+    assert words in evidence
 
 
 def test_baseline_without_a_score(fake_study):
     add(fake_study, own=0.8)
-    assert "no pretraining is not in this study, so what it gained is unknown" in judge(fake_study)
+    verdict, evidence = judge(fake_study)
+    assert verdict.endswith("no answer, because there is nothing to compare the own text with.")
+    assert "no pretraining is not in this study" in evidence
+    add(fake_study, bookwiki=0.5)
     fake_study.add("none", [0], status="diverged")
-    assert "no pretraining diverged in 1 of 1 runs" in judge(fake_study)
+    verdict, evidence = judge(fake_study)
+    assert verdict.endswith("the own text is better than BookWiki; no pretraining has no score to compare with.")
+    assert "no pretraining diverged in 1 of 1 runs" in evidence
 
 
-def test_one_seed_is_provisional(fake_study):
-    add(fake_study, seeds=1, none=0.6, own=0.8, bookwiki=0.81)
-    text = judge(fake_study)
-    assert "1 seed)" in text
-    assert "From one seed this is provisional: another seed may turn it round" in text
+def test_one_seed_tells_of_checkpoints_only(fake_study):
+    add(fake_study, seeds=(0,), none=0.6, own=0.8, bookwiki=0.81)
+    verdict, evidence = judge(fake_study)
+    assert verdict.endswith("one seed tells of these checkpoints only, not of the procedures that made them.")
+    assert "p =" not in evidence and "p <" not in evidence
+    assert evidence.count("these checkpoints only") == 2
+    assert "study.pretrain_seeds=5" in evidence
 
 
-def test_many_seeds_name_what_is_unsure(fake_study):
-    add(fake_study, seeds=5, none=0.6, own=0.8, bookwiki=0.81)
-    assert "the 400 test examples: more of them would make this surer" in judge(fake_study)
-    for condition in ("none", "own", "bookwiki"):
-        fake_study.add(condition, [0.3, 0.5, 0.7, 0.9, 0.95], "wild")
-    assert "chance of pretraining: study.pretrain_seeds=10" in judge(fake_study, "wild")
+def test_a_released_checkpoint_is_conditional(fake_study):
+    add(fake_study, none=0.6, own=0.8)
+    fake_study.add("offshelf", [0.75, 0.85, 0.65], finetunings=2)
+    _, evidence = judge(fake_study, reference="offshelf")
+    line = next(line for line in evidence.splitlines() if line.startswith("own - offshelf: "))
+    assert "3 against 6 seeds, conditional on this checkpoint" in line
+    assert "most of the doubt comes from the fine-tunings of the released checkpoint" in evidence
 
 
-def test_a_result_lost_to_the_correction_is_said(fake_study):
+def test_a_result_lost_to_the_correction_is_undecided(fake_study):
     """Clear alone, not clear among many."""
-    add(fake_study, none=0.6, own=0.66)
-    alone = judge(fake_study, num_replicates=1000)
-    assert "The own text helped" in alone
+    add(fake_study, none=0.6, own=0.655)
+    assert "the own text helps" in judge(fake_study)[0]
     for index in range(12):
-        fake_study.add("none", [0.6] * 3, f"more{index}").add("own", [0.6] * 3, f"more{index}")
-    crowded = judge(fake_study, num_replicates=1000)
-    assert "suggestive but does not hold once corrected" in crowded
-    assert "stays open" in crowded
+        add(fake_study, task=f"more{index}", none=0.6, own=0.6)
+    assert "whether the own text helps is undecided" in judge(fake_study)[0]
 
 
 def test_a_study_without_own(fake_study):
-    add(fake_study, none=0.6, offshelf=0.8)
-    text = judge(fake_study)
-    assert "the released checkpoint scored .800, +.200 [" in text
-    assert "1 against 3 seeds" in text
-    assert "was not asked (add own to study.conditions)" in text
+    add(fake_study, none=0.6, bookwiki=0.8)
+    verdict, evidence = judge(fake_study)
+    assert verdict.endswith("whether the own text is enough was not asked.")
+    assert "bookwiki - no pretraining: +.200 [" in evidence
+    assert "add own to study.conditions" in evidence
 
 
-# pretraining from a start that the baseline does not have
-
-
-@pytest.mark.parametrize(
-    ("scores", "answer", "together"),
-    [
-        ((0.5, 0.6, 0.8, 0.81), "So far the own text looks enough (own recovers 95 % [", ""),
-        ((0.8, 0.6, 0.7, 0.71), "So far the own text looks enough", "Start and text together did harm: no pretraining"),
-        ((0.7, 0.6, 0.71, 0.71), "looks enough", "Start and text together are not shown to beat no pretraining"),
-        (
-            (0.6, 0.8, 0.805, 0.805),
-            "Neither the own text nor BookWiki clearly helped",
-            "not shown to come from the text",
-        ),
-        ((0.6, 0.8, 0.81, 0.95), "BookWiki helped, the own text not clearly (own recovers 7 % [", "not shown to come"),
-        ((0.6, 0.9, 0.75, 0.9), "No: the own text did harm here, the structured start without pretraining is", "shown"),
-        ((0.97, 0.985, 0.9875, 0.9875), "The structured start without pretraining already scores .985: there is", ""),
-    ],
-)
-def test_start_and_text_are_judged_apart(fake_study, scores, answer, together):
-    add(fake_study, **dict(zip(("none", "mimetic", "own", "bookwiki"), scores, strict=True)))
-    text = judge(fake_study, init_scheme="mimetic", num_replicates=1000)
-    assert "pretraining on the task's own text from the structured start scored" in text
-    none, start, own, _ = scores
-    assert f"Of the {format_signed(own - none)} over no pretraining, the start alone accounts for " in text
-    assert f"accounts for {format_signed(start - none)} [" in text
-    assert f"the own text on top of it for {format_signed(own - start)} [" in text
-    assert answer in text
-    assert together in text
-    assert ("together" in text) == ("together" in together)
-
-
-def test_the_same_scores_from_the_usual_start_are_judged_as_they_stand(fake_study):
+def test_the_control_as_baseline(fake_study):
     add(fake_study, none=0.8, mimetic=0.6, own=0.7, bookwiki=0.71)
-    text = judge(fake_study)
-    assert "No: the own text did harm here, no pretraining is better." in text
-    assert "start" not in text
-
-
-@pytest.mark.parametrize(("seeds", "doubt"), [(3, ", not told from no difference)"), (1, ", suggestive)")])
-def test_a_part_that_is_not_clear_is_said(fake_study, seeds, doubt):
-    """Not clear alone; or, with more tasks, clear alone and not among them."""
-    add(fake_study, none=0.6, own=0.8, mimetic=0.61 if seeds == 3 else 0.66)
-    for index in range(12 if seeds == 1 else 0):
-        fake_study.add("none", [0.6] * 3, f"more{index}").add("own", [0.6] * 3, f"more{index}")
-    text = judge(fake_study, init_scheme="mimetic", num_replicates=1000)
-    part = text.partition("the start alone accounts for ")[2].partition(", the own text on top of it")[0]
-    assert part.endswith(doubt)
-
-
-def test_a_control_without_a_score(fake_study):
-    add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
-    fake_study.add("mimetic", [0], status="failed", note="reason")
-    text = judge(fake_study, init_scheme="mimetic")
-    assert (
-        "How much of the +.200 is the start's is unknown, because the structured start without pretraining fail" in text
-    )
-    assert "accounts for" not in text
-
-
-def test_without_the_control_start_and_text_are_named_together(fake_study):
-    add(fake_study, none=0.8, own=0.6, bookwiki=0.85)
-    text = judge(fake_study, init_scheme="mimetic")
-    assert "No: the own text with its start did harm here, no pretraining is better." in text
-    assert "The difference to no pretraining is that of start and pretraining together (see the notes)." in text
-
-
-def test_the_control_as_baseline_needs_no_division(fake_study):
-    add(fake_study, none=0.8, mimetic=0.6, own=0.7, bookwiki=0.71)
-    text = judge(fake_study, init_scheme="mimetic", baseline="mimetic")
-    assert "over the structured start without pretraining (p" in text
-    assert "So far the own text looks enough" in text
-    assert "accounts for" not in text and "together" not in text
-
-
-def test_the_control_without_a_baseline_or_own(fake_study):
-    add(fake_study, mimetic=0.6, own=0.8)
-    text = judge(fake_study, init_scheme="mimetic")
-    assert "over its own start (p < " in text
-    assert "no pretraining is not in this study, so what start and text gained together is unknown" in text
-    fake_study.add("none", [0.5] * 3, "general").add("mimetic", [0.6] * 3, "general").add(
-        "bookwiki", [0.8] * 3, "general"
-    )
-    text = judge(fake_study, "general", init_scheme="mimetic")
-    assert "bookwiki scored .800, +.300 [" in text
-    assert ", and +.200 [" in text and "over its own start" in text
+    verdict, evidence = judge(fake_study, init_scheme="mimetic", baseline="mimetic")
+    assert "own - mimetic: +.100 [" in evidence
+    assert "helps" in verdict
 
 
 def test_the_stand_in_is_not_called_bookwiki(fake_study):
     add(fake_study, none=0.6, own=0.8, bookwiki=0.81)
-    text = judge(fake_study, general="docs")
-    assert "BookWiki" not in text
-    assert "the general text (docs) is .010 [" in text
+    verdict, _ = judge(fake_study, general="docs")
+    assert "BookWiki" not in verdict
+    assert "the general text (docs)" in verdict

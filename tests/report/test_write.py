@@ -74,15 +74,16 @@ def test_a_plan_becomes_files_and_a_printed_report(fake_study):
     assert folder.parent == fake_study.folder / "reports"
     assert {path.name for path in folder.iterdir()} == FILES
     printed = buffer.getvalue()
-    assert printed.index("topics, tiny: pretraining on") < printed.index("gain over none")
+    assert printed.index("topics, tiny: ") < printed.index("own - bookwiki: ") < printed.index("gain over none")
     assert "command: selfpretrain study task=topics; machine: Linux x86_64; commit: abc" in printed.replace("\n", " ")
     assert "docs, in the place of BookWiki" in printed.replace("\n", " ")
     assert "2 empty rows dropped" in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 90
     stored = json.loads((folder / "summary.json").read_text())
     assert stored["panels"][0]["verdict"].startswith("topics, tiny:")
-    assert "begin at the structured start" in printed  # the plan says where its models begin
+    assert stored["panels"][0]["decision"]["outcome"] in ("better", "not worse", "worse", "undecided")
     report = (folder / "report.md").read_text()
+    assert report.index("**topics, tiny: ") < report.index("- own - bookwiki: ")
     assert "selfpretrain study task=topics" in report and "(scores.png)" in report
 
 
