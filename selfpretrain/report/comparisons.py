@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.stats import BootstrapResult, compute_benefit, compute_holm, multibootstrap
-from selfpretrain.stats.multibootstrap import compute_p
+from selfpretrain.stats.multibootstrap import compute_percentile_p
 from selfpretrain.study.results import AlignedRuns, Array
 from selfpretrain.tasks.metrics import compute_metric
 
@@ -93,7 +93,7 @@ def _bootstrap(
         expt_seeds=get_seeds(expt),
         base_ids=base.ids,
         expt_ids=expt.ids,
-        **{"paired": False, **asdict(sampling), **options},
+        **{"paired": False, "method": "percentile", **asdict(sampling), **options},
     )
 
 
@@ -107,7 +107,7 @@ def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampli
     """expt - base, for independent pretrainings."""
     result = _bootstrap(base, expt, metric, sampling)
     greater = result.p, result.p_is_floor
-    less = compute_p(result.samples.delta, "less")
+    less = compute_percentile_p(result.samples.delta, "less")
     p, is_floor = min(greater, less)
     num_seeds = (result.num_expt_seeds, result.num_base_seeds)
     return Difference(_to_interval(result.delta), min(1.0, 2 * p), is_floor, num_seeds)
