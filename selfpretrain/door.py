@@ -52,9 +52,10 @@ LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
      "model.type_vocab_size pretrain.total_steps pretrain.batch_size pretrain.micro_batch_size finetune.batch_size "
      "finetune.micro_batch_size finetune.max_steps finetune.evals_per_epoch task.max_train_examples "
      "runtime.num_threads runtime.num_workers runtime.log_every runtime.save_every runtime.keep_checkpoints "
-     "study.pretrain_seeds study.finetune_seeds study.seeds_per_process study.num_replicates"),
+     "study.pretrain_seeds study.finetune_seeds study.seeds_per_process"),
     ("at least 8", lambda v: v >= 8, "model.max_positions pretrain.seq_len finetune.seq_len"),
     ("at least 100", lambda v: v >= 100, "tokenizer.vocab_size"),
+    ("at least 200", lambda v: v >= 200, "study.num_replicates"),
     ("at least 0", lambda v: 0 <= v < math.inf,
      "model.init_std objective.gen_weight objective.disc_weight pretrain.weight_decay pretrain.clip_norm "
      "pretrain.warmup_steps pretrain.eval_every finetune.weight_decay finetune.clip_norm finetune.warmup_steps "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,17 +98,21 @@ def _correlate_spearman(labels: Array, outputs: Array) -> float:
 def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float], list[str]]:
     """The procedure's score with its interval, each run's score, and notes. Raises UserError where it is undefined."""
     result = _compare(runs, runs, metric, sampling, paired=True)
-    notes = [*result.notes, *_note_constant_runs(metric, runs)]
-    return _to_interval(result.base), [float(score) for score in result.base_run_scores], notes
+    return (
+        _to_interval(result.base),
+        [float(score) for score in result.base_run_scores],
+        _name_sides(result.notes, metric),
+    )
 
 
-def _note_constant_runs(metric: str, runs: AlignedRuns) -> list[str]:
-    if metric not in CORRELATIONS:
-        return []
-    constant = sum(1 for run in runs.predictions if np.ptp(run) == 0)
-    if not constant:
-        return []
-    return [f"{constant} of {len(runs.cells)} runs say the same of every example: their correlation is counted as 0"]
+def _name_sides(notes: Sequence[str], metric: str) -> list[str]:
+    """The notes on a procedure compared with itself, each once; that it has one seed only is said for the whole report."""
+    counted = (
+        "predict one value only: counted as a correlation of 0" if metric in CORRELATIONS else "predict one value only"
+    )
+    named = (note.replace(" of base", "").replace(" of expt", "") for note in notes)
+    kept = [note for note in dict.fromkeys(named) if not note.startswith("one pretraining seed for ")]
+    return [note.replace("predict one value only", counted) for note in kept]
 
 
 def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:

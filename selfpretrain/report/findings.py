@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +91,20 @@ class Panel:
         return next((entry for entry in self.entries if entry.condition == condition), None)
 
 
+def list_claims(panels: Sequence[Panel], reference: str) -> list[tuple[Entry | Panel, str]]:
+    """What the sentences rest on, each as its holder and the name it has there: one family for Holm's correction.
+
+    Own and the reference against the baseline, and own against the reference, of every panel.
+    """
+    entries = [entry for panel in panels for entry in panel.entries if entry.condition in (OWN, reference)]
+    return [*((entry, "gain") for entry in entries), *((panel, "versus_reference") for panel in panels)]
+
+
+def count_claims(panels: Sequence[Panel], reference: str) -> int:
+    found = [getattr(holder, name) for holder, name in list_claims(panels, reference)]
+    return sum(1 for difference in found if difference is not None and not difference.is_of_checkpoints)
+
+
 @dataclass
 class CrossCell:
     """Pretrained on one task's text, fine-tuned on another (or the same)."""
@@ -129,6 +145,15 @@ class Summary:
         return 1 - self.confidence
 
     def to_json(self) -> dict[str, Any]:
-        content = dataclasses.asdict(self)
+        content: dict[str, Any] = _to_finite(dataclasses.asdict(self))
         content["facts"] = {key: value for key, value in self.facts.items() if key not in VOLATILE_FACTS}
         return content
+
+
+def _to_finite(value: Any) -> Any:
+    """JSON has no infinity: a difference without any variance has infinite degrees of freedom, stored as null."""
+    if isinstance(value, dict):
+        return {key: _to_finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

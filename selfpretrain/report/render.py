@@ -107,7 +107,13 @@ def build_rich_tables(table: Table, width: int) -> list[RichTable]:
 def _build_rich(
     title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]], narrow: bool, num_text_columns: int
 ) -> RichTable:
-    rich = RichTable(title=Text(title) if title else None, title_justify="left", title_style="bold", pad_edge=False)
+    rich = RichTable(
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 0 if narrow else 1),
+    )
     for index, name in enumerate(header):
         rich.add_column(Text(name), justify="left" if index < num_text_columns else "right", overflow="fold")
     for row in rows:

@@ -17,10 +17,22 @@ from selfpretrain.report.comparisons import (
     get_seeds,
 )
 from selfpretrain.report.cross import build_crosses
-from selfpretrain.report.findings import CROSS_PREFIX, NONE, OWN, PARTIAL, START, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.findings import (
+    CROSS_PREFIX,
+    NONE,
+    OWN,
+    PARTIAL,
+    START,
+    UNDEFINED,
+    Entry,
+    Panel,
+    Summary,
+    count_claims,
+    list_claims,
+)
 from selfpretrain.report.numbers import format_counted, format_score
 from selfpretrain.report.verdict import compose_evidence, compose_verdict, name_condition
-from selfpretrain.stats import decide
+from selfpretrain.stats import Estimate, decide
 from selfpretrain.study.results import (
     DIVERGED,
     DONE,
@@ -56,8 +68,9 @@ def summarize(results: StudyResults) -> Summary:
         overlap = frozenset(results.overlaps.get(task, ()))
         panels.append(_build_panel(model, results.tasks[task], cells, study, has_control, overlap, sampling))
     _correct_families(panels, study)
+    num_claims = count_claims(panels, study.reference)
     for panel in panels:
-        _decide(panel, study)
+        _decide(panel, study, num_claims)
     summary = Summary(
         results.name,
         study.baseline,
@@ -235,8 +248,7 @@ def _correct_families(panels: list[Panel], study: StudyConfig) -> None:
     themselves: no sentence rests on them.
     """
     entries = [entry for panel in panels for entry in panel.entries]
-    claims = [(e, "gain") for e in entries if e.condition in (OWN, study.reference)]
-    _correct_family([*claims, *((panel, "versus_reference") for panel in panels)])
+    _correct_family(list_claims(panels, study.reference))
     for is_cross in (False, True):
         others = [e for e in entries if e.condition.startswith(CROSS_PREFIX) == is_cross]
         _correct_family([(e, "gain") for e in others if e.condition not in (OWN, study.reference)])
@@ -250,7 +262,7 @@ def _correct_family(members: Sequence[tuple[Entry | Panel, str]]) -> None:
         setattr(holder, name, corrected)
 
 
-def _decide(panel: Panel, study: StudyConfig) -> None:
+def _decide(panel: Panel, study: StudyConfig, num_claims: int) -> None:
     """Own against the reference, by the rules of :func:`selfpretrain.stats.decide`."""
     versus = panel.versus_reference
     if versus is None:
@@ -258,13 +270,14 @@ def _decide(panel: Panel, study: StudyConfig) -> None:
     alpha = 1 - study.confidence
     margin, panel.margin_rule = _choose_margin(panel, study, alpha)
     panel.decision = decide(
-        versus.delta,
+        Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point),
         versus.variance,
         versus.p_holm,
         margin=margin,
         alpha=alpha,
         num_seeds=(versus.num_seeds[1], versus.num_seeds[0]),
         num_examples=panel.num_examples,
+        num_claims=num_claims,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary, count_claims
 from selfpretrain.report.numbers import (
     format_interval,
     format_p,
@@ -81,13 +81,14 @@ def _format_entry(entry: Entry, summary: Summary) -> tuple[str, ...]:
     if entry.num_seeds != entry.num_seeds_planned or entry.state == "partial":
         seeds = f"{entry.num_seeds} of {entry.num_seeds_planned}"
     if entry.is_conditional:
-        seeds = f"1 checkpoint x {seeds}"
+        seeds = f"1 x {seeds}"
     elif entry.num_runs > entry.num_seeds:
         seeds += f" x {_count_each(entry)}"
+    name = f"{entry.condition} (this checkpoint)" if entry.is_conditional else entry.condition
     if entry.score is None:
-        return (entry.condition, entry.state_text, *[NOT_APPLICABLE] * 3, seeds)
+        return (name, entry.state_text, *[NOT_APPLICABLE] * 3, seeds)
     score = f"{format_score(entry.score.point)} {format_interval(entry.score.low, entry.score.high)}"
-    return (entry.condition, score, *_format_difference(entry.gain), _format_benefit(entry, summary), seeds)
+    return (name, score, *_format_difference(entry.gain), _format_benefit(entry, summary), seeds)
 
 
 def _count_each(entry: Entry) -> str:
@@ -279,7 +280,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
         "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",
         f"p: two-sided, by the same t. Own and {summary.reference} against {summary.baseline}, and own against "
-        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {_count_claims(summary)} of them. "
+        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {count_claims(summary.panels, summary.reference)} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
     if any(panel.decision for panel in summary.panels):
@@ -300,14 +301,6 @@ def list_explanations(summary: Summary) -> list[str]:
     if blind:
         lines.append("Without reading the text: " + "; ".join(dict.fromkeys(blind)) + ".")
     return lines
-
-
-def _count_claims(summary: Summary) -> int:
-    """The comparisons that the sentences rest on."""
-    gains = [
-        entry.gain for panel in summary.panels for entry in panel.entries if entry.condition in (OWN, summary.reference)
-    ]
-    return sum(1 for d in (*gains, *(panel.versus_reference for panel in summary.panels)) if d and d.p is not None)
 
 
 def _describe_blind(panel: Panel) -> str:

@@ -43,13 +43,13 @@ _ANSWERS = {
     (OPEN, WORSE): "{reference} is better than the own text, and whether the own text helps at all is undecided.",
     (OPEN, UNDECIDED): "undecided, both whether the own text helps and how it stands to {reference}.",
     (OPEN, NO_REFERENCE): "whether the own text helps is undecided.",
-    (UNKNOWN, BETTER): "the own text is better than {reference}; {base} has no score to compare with.",
+    (UNKNOWN, BETTER): "the own text is better than {reference}; {base} has no score.",
     (
         UNKNOWN,
         NOT_WORSE,
-    ): "the own text is no worse than {reference} beyond the margin; {base} has no score to compare with.",
-    (UNKNOWN, WORSE): "{reference} is better than the own text; {base} has no score to compare with.",
-    (UNKNOWN, UNDECIDED): "undecided how the own text stands to {reference}; {base} has no score to compare with.",
+    ): "the own text is no worse than {reference} beyond the margin; {base} has no score.",
+    (UNKNOWN, WORSE): "{reference} is better than the own text; {base} has no score.",
+    (UNKNOWN, UNDECIDED): "undecided how the own text stands to {reference}; {base} has no score.",
     (UNKNOWN, NO_REFERENCE): "no answer, because there is nothing to compare the own text with.",
 }
 
@@ -266,14 +266,15 @@ def _advise(own: Entry, panel: Panel, summary: Summary) -> str:
 def _describe_need(decision: Decision, difference: Difference, panel: Panel, base: str) -> str:
     """The seeds or examples that would decide, if the difference stays what it is, and where the doubt comes from."""
     most = f"most of the doubt comes from {_name_largest(difference, panel, base)}"
-    if decision.needed_seeds is not None:
-        need = (
-            f"about {decision.needed_seeds} seeds a side would decide it (study.pretrain_seeds={decision.needed_seeds})"
-        )
-    elif decision.needed_examples is not None:
-        need = f"about {decision.needed_examples:,} test examples would decide it, more seeds alone would not"
+    seeds, examples = decision.needed_seeds, decision.needed_examples
+    if seeds and examples:
+        need = f"about {seeds} seeds a side and {examples:,} test examples together would decide it"
+    elif seeds:
+        need = f"about {seeds} seeds a side would decide it (study.pretrain_seeds)"
+    elif examples:
+        need = f"about {examples:,} test examples would decide it, more seeds alone would not"
     else:
-        need = "neither more seeds nor more test examples alone would decide it"
+        need = "a thousand times as many seeds and test examples would not decide it"
     return f"if the difference stays what it is, {need}; {most}"
 
 
@@ -282,7 +283,7 @@ def _name_largest(difference: Difference, panel: Panel, base: str) -> str:
     largest = difference.variance.find_largest()
     if largest == "examples":
         return f"the {panel.num_examples:,} test examples"
-    side = base if largest == "base" else OWN
+    side = base if largest == "base seeds" else OWN
     if side == "offshelf":
         return "the fine-tunings of the released checkpoint"
     return f"the seeds of {side}"

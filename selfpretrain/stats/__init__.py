@@ -1,19 +1,23 @@
-"""Statistics of comparisons, on anyone's predictions: NumPy only, no torch, quick to import."""
+"""Statistics of comparisons, on anyone's predictions: NumPy and SciPy, no torch, quick to import."""
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
-from selfpretrain.stats.decisions import Equivalence, compute_equivalence, compute_holm
-from selfpretrain.stats.multibootstrap import BootstrapResult, Estimate, Samples, multibootstrap
+from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
+from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
 from selfpretrain.stats.statistics import METRICS
+from selfpretrain.stats.variance import Estimate, Variance
 
 __all__ = [
     "METRICS",
     "BenefitResult",
     "BootstrapResult",
+    "Decision",
     "Equivalence",
     "Estimate",
     "Samples",
+    "Variance",
     "compute_benefit",
     "compute_equivalence",
     "compute_holm",
+    "decide",
     "multibootstrap",
 ]

@@ -1,17 +1,42 @@
-"""Benefit %: which share of the reference pretraining's gain another procedure reaches."""
+"""Benefit %: which share of the reference pretraining's gain another procedure reaches.
+
+The interval is Fieller's (1954, doi 10.1111/j.2517-6161.1954.tb00159.x): the share may be any theta for which
+``(expt - none) - theta (reference - none)`` is not told from 0 by the t rule of ``variance``. It needs no ratio of
+replicates, which has neither mean nor variance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats.inputs import check_ids, check_labels, check_metric, check_procedure, check_settings
-from selfpretrain.stats.multibootstrap import Estimate, compute_estimate
+from selfpretrain.stats.inputs import (
+    check_ids,
+    check_labels,
+    check_metric,
+    check_procedure,
+    check_settings,
+    check_two_examples,
+)
+from selfpretrain.stats.notes import note_scope
 from selfpretrain.stats.resampling import Drawing, compute_replicates
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
+from selfpretrain.stats.variance import (
+    Estimate,
+    average_seeds,
+    compute_df,
+    compute_difference_variance,
+    compute_mean_variance,
+    compute_t_estimate,
+    compute_t_quantile,
+)
+
+_DOUBLINGS = 60  # of a step of one standard error: an end beyond is as good as infinite
+_HALVINGS = 60  # of the last step: down to rounding
 
 
 @dataclass(frozen=True)
@@ -32,7 +57,7 @@ class BenefitResult:
     num_examples: int
     num_replicates: int
     num_dropped: int
-    samples: FloatArray  # benefit of each replicate, percent; empty where benefit is None
+    scope: str  # procedures, or checkpoints if one of the three has one seed: examples are then all that varies
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -59,16 +84,16 @@ def compute_benefit(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> BenefitResult:
-    """Benefit % with an interval from joint resampling: seeds per procedure, the same examples for all three.
+    """Benefit % with Fieller's interval: seeds vary per procedure, the same examples for all three.
 
     Args:
         none, expt, reference: predictions [runs, examples] (or [runs, examples, classes]) without pretraining, of
             the procedure in question, and of the one whose gain is 100 %.
-        The rest is as in ``multibootstrap``; the three sets of pretrainings count as independent.
+        The rest is as in ``multibootstrap`` with method "t"; the three sets of pretrainings count as independent.
 
     Returns:
         BenefitResult; its `benefit` is None, with the reason, unless the interval of the reference's gain lies above
-        zero. The interval is that of the ratio's percentiles.
+        zero.
 
     Raises:
         UserError: as ``multibootstrap``.
@@ -82,25 +107,16 @@ def compute_benefit(
         check_procedure("reference", reference, reference_seeds, label_array, metric),
     ]
     check_ids([("none", none_ids), ("expt", expt_ids), ("reference", reference_ids)], len(label_array))
-    replicates = compute_replicates(procedures, label_array, metric, Drawing(num_replicates, seed, shared_seeds=False))
+    check_two_examples(len(label_array))
+    drawing = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
+    replicates = compute_replicates(procedures, label_array, metric, drawing)
+    seed_scores = [average_seeds(*pair) for pair in zip(replicates.run_scores, procedures, strict=True)]
+    means = _Means(replicates.points, seed_scores, replicates.scores, len(label_array))
 
-    none_point, expt_point, reference_point = replicates.points
-    gains = replicates.scores[1] - replicates.scores[0]
-    reference_gains = replicates.scores[2] - replicates.scores[0]
-    gain = compute_estimate(gains, expt_point - none_point, confidence)
-    reference_gain = compute_estimate(reference_gains, reference_point - none_point, confidence)
-    notes = list(replicates.notes)
+    gain, reference_gain = (means.estimate_difference(side, confidence) for side in (1, 2))
     reason = _explain_undefined(reference_gain, confidence)
-    benefit: Estimate | None = None
-    samples: FloatArray = np.empty(0)
-    if not reason:
-        kept = reference_gains > 0
-        if not kept.all():
-            notes.append(f"{int((~kept).sum())} replicates without a reference gain left out of the Benefit")
-        samples = 100 * gains[kept] / reference_gains[kept]
-        benefit = compute_estimate(samples, 100 * gain.point / reference_gain.point, confidence)
     return BenefitResult(
-        benefit=benefit,
+        benefit=None if reason else means.estimate_share(confidence),
         reason=reason,
         gain=gain,
         reference_gain=reference_gain,
@@ -109,10 +125,66 @@ def compute_benefit(
         num_seeds=(procedures[0].num_seeds, procedures[1].num_seeds, procedures[2].num_seeds),
         num_examples=len(label_array),
         num_replicates=num_replicates,
-        num_dropped=num_replicates - len(gains),
-        samples=samples,
-        notes=tuple(notes),
+        num_dropped=num_replicates - replicates.scores.shape[1],
+        scope=means.scope,
+        notes=(*replicates.notes, *note_scope(procedures, "t")),
     )
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What is known of the mean scores of none, expt and reference, in this order."""
+
+    points: tuple[float, ...]
+    seed_scores: list[FloatArray]  # [seeds] of each
+    replicates: FloatArray  # [3, replicates], the examples resampled alone
+    num_examples: int
+
+    @property
+    def scope(self) -> str:
+        return "procedures" if min(len(scores) for scores in self.seed_scores) > 1 else "checkpoints"
+
+    def estimate_difference(self, side: int, confidence: float) -> Estimate:
+        """That procedure - none."""
+        delta = self.replicates[side] - self.replicates[0]
+        none, expt = self.seed_scores[0], self.seed_scores[side]
+        variance = compute_difference_variance(none, expt, delta, False, self.num_examples)
+        return compute_t_estimate(self.points[side] - self.points[0], variance, confidence)
+
+    def estimate_share(self, confidence: float) -> Estimate:
+        """The share of the reference's gain in percent, where that gain is clear."""
+        none, expt, reference = self.points
+        point = (expt - none) / (reference - none)
+        by_seeds = [compute_mean_variance(scores) if self.scope == "procedures" else 0.0 for scores in self.seed_scores]
+        by_examples = np.cov(self.replicates)
+        sizes = [*(len(scores) for scores in self.seed_scores), self.num_examples]
+
+        def measure_excess(theta: float) -> float:
+            """How far theta is from being possible; 0 or less inside of the interval."""
+            factors = np.array([theta - 1, 1, -theta])
+            examples = max(0.0, float(factors @ by_examples @ factors))  # rounding may leave it below 0
+            parts = [*(factors**2 * by_seeds), examples]
+            quantile = compute_t_quantile((1 + confidence) / 2, compute_df(parts, sizes))
+            return abs(float(factors @ self.points)) - quantile * math.sqrt(sum(parts))
+
+        step = max(1e-12, -measure_excess(point) / (reference - none))
+        low, high = (100 * _find_end(measure_excess, point, sign * step) for sign in (-1, 1))
+        return Estimate(100 * point, low, high, 100 * point)
+
+
+def _find_end(measure_excess: Callable[[float], float], inside: float, step: float) -> float:
+    """Where the excess turns positive on the way from inside: steps that double, then halving of the last one."""
+    for _ in range(_DOUBLINGS):
+        outside = inside + step
+        if measure_excess(outside) > 0:
+            break
+        inside, step = outside, 2 * step
+    else:
+        return math.copysign(math.inf, step)
+    for _ in range(_HALVINGS):
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if measure_excess(middle) > 0 else (middle, outside)
+    return (inside + outside) / 2
 
 
 def _explain_undefined(reference_gain: Estimate, confidence: float) -> str:

@@ -1,22 +1,35 @@
-"""From bootstrap samples to statements: several tests at once, and equivalence instead of absence of evidence."""
+"""From estimates to statements: several tests at once, equivalence, and what may be said of a difference."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from selfpretrain.config import UserError
+from selfpretrain.stats.multibootstrap import BootstrapResult
 from selfpretrain.stats.statistics import FloatArray
+from selfpretrain.stats.variance import (
+    Estimate,
+    Variance,
+    compute_df,
+    compute_t_estimate,
+    compute_t_p,
+    compute_t_quantile,
+    compute_t_tail,
+)
+
+MOST_SEEDS = 1000  # per side, up to which a decision by more seeds is looked for
+_FACTORS = np.geomspace(1, 1000, 701)[1:]  # times the present examples, likewise: in steps of 1 %
 
 
 def compute_holm(p_values: Sequence[float]) -> FloatArray:
     """P-values adjusted for being several (Holm 1979), in the given order.
 
     Comparing each adjusted value with alpha keeps the chance of any false claim among them at most alpha, whatever
-    the dependence of the tests. A p at its floor of 1/replicates stays a bound: take more replicates when
-    len(p_values) / replicates is not far below alpha.
+    the dependence of the tests.
 
     Raises:
         UserError: for values outside 0 to 1, NaN included.
@@ -36,7 +49,7 @@ class Equivalence:
     """Outcome of two one-sided tests. Not equivalent does not mean different."""
 
     equivalent: bool
-    p: float  # the larger of the two one-sided p-values, at least 1/replicates
+    p: float  # the larger of the two one-sided p-values
     low: float  # interval at confidence 1 - 2 alpha, the one that must lie inside the margin
     high: float
     margin: float
@@ -44,28 +57,157 @@ class Equivalence:
     statement: str
 
 
-def compute_equivalence(delta: FloatArray, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Two one-sided tests (Schuirmann 1987) on the replicates of a difference.
+def compute_equivalence(
+    difference: BootstrapResult | tuple[float, float, float], margin: float, alpha: float = 0.05
+) -> Equivalence:
+    """Two one-sided tests (Schuirmann 1987) of a difference, by t.
 
     Args:
-        delta: [replicates] differences of scores, e.g. ``multibootstrap(...).samples.delta``.
+        difference: what ``multibootstrap`` gave with method "t", or (point, standard error, degrees of freedom).
         margin: the largest difference, in the metric's unit, that still counts as none. Fix it before looking.
         alpha: level of each of the two tests.
 
     Raises:
-        UserError: for a margin that is not positive, alpha outside 0 to 0.5, or empty or non-finite delta.
+        UserError: for a margin that is not positive, alpha outside 0 to 0.5, or a difference without these numbers.
     """
-    delta = np.asarray(delta, dtype=np.float64)
-    if delta.ndim != 1 or delta.size == 0 or not np.isfinite(delta).all():
-        raise UserError("delta must be a list of finite numbers, one per replicate")
-    if not (np.isfinite(margin) and margin > 0):
-        raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
+    check_margin(margin)
     if not 0 < alpha < 0.5:
         raise UserError(f"alpha={alpha!r}: a number between 0 and 0.5 is needed, e.g. 0.05")
-    p = max(float(np.mean(delta <= -margin)), float(np.mean(delta >= margin)), 1 / len(delta))
-    low, high = (float(end) for end in np.quantile(delta, [alpha, 1 - alpha]))
-    equivalent = p < alpha
+    point, standard_error, df = _unpack(difference)
+    half = compute_t_quantile(1 - alpha, df) * standard_error
+    low, high = point - half, point + half
+    inside = margin - abs(point)  # the nearer end decides
+    p = compute_t_tail(inside / standard_error, df) if standard_error > 0 else float(inside <= 0)
+    verdict = "equivalent" if p < alpha else "not shown to be equivalent"
+    conditional = isinstance(difference, BootstrapResult) and difference.scope == "checkpoints"
+    of = ", these checkpoints only" if conditional else ""
     interval = f"{1 - 2 * alpha:.0%} interval {low:+.4f} to {high:+.4f}"
-    verdict = "equivalent" if equivalent else "not shown to be equivalent"
-    statement = f"{verdict} within {margin:g} ({interval}, p = {p:.3g})"
-    return Equivalence(equivalent, p, low, high, margin, alpha, statement)
+    statement = f"{verdict} within {margin:g} ({interval}, p = {p:.3g}{of})"
+    return Equivalence(p < alpha, p, low, high, margin, alpha, statement)
+
+
+def check_margin(margin: float) -> None:
+    """Refuses a margin that is not a positive number."""
+    if not (np.isfinite(margin) and margin > 0):
+        raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
+
+
+def _unpack(difference: BootstrapResult | tuple[float, float, float]) -> tuple[float, float, float]:
+    if not isinstance(difference, BootstrapResult):
+        point, standard_error, df = difference
+        if not (math.isfinite(point) and 0 <= standard_error < math.inf and df > 0):
+            wanted = "(point, standard error, degrees of freedom) are a number, one of at least 0, a positive one"
+            raise UserError(f"difference={difference!r}: {wanted}")
+        return point, standard_error, df
+    if difference.variance is None:
+        raise UserError("difference was compared by percentiles, which give no standard error: use method='t'")
+    return difference.delta.point, difference.variance.standard_error, difference.variance.df
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may be said of expt - base, and by which rule."""
+
+    outcome: str  # better | not worse | worse | undecided | checkpoints only
+    rule: str  # the rule in words, with its margin
+    margin: float
+    clear: bool  # p < alpha
+    needed_seeds: int | None = None  # per side, if undecided: so many would decide it
+    needed_examples: int | None = None  # where seeds alone would not: examples; with needed_seeds: both together
+
+
+def decide(
+    delta: Estimate,
+    variance: Variance,
+    p: float | None,
+    *,
+    margin: float,
+    alpha: float,
+    num_seeds: tuple[int, int],
+    num_examples: int,
+    num_claims: int = 1,
+) -> Decision:
+    """The first of these that holds: better, not worse by more than the margin, worse, undecided.
+
+    Args:
+        delta: expt - base; `low` must be the end of its interval at confidence 1 - alpha.
+        variance: of delta.
+        p: two-sided, corrected for the number of claims; None if nothing can be said about procedures. Then the
+            outcome is "checkpoints only", whatever the numbers.
+        margin: the largest loss that does not count, in the metric's unit. Fix it before looking.
+        num_seeds: of base and expt.
+        num_claims: in whose number p is corrected; how many seeds are needed is counted with alpha / num_claims.
+
+    What is needed supposes that point and variances stay as they are, each falling with the number of its kind.
+
+    Raises:
+        UserError: for a margin that is not positive.
+    """
+    check_margin(margin)
+    if p is None:
+        rule = "one pretraining seed on a side: nothing follows for pretraining again, at least 2 a side are needed"
+        return Decision("checkpoints only", rule, margin, False)
+    clear = p < alpha
+    outcome = _judge(delta.point, delta.low, clear, margin)
+    rule = _RULES[outcome].format(alpha=alpha, margin=margin)
+    if outcome != "undecided":
+        return Decision(outcome, rule, margin, clear)
+    seeds, examples = _find_needed(_Question(delta.point, variance, margin, alpha, num_claims), num_seeds, num_examples)
+    return Decision(outcome, rule, margin, clear, seeds, examples)
+
+
+_RULES = {
+    "better": "clear: corrected p < {alpha:g}, and above 0",
+    "not worse": "non-inferiority: the interval's lower end is at least -{margin:g}",
+    "worse": "clear: corrected p < {alpha:g}, and below 0",
+    "undecided": "not clear (corrected p >= {alpha:g}), and the interval's lower end is below -{margin:g}",
+}
+
+
+def _judge(point: float, low: float, clear: bool, margin: float) -> str:
+    if clear and point > 0:
+        return "better"
+    if low >= -margin:
+        return "not worse"
+    return "worse" if clear else "undecided"
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Whether a difference as it stands would be decided had it been measured on more."""
+
+    point: float
+    variance: Variance
+    margin: float
+    alpha: float
+    num_claims: int
+
+    def is_decided(self, before: tuple[int, int, int], after: tuple[int, int, int]) -> bool:
+        """With the numbers of base's seeds, expt's seeds and examples raised so."""
+        now = (self.variance.base, self.variance.expt, self.variance.examples)
+        base, expt, examples = (part * old / new for part, old, new in zip(now, before, after, strict=True))
+        variance = Variance(base, expt, examples, compute_df((base, expt, examples), after))
+        low = compute_t_estimate(self.point, variance, 1 - self.alpha).low
+        clear = compute_t_p(self.point, variance, "two-sided") * self.num_claims < self.alpha
+        return _judge(self.point, low, clear, self.margin) != "undecided"
+
+
+def _find_needed(asked: _Question, num_seeds: tuple[int, int], num_examples: int) -> tuple[int | None, int | None]:
+    """Seeds per side that would decide it; else examples that would; else both, raised by one factor."""
+    now = (*num_seeds, num_examples)
+    for seeds in range(min(num_seeds) + 1, MOST_SEEDS + 1):
+        if asked.is_decided(now, (*_raise_to(seeds, num_seeds), num_examples)):
+            return seeds, None
+    for factor in _FACTORS:
+        examples = math.ceil(num_examples * factor)
+        if asked.is_decided(now, (*num_seeds, examples)):
+            return None, examples
+    for factor in _FACTORS:
+        seeds, examples = math.ceil(min(num_seeds) * factor), math.ceil(num_examples * factor)
+        if asked.is_decided(now, (*_raise_to(seeds, num_seeds), examples)):
+            return seeds, examples
+    return None, None
+
+
+def _raise_to(seeds: int, num_seeds: tuple[int, int]) -> tuple[int, int]:
+    return max(num_seeds[0], seeds), max(num_seeds[1], seeds)

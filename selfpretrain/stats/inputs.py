@@ -12,6 +12,9 @@ import numpy as np
 from selfpretrain.config import UserError
 from selfpretrain.stats.statistics import CLASS_METRICS, METRICS, AnyArray, IntArray, Metric
 
+FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
+ALTERNATIVES = {"t": ("two-sided", "greater", "less"), "percentile": ("greater", "less")}  # the first is the default
+
 
 @dataclass(frozen=True)
 class Procedure:
@@ -116,7 +119,7 @@ def _check_finite(name: str, array: AnyArray) -> None:
     if wrong.any():
         where = np.argwhere(wrong)[0]
         place = f"example {where[0]}" if name == "labels" else f"run {where[0]}, example {where[1]}"
-        fix = "leave such examples out" if name == "labels" else "leave that run out"
+        fix = "leave such examples out" if name == "labels" else "that run diverged, train it anew"
         raise UserError(f"{int(wrong.sum())} NaN or infinite values in {name}, the first at {place}: {fix}")
 
 
@@ -173,9 +176,27 @@ def check_ids(named_ids: Sequence[tuple[str, Any]], num_examples: int) -> None:
 
 def check_settings(num_replicates: int, seed: int, confidence: float) -> None:
     """Refuses settings out of range."""
-    if isinstance(num_replicates, bool) or not isinstance(num_replicates, int | np.integer) or num_replicates < 1:
-        raise UserError(f"num_replicates={num_replicates!r}: a whole number of at least 1 is needed (1000 is usual)")
+    whole = isinstance(num_replicates, int | np.integer) and not isinstance(num_replicates, bool)
+    if not whole or num_replicates < FEWEST_REPLICATES:
+        fix = f"a whole number of at least {FEWEST_REPLICATES} is needed, e.g. num_replicates=1000"
+        raise UserError(f"num_replicates={num_replicates!r}: {fix}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
     if not 0 < confidence < 1:
         raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")
+
+
+def check_two_examples(num_examples: int) -> None:
+    """Refuses a single example: nothing can then be said about the chance of having drawn it."""
+    if num_examples < 2:
+        raise UserError("1 test example given: how far a score hangs on it cannot be told, give at least 2 examples")
+
+
+def choose_alternative(method: str, alternative: str | None) -> str:
+    """What p tests; refuses a method or an alternative that is unknown."""
+    if method not in ALTERNATIVES:
+        raise UserError(f"method={method!r} is unknown: allowed are {' and '.join(ALTERNATIVES)}")
+    allowed = ALTERNATIVES[method]
+    if alternative is not None and alternative not in allowed:
+        raise UserError(f"alternative={alternative!r}: method={method} allows {', '.join(allowed)}")
+    return alternative or allowed[0]

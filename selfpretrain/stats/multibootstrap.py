@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.stats.inputs import (
+    Procedure,
     check_ids,
     check_labels,
     check_metric,
     check_paired,
     check_procedure,
     check_settings,
+    check_two_examples,
+    choose_alternative,
 )
-from selfpretrain.stats.resampling import Drawing, compute_replicates
-from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
-
-_ROUNDING = 1e-12  # a difference this small is a tie; without it p would hang on the order of summation
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score, or a difference of scores."""
-
-    mean: float  # over the replicates
-    low: float  # ends of the percentile interval
-    high: float
-    point: float  # plug-in: all seeds and examples, each once
+from selfpretrain.stats.notes import note_scope
+from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates
+from selfpretrain.stats.statistics import RANGES, AnyArray, FloatArray, Metric
+from selfpretrain.stats.variance import (
+    ROUNDING,
+    Estimate,
+    Variance,
+    average_seeds,
+    compute_difference_variance,
+    compute_percentile_estimate,
+    compute_score_variance,
+    compute_t_estimate,
+    compute_t_p,
+)
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,21 @@ class Samples:
 
 @dataclass(frozen=True)
 class BootstrapResult:
-    """What ``multibootstrap`` found. `p` is one-sided and never below 1/replicates; `p_is_floor` says it is there."""
+    """What ``multibootstrap`` found.
+
+    `scope` is "procedures", or "checkpoints" where a side has one seed: the numbers then hold for the models at hand,
+    not for pretraining them again. `p` with percentiles is never below 1/replicates; `p_is_floor` says it is there.
+    """
 
     base: Estimate
     expt: Estimate
     delta: Estimate  # expt - base
-    p: float
-    p_is_floor: bool
-    alternative: str  # greater | less
+    p: float | None  # None with t if the scope is checkpoints: nothing can be said about procedures
+    p_is_floor: bool  # never with t
+    variance: Variance | None  # of delta; None with percentiles
+    scope: str  # procedures | checkpoints
+    method: str  # t | percentile
+    alternative: str  # two-sided | greater | less
     metric: str
     paired: bool
     confidence: float
@@ -64,15 +74,16 @@ class BootstrapResult:
     num_dropped: int  # of these, left out because the metric is undefined in them
     base_run_scores: FloatArray  # [runs], on all examples
     expt_run_scores: FloatArray
-    samples: Samples
+    samples: Samples  # with t those of the examples alone
     notes: tuple[str, ...]  # what a reader must know before trusting the numbers
 
     def __str__(self) -> str:
         delta, sign = self.delta, "<=" if self.p_is_floor else "="
         interval = f"{self.confidence:.0%} interval {delta.low:+.4f} to {delta.high:+.4f}"
+        p = "these checkpoints only" if self.p is None else f"p {sign} {self.p:.3g}"
         seeds = f"{self.num_base_seeds} and {self.num_expt_seeds} seeds"
         scores = f"{self.metric} {self.base.point:.4f} -> {self.expt.point:.4f}"
-        return f"{scores}: {delta.point:+.4f} ({interval}, p {sign} {self.p:.3g}; {seeds})"
+        return f"{scores}: {delta.point:+.4f} ({interval}, {p}; {seeds})"
 
 
 def multibootstrap(
@@ -83,17 +94,18 @@ def multibootstrap(
     base_seeds: Sequence[Any] | AnyArray,
     expt_seeds: Sequence[Any] | AnyArray,
     paired: bool,
+    method: str = "t",
     num_replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
     resample_seeds: bool = True,
     resample_examples: bool = True,
-    alternative: str = "greater",
+    alternative: str | None = None,
     base_ids: Sequence[Any] | AnyArray | None = None,
     expt_ids: Sequence[Any] | AnyArray | None = None,
     draw_order: str = "fast",
 ) -> BootstrapResult:
-    """Multi-Bootstrap over pretraining seeds and test examples.
+    """Difference of two procedures, with its chance over pretraining seeds and test examples.
 
     Args:
         predictions: (base, expt), each [runs, examples]: class numbers for accuracy, macro_f1, f1 (of class 1)
@@ -101,32 +113,37 @@ def multibootstrap(
         labels: [examples]; [examples, classes] of 0 and 1 for micro_auc. Rows of both sides follow their order.
         metric: a name in ``METRICS`` or a function (y_true, y_pred) -> float. A function is called once per run
             and replicate, which is slow; it must not depend on the order of the examples. NaN means undefined.
-        base_seeds, expt_seeds: the pretraining seed of each run. Runs of one seed are fine-tunings of it: they are
-            averaged within the seed and not resampled.
+        base_seeds, expt_seeds: what varies from run to run: the pretraining seed, or, if the claim is about one
+            released checkpoint, its fine-tunings. Runs of one seed are averaged within it. With one seed on a side
+            nothing can be said about procedures: the interval is over examples only and p is None.
         paired: True if a seed stands for the same pretraining on both sides (continued pretraining, another
-            fine-tuning): both sides then use one draw of seeds. False for independent pretrainings.
-        num_replicates: 1000 in the paper.
+            fine-tuning): its two scores are then compared. False for independent pretrainings.
+        method: "t" adds the variance by seeds to that by examples (``variance``); "percentile" is the published
+            procedure, whose intervals are too narrow below some 25 seeds.
+        num_replicates: 1000 in the paper, at least 200.
         seed: of the random draws.
-        confidence: of the percentile intervals.
-        resample_seeds, resample_examples: False keeps each once. p is then over-confident.
-        alternative: "greater" tests expt > base, p = share of delta <= 0; "less" tests expt < base.
+        confidence: of the intervals.
+        resample_seeds, resample_examples: False leaves that source of chance out. p is then over-confident, and
+            None with t without the seeds.
+        alternative: "greater" tests expt > base, "less" expt < base, "two-sided", with t only, both. By default
+            two-sided with t, greater with percentiles.
         base_ids, expt_ids: example ids of the columns; refused unless they are the same in the same order.
         draw_order: "reference" reproduces the published code's draws from RandomState(seed), seeds sorted.
 
     Returns:
-        Estimates for base, expt and delta, p, and notes.
+        Estimates for base, expt and delta, p, the parts of delta's variance, and notes. Intervals of base and expt
+        end where the metric does.
 
     A replicate can leave a metric undefined. Matthews correlation and F1 are 0 there (scikit-learn's convention);
     replicates in which a correlation, an AUC or a function's value is undefined are left out. Notes count both.
 
     Raises:
         UserError: a ValueError, for input that does not fit together, and for a metric that is undefined on all
-            the examples of some run or in at least half of the replicates.
+            the examples of some run or in at least half of the replicates; with t also for a single example.
     """
     name = check_metric(metric)
     check_settings(num_replicates, seed, confidence)
-    if alternative not in ("greater", "less"):
-        raise UserError(f"alternative={alternative!r} is unknown: allowed are 'greater' and 'less'")
+    alternative = choose_alternative(method, alternative)
     if len(predictions) != 2:
         raise UserError(f"predictions holds {len(predictions)} arrays: give the pair (base, expt)")
     label_array = check_labels(labels, metric)
@@ -136,25 +153,22 @@ def multibootstrap(
     if paired:
         check_paired(base, expt)
     drawing = Drawing(num_replicates, seed, paired, resample_seeds, resample_examples, draw_order)
-    replicates = compute_replicates([base, expt], label_array, metric, drawing)
+    compare = _compare_by_t if method == "t" else _compare_by_percentiles
+    replicates, found = compare([base, expt], label_array, metric, drawing, confidence, alternative)
 
-    base_samples, expt_samples = replicates.scores
-    delta_samples = expt_samples - base_samples
-    p, p_is_floor = compute_p(delta_samples, alternative)
-    notes = list(replicates.notes)
-    if p_is_floor:
-        notes.append(
-            f"p is at its floor of 1/{len(delta_samples)}: no replicate went the other way, read it as at most"
-        )
+    notes = [*replicates.notes, *note_scope([base, expt], method, resample_seeds, resample_examples), *found.notes]
     if len(label_array) in (base.num_runs, expt.num_runs):
         notes.append("as many runs as examples: make sure that rows are runs, swapped axes cannot be seen here")
-    base_point, expt_point = replicates.points
+    base_samples, expt_samples = replicates.scores
     return BootstrapResult(
-        base=compute_estimate(base_samples, base_point, confidence),
-        expt=compute_estimate(expt_samples, expt_point, confidence),
-        delta=compute_estimate(delta_samples, expt_point - base_point, confidence),
-        p=p,
-        p_is_floor=p_is_floor,
+        base=found.base,
+        expt=found.expt,
+        delta=found.delta,
+        p=found.p,
+        p_is_floor=found.p_is_floor,
+        variance=found.variance,
+        scope="procedures" if resample_seeds and min(base.num_seeds, expt.num_seeds) > 1 else "checkpoints",
+        method=method,
         alternative=alternative,
         metric=name,
         paired=paired,
@@ -165,23 +179,81 @@ def multibootstrap(
         num_expt_runs=expt.num_runs,
         num_examples=len(label_array),
         num_replicates=num_replicates,
-        num_dropped=num_replicates - len(delta_samples),
+        num_dropped=num_replicates - len(base_samples),
         base_run_scores=replicates.run_scores[0],
         expt_run_scores=replicates.run_scores[1],
-        samples=Samples(base_samples, expt_samples, delta_samples),
+        samples=Samples(base_samples, expt_samples, expt_samples - base_samples),
         notes=tuple(notes),
     )
 
 
-def compute_estimate(samples: FloatArray, point: float, confidence: float) -> Estimate:
-    """Mean and percentile interval of the replicates."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail])
-    return Estimate(float(samples.mean()), float(low), float(high), float(point))
+@dataclass(frozen=True)
+class _Found:
+    base: Estimate
+    expt: Estimate
+    delta: Estimate
+    p: float | None
+    p_is_floor: bool = False
+    variance: Variance | None = None
+    notes: tuple[str, ...] = ()
 
 
-def compute_p(delta: FloatArray, alternative: str) -> tuple[float, bool]:
+def _compare_by_percentiles(
+    procedures: list[Procedure], labels: AnyArray, metric: Metric, drawing: Drawing, confidence: float, alternative: str
+) -> tuple[Replicates, _Found]:
+    """The published procedure."""
+    replicates = compute_replicates(procedures, labels, metric, drawing)
+    delta = replicates.scores[1] - replicates.scores[0]
+    p, p_is_floor = compute_percentile_p(delta, alternative)
+    floor = f"p is at its floor of 1/{len(delta)}: no replicate went the other way, read it as at most"
+    base_point, expt_point = replicates.points
+    found = _Found(
+        base=compute_percentile_estimate(replicates.scores[0], base_point, confidence),
+        expt=compute_percentile_estimate(replicates.scores[1], expt_point, confidence),
+        delta=compute_percentile_estimate(delta, expt_point - base_point, confidence),
+        p=p,
+        p_is_floor=p_is_floor,
+        notes=(floor,) if p_is_floor else (),
+    )
+    return replicates, found
+
+
+def _compare_by_t(
+    procedures: list[Procedure], labels: AnyArray, metric: Metric, drawing: Drawing, confidence: float, alternative: str
+) -> tuple[Replicates, _Found]:
+    """Crossed variance: that of the seeds' scores, and that over replicates of the examples alone."""
+    check_two_examples(len(labels))
+    alone = replace(drawing, resample_seeds=False, resample_examples=True)
+    replicates = compute_replicates(procedures, labels, metric, alone)
+    if not drawing.resample_examples:
+        kept = np.repeat(np.array(replicates.points)[:, None], replicates.scores.shape[1], axis=1)
+        replicates = replace(replicates, scores=kept)
+    base, expt = (
+        average_seeds(scores, procedure)[: None if drawing.resample_seeds else 1]  # one seed: as if only it existed
+        for scores, procedure in zip(replicates.run_scores, procedures, strict=True)
+    )
+    base_samples, expt_samples = replicates.scores
+    variance = compute_difference_variance(base, expt, expt_samples - base_samples, drawing.shared_seeds, len(labels))
+    base_point, expt_point = replicates.points
+    point = expt_point - base_point
+    bounds = RANGES[metric] if isinstance(metric, str) else None
+    p = compute_t_p(point, variance, alternative) if min(len(base), len(expt)) > 1 else None
+    base_variance = compute_score_variance(base, base_samples, len(labels))
+    expt_variance = compute_score_variance(expt, expt_samples, len(labels))
+    sure = "no variation among seeds or examples: p = 0 and an interval without width are no certainty"
+    found = _Found(
+        base=compute_t_estimate(base_point, base_variance, confidence, bounds),
+        expt=compute_t_estimate(expt_point, expt_variance, confidence, bounds),
+        delta=compute_t_estimate(point, variance, confidence),
+        p=p,
+        variance=variance,
+        notes=(sure,) if variance.total == 0 and p == 0 else (),
+    )
+    return replicates, found
+
+
+def compute_percentile_p(delta: FloatArray, alternative: str) -> tuple[float, bool]:
     """One-sided p: the share of replicates that do not go the claimed way, ties included; floored at 1/replicates."""
-    against = delta <= _ROUNDING if alternative == "greater" else delta >= -_ROUNDING
+    against = delta <= ROUNDING if alternative == "greater" else delta >= -ROUNDING
     share = float(against.mean())
     return (share, False) if share > 0 else (1 / len(delta), True)

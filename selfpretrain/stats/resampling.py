@@ -14,6 +14,7 @@ import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.stats.inputs import Procedure
+from selfpretrain.stats.notes import note_runs
 from selfpretrain.stats.statistics import (
     ZERO_WHERE_UNDEFINED,
     AnyArray,
@@ -24,7 +25,6 @@ from selfpretrain.stats.statistics import (
 )
 
 _CHUNK_BYTES = 64 * 2**20  # counts held at once
-_FEW_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def compute_replicates(
 
     everything = np.ones((1, len(labels)), dtype=np.int32)
     run_scores = scorer(everything, np.ones((1, len(predictions)), dtype=bool))[0]
-    notes = _note_undefined_runs(procedures, parts, run_scores, zero)
+    _check_defined(procedures, parts, run_scores, zero)
+    notes = [note for procedure in procedures for note in note_runs(procedure, zero)]
     run_scores = np.nan_to_num(run_scores) if zero else run_scores
     own_scores = tuple(run_scores[part] for part in parts)
     points = tuple(
@@ -103,7 +104,6 @@ def compute_replicates(
     samples = np.concatenate(columns, axis=1)
     defined = ~np.isnan(samples).any(axis=0)
     notes += _note_replicates(int((~defined).sum()), num_zeroed, drawing.num_replicates)
-    notes += _note_seeds(procedures, drawing)
     return Replicates(samples[:, defined], tuple(float(point) for point in points), own_scores, tuple(notes))
 
 
@@ -157,20 +157,13 @@ def _draw(stream: np.random.Generator | np.random.RandomState, size: int) -> Int
     return stream.integers(0, size, size=size, dtype=np.int32)
 
 
-def _note_undefined_runs(
-    procedures: Sequence[Procedure], parts: Sequence[slice], run_scores: FloatArray, zero: bool
-) -> list[str]:
-    """Refuse a run without a score, or note it where the metric is 0 by convention."""
-    notes = []
+def _check_defined(procedures: Sequence[Procedure], parts: Sequence[slice], run_scores: FloatArray, zero: bool) -> None:
+    """Refuse a run without a score, unless the metric is 0 there by convention."""
     for procedure, part in zip(procedures, parts, strict=True):
         runs = np.flatnonzero(np.isnan(run_scores[part]))
-        if not len(runs):
-            continue
-        place = f"{procedure.name} run {runs[0]} (seed {procedure.seeds[procedure.seed_of_run[runs[0]]]!r})"
-        if not zero:
-            raise UserError(f"the metric is undefined for {place}, are its predictions constant? Leave that run out")
-        notes.append(f"{len(runs)} of {procedure.num_runs} runs of {procedure.name} predict one class only: score 0")
-    return notes
+        if len(runs) and not zero:
+            run = f"{procedure.name} run {runs[0]} (seed {procedure.seeds[procedure.seed_of_run[runs[0]]]!r})"
+            raise UserError(f"the metric is undefined for {run}, are its predictions constant?")
 
 
 def _note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> list[str]:
@@ -187,23 +180,4 @@ def _note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> 
         )
     if num_dropped:
         notes.append(f"{num_dropped} of {num_replicates} replicates left out: the metric is undefined there")
-    return notes
-
-
-def _note_seeds(procedures: Sequence[Procedure], drawing: Drawing) -> list[str]:
-    if not drawing.resample_seeds:
-        return ["seeds are not resampled: intervals and p leave out the chance of pretraining"]
-    notes = [] if drawing.resample_examples else ["examples are not resampled: the result holds for this test set only"]
-    for procedure in procedures:
-        seeds = procedure.num_seeds
-        if seeds == 1:
-            notes.append(
-                f"one pretraining seed for {procedure.name}: its seed axis contributes nothing, "
-                "so the interval leaves out the chance of pretraining"
-            )
-        elif seeds < _FEW_SEEDS:
-            notes.append(
-                f"{seeds} pretraining seeds for {procedure.name}: the bootstrap understates seed variance "
-                f"by a factor of {seeds - 1}/{seeds}"
-            )
     return notes

@@ -29,6 +29,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 METRICS = ("accuracy", "macro_f1", "f1", "mcc", "pearson", "spearman", "micro_auc")
 CLASS_METRICS = frozenset({"accuracy", "macro_f1", "f1", "mcc"})
+RANGES = {metric: (-1.0 if metric in ("mcc", "pearson", "spearman") else 0.0, 1.0) for metric in METRICS}
 ZERO_WHERE_UNDEFINED = frozenset({"mcc", "f1"})  # scikit-learn's convention
 
 MetricFunction = Callable[[Any, Any], float]

@@ -132,7 +132,7 @@ def test_what_the_statistics_note_reaches_the_reader(fake_study):
     fake_study.add_task("pairs", "score")
     fake_study.add("none", [0.5, 0.5], "pairs").add("own", [0], "pairs", outputs=[[0.3]] * 400)
     lines = summarize(fake_study.finish()).warnings
-    assert any("pairs, tiny, own: 1 of 1 runs say the same of every example" in line for line in lines)
+    assert any("pairs, tiny, own: 1 of 1 runs predict one value only" in line for line in lines)
 
 
 def test_benefit_and_the_comparison_with_the_reference(fake_study):

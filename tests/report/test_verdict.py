@@ -184,7 +184,7 @@ def test_baseline_without_a_score(fake_study):
     add(fake_study, bookwiki=0.5)
     fake_study.add("none", [0], status="diverged")
     verdict, evidence = judge(fake_study)
-    assert verdict.endswith("the own text is better than BookWiki; no pretraining has no score to compare with.")
+    assert verdict.endswith("the own text is better than BookWiki; no pretraining has no score.")
     assert "no pretraining diverged in 1 of 1 runs" in evidence
 
 
