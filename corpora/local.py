@@ -61,7 +61,7 @@ def _is_blank(value: object) -> bool:
 
 
 def read_ids(task: TaskConfig, table: Table) -> list[str] | None:
-    """The ids in column ``task.id``, all different; None where none is named."""
+    """The ids in column ``task.id``, all different, by row; None where none is named."""
     if task.id is None:
         return None
     ids = [str(value) for value in table.get(task.id, "task.id")]
@@ -70,7 +70,7 @@ def read_ids(task: TaskConfig, table: Table) -> list[str] | None:
         if example_id in first:
             raise UserError(
                 f"{table.name}, row {row + 1}: id {example_id!r} in column {task.id!r} is that of row "
-                f"{first[example_id] + 1} too; make ids unique, or use row numbers: task.id=null"
+                f"{first[example_id] + 1} too; make ids unique, or have them made from the text: task.id=null"
             )
         first[example_id] = row
     return ids

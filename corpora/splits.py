@@ -1,4 +1,4 @@
-"""Which examples go where: rules that depend on the content of the text only, never on the order of a file.
+"""Which examples go where, and in what order: rules that depend on the content of the text only, never on the order of a file.
 
 A change here changes scores: raise ``RULE_VERSION``, which is part of every task's fingerprint.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 MIN_ROWS = 50  # fewer examples leave nothing to test on
 
 
@@ -33,6 +33,33 @@ def compute_hash(purpose: str, key: str) -> int:
     """64 bits that depend on the content and on what they are used for, on nothing else."""
     digest = hashlib.blake2b(key.encode(), digest_size=8, person=purpose.encode()[:16])
     return int.from_bytes(digest.digest(), "big")
+
+
+def sort_by_hash(documents: Iterable[str]) -> list[str]:
+    """Texts in the order of a hash of their content: any part of it is a fair sample, whatever order a file had."""
+    return sorted(documents, key=lambda text: (compute_hash("order", text), text))
+
+
+def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> np.ndarray:
+    """Rows, int64 [N], in the order of a hash of their texts; equal texts by label, then by id if there are ids.
+
+    What is equal in all of them may stand in any order: no result can tell.
+    """
+    hashes = [compute_hash("order", "\0".join(parts)) for parts in texts]
+    values, names = labels.tolist(), [""] * len(texts) if ids is None else ids
+    order = sorted(range(len(texts)), key=lambda row: (hashes[row], texts[row], values[row], names[row]))
+    return np.array(order, dtype=np.int64)
+
+
+def name_by_content(texts: Sequence[tuple[str, ...]]) -> list[str]:
+    """An id for each example: 16 hex digits of its texts; further ones with the same texts get -2, -3 and so on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for parts in texts:
+        name = f"{compute_hash('id', chr(0).join(parts)):016x}"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
 
 
 def compute_strata(labels: np.ndarray) -> np.ndarray:
@@ -96,7 +123,8 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
 def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
     """The rows, int64 ascending, of ``size`` of N examples with each stratum's share.
 
-    The order of choice is by content, so a larger sample of one stratum holds a smaller one.
+    The order of choice is by content, so a larger sample of one stratum holds a smaller one. Of equal keys the
+    earlier row is chosen, so the rows have to stand in the order of :func:`compute_order`.
     """
     counts = dict(Counter(strata.tolist()))
     quotas = compute_quotas(counts, size)

@@ -2,7 +2,8 @@
 
 Every task ends up with labelled ``train``, ``validation`` and ``test`` splits, whatever its source has: the
 rules of ``corpora.splits`` cut what is missing, by the content of the text, so that a split never depends on
-the order of a file and the same text is never on two sides.
+the order of a file and the same text is never on two sides. The examples themselves, and the documents of the own
+text, stand in an order by content: a file sorted by label and a shuffled one are the same task.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     """The task's own text: one document per example of the training split, its columns joined by a newline.
 
-    All of the training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off
+    In the order of a content hash, so that neighbours, or the end, tell nothing of a file sorted by label. All of the training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off
     for validation or test.
     """
     if task.loader == "docs":
@@ -73,10 +74,8 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
         documents: list[tuple[str, ...]] = whole.splits["train"].texts
     else:
         documents = _load(task)[2]
-    for columns in documents:
-        text = "\n".join(part for part in columns if part.strip())
-        if text:
-            yield text
+    joined = ("\n".join(part for part in columns if part.strip()) for columns in documents)
+    yield from splits.sort_by_hash(text for text in joined if text)
 
 
 def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -139,7 +138,11 @@ def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tupl
 def _read_split(
     task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
 ) -> tuple[Split, np.ndarray]:
-    """The usable examples of a table and their row numbers; what a card's data set lacks is dropped with a note."""
+    """The usable examples of a table in the order of their content, and their row numbers.
+
+    What a card's data set lacks is dropped with a note. A row number is never an id: it would tell where in the file
+    the example stood, and another copy of the file would be another task.
+    """
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
@@ -156,11 +159,15 @@ def _read_split(
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
-    ids = local.read_ids(task, table) or [f"{name}:{row + 1}" for row in range(table.num_rows)]
     texts = _read_texts(table, columns, rows)
     for row, parts in zip(rows.tolist(), texts, strict=True):
         _check_encodable(parts, table.name, row)
-    return Split([ids[row] for row in rows.tolist()], texts, values[rows]), rows
+    given = local.read_ids(task, table)
+    ids = [given[row] for row in rows.tolist()] if given else None
+    order = splits.compute_order(texts, values[rows], ids)
+    ordered = [texts[row] for row in order.tolist()]
+    names = [ids[row] for row in order.tolist()] if ids else splits.name_by_content(ordered)
+    return Split(names, ordered, values[rows][order]), rows[order]
 
 
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:

@@ -147,7 +147,7 @@ class TaskConfig:
     path: str | None = None  # local: training file (CSV, TSV, JSONL, Parquet)
     validation_path: str | None = None  # local: else cut from the training file
     test_path: str | None = None  # local: else cut from the training file
-    id: str | None = None  # local: column with example ids; else the row number
+    id: str | None = None  # local: column with example ids; else made from the text
     splits: dict[str, str] = field(default_factory=dict)  # train/validation/test -> the hub's split
     num_rows: dict[str, int] = field(default_factory=dict)  # official rows per split, checked on the hub
     text: Any = None  # one column or two (a pair)

@@ -77,6 +77,38 @@ def test_splits_do_not_depend_on_row_order_or_format(tmp_path):
         assert set(first.splits[name].texts) == set(second.splits[name].texts)
 
 
+@pytest.mark.parametrize("changes", [{}, {"max_train_examples": 60}, {"label": "score"}, {"id": "key"}])
+def test_a_sorted_file_and_a_shuffled_one_are_the_same_task(tmp_path, changes):
+    rows = make_rows(300)
+    for number, row in enumerate(rows):
+        row |= {"key": f"k{number}", "score": number / 7}
+    # rows that occur twice, with the same label, another, or other capitals
+    rows += [{**row, "key": row["key"] + "x"} for row in rows[:50]]
+    rows += [{**row, "key": row["key"] + "y", "label": "c1", "score": 0.5} for row in rows[:50]]
+    rows += [{**row, "key": row["key"] + "z", "text": row["text"].upper()} for row in rows[:50]]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    tasks = [
+        make_task(write_csv(tmp_path / name, copy), **changes)
+        for name, copy in (("a.csv", sorted(rows, key=lambda row: row["label"])), ("b.csv", shuffled))
+    ]
+    first, second = (load_task(task, "runs") for task in tasks)
+    assert first.fingerprint == second.fingerprint
+    for name, split in first.splits.items():
+        other = second.splits[name]
+        assert (split.ids, split.texts) == (other.ids, other.texts)
+        assert (split.labels == other.labels).all()
+        assert len(set(split.ids)) == len(split.ids)
+    assert list(iter_own_text(tasks[0], "runs")) == list(iter_own_text(tasks[1], "runs"))
+
+
+def test_any_part_of_the_own_text_holds_every_label(tmp_path):
+    rows = sorted(make_rows(1000), key=lambda row: row["label"])
+    task = make_task(write_csv(tmp_path / "x.csv", rows))
+    labels = np.array([int(text.split()[-1]) % 2 for text in iter_own_text(task, "runs")])
+    shares = [part.mean() for part in np.array_split(labels, 10)]  # 70 of two classes alike: sd .06
+    assert all(0.25 < share < 0.75 for share in shares), shares
+
+
 def test_own_text_is_train_only(tmp_path):
     rows = make_rows(300)
     task = make_task(write_csv(tmp_path / "x.csv", rows), text=["text", "second"], max_train_examples=20)
@@ -107,8 +139,10 @@ def test_files_for_each_split_and_ids(tmp_path):
         row["key"] = f"k{number}"
     validation = write_csv(tmp_path / "validation.csv", test)
     data = load(tmp_path, train, id="key", test_path=write_csv(tmp_path / "test.csv", test), validation_path=validation)
-    assert data.splits["train"].ids[:2] == ["k0", "k1"]
-    assert data.splits["test"].ids == [f"k{number}" for number in range(100, 110)]
+    assert sorted(data.splits["test"].ids) == [f"k{number}" for number in range(100, 110)]
+    for name, rows in (("train", train), ("test", test)):
+        given = {(row["text"],): row["key"] for row in rows}
+        assert data.splits[name].ids == [given[texts] for texts in data.splits[name].texts]
     assert data.notes == []
 
 
