@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from omegaconf import OmegaConf
 
+from corpora.tasks import TaskData
 from selfpretrain.config import ModelConfig, RuntimeConfig, SeedConfig, Settings, StudyConfig, TrackingConfig, UserError
 from selfpretrain.door import (
     OPERATIONAL,
@@ -247,7 +248,8 @@ def test_how_a_run_is_carried_out_does_not_name_it():
     assert set(other) == set(OPERATIONAL)
     moved = dataclasses.replace(settings, **other)
     assert identify_pretrain(moved, "c") == identify_pretrain(settings, "c")
-    assert identify_finetune(moved, "d", "c") == identify_finetune(settings, "d", "c")
+    data = TaskData(TaskConfig(), {}, "d", [])
+    assert identify_finetune(moved, data, "c") == identify_finetune(settings, data, "c")
 
 
 def test_the_preset_s_name_does_not_name_the_run_but_seeds_and_corpus_do():

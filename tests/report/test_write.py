@@ -37,10 +37,10 @@ def make_plan(fake_study, **study):
         run = RunFolder(cell.folder)
         cell.folder.mkdir(parents=True, exist_ok=True)
         run.set_status(cell.status, cell.note)
-        write_json(cell.folder / "provenance.json", {
+        write_json(cell.folder / "provenance.json", [{
             "machine": "Linux x86_64", "commit": "abc", "selfpretrain": "0.1", "versions": {"torch": "2.13.0"},
             "started": "2026-01-01T00:00:00Z",
-        })  # fmt: skip
+        }])  # fmt: skip
         start = Settings(
             init=f"run:pretrained-{cell.condition}", runtime=RuntimeConfig(runs_dir=str(fake_study.folder))
         )
