@@ -5,9 +5,11 @@ import json
 import pytest
 
 from selfpretrain.door import compose_settings
+from selfpretrain.report.collect import collect_results
 from selfpretrain.study import identity
 from selfpretrain.study.plan import group_seeds
-from selfpretrain.study.runs import open_run
+from selfpretrain.study.runs import open_run, read_starts
+from selfpretrain.study.sweep import run_cell
 
 TWO_STARTS = ["model.init_scheme=mimetic", "study.conditions=[none,mimetic,own]", "finetune.lr_grid=[1e-3,1e-4]"]
 
@@ -55,6 +57,39 @@ def test_runs_of_two_starts_are_not_trained_together(make_plan):
     assert [{cell.settings.model.init_scheme for cell in group} for group in group_seeds(cells, 4)] == [
         {"normal"}, {"mimetic"}
     ]  # fmt: skip
+
+
+def test_none_is_scored_from_the_better_of_two_starts(make_plan):
+    """The other seeds of ``none`` are trained from the start that did better on the first."""
+    plan = make_plan("model.init_scheme=mimetic", "study.conditions=[none]")
+    for name, cells in plan.iter_waves():
+        for cell in cells:
+            assert run_cell(cell, name) == "done"
+    (group,) = plan.groups
+    scores = {
+        cell.settings.model.init_scheme: cell.run.read_result()["scores"]["validation"]
+        for cell in group.get_selectors()
+    }
+    assert set(scores) == {"normal", "mimetic"}
+    best = max(scores, key=lambda scheme: scores[scheme])
+    found = collect_results(plan, []).cells
+    assert [(cell.status, cell.init_scheme) for cell in found] == [("done", best)] * 2
+    # weights drawn in two ways are two starts, and are on record as such
+    hashes = {read_starts(cell.run.path)[0]["initial_weights"] for cell in group.get_selectors()}
+    assert len(hashes) == 2
+
+
+def test_a_run_that_goes_on_keeps_its_first_start_on_record(make_plan):
+    plan = make_plan("study.conditions=[none]", "study.pretrain_seeds=1")
+    for _, cells in plan.iter_waves():
+        for cell in cells:
+            assert run_cell(cell, "test") == "done"
+    (cell,) = plan.groups[0].choose_cells()
+    cell.run.set_status("running")  # as a kill would have left it
+    assert run_cell(cell, "test") == "done"
+    first, second = read_starts(cell.run.path)
+    assert first["initial_weights"] == second["initial_weights"]
+    assert (first["device"], first["precision"], first["world_size"]) == ("cpu", "fp32", 1)
 
 
 # the vocabulary
