@@ -15,6 +15,7 @@ from corpora.labels import get_columns
 from corpora.tables import FORMATS, Table, read_table
 from selfpretrain.config import TaskConfig, UserError
 
+TOKENIZER = "tokenizer.json"
 CONVERTED = "refs/convert/parquet"  # the hub's own Parquet copy of a data set whose main branch is a script
 
 
@@ -114,6 +115,34 @@ def _get_arguments(config: str | None, revision: str | None, split: str) -> dict
         # the converter's layout; read as plain files, because that branch declares no configurations
         return {"data_files": {split: f"{config or 'default'}/{split}/*.parquet"}}
     return {"name": config}
+
+
+def fetch_tokenizer(name: str) -> Path:
+    """The file tokenizer.json of ``<repo>@<commit>``: from the hub's cache if it is there, else downloaded.
+
+    Raises UserError, within seconds where there is no network.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HTTPError
+
+    repo, _, commit = name.partition("@")
+    if not repo or not commit:
+        raise UserError(f"tokenizer.released={name} names no commit; set tokenizer.released=<repo>@<commit>")
+    try:
+        found = huggingface_hub.try_to_load_from_cache(repo, TOKENIZER, revision=commit)
+        if not isinstance(found, str):
+            # asked once: a download asks again and again for half a minute
+            huggingface_hub.get_hf_file_metadata(
+                huggingface_hub.hf_hub_url(repo, TOKENIZER, revision=commit), timeout=2
+            )
+            found = huggingface_hub.hf_hub_download(repo, TOKENIZER, revision=commit)
+    except (OSError, ValueError, HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"tokenizer.released={name} cannot be downloaded: {reason.rstrip('.')}; without a network set "
+            "tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
+        ) from None
+    return Path(found)
 
 
 def explain_hub_error(hub_id: str, revision: str | None, error: Exception) -> str:

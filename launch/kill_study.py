@@ -34,7 +34,7 @@ from selfpretrain.study.runs import read_commit
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("planning", "corpora", "pretraining", "fine-tuning", "report")  # in the order of a study
 TURNS = ("pretraining", "fine-tuning", "corpora", "report", "pretraining", "fine-tuning", "planning")
-WAVES = {"choosing learning rates": "fine-tuning"}  # waves that are named otherwise than their stage
+WAVES = {"choosing rates and starts": "fine-tuning"}  # waves that are named otherwise than their stage
 POLL_SECONDS = 0.01
 LIMIT_SECONDS = 900.0  # no study here takes that long
 WORDS = {"animal": "cat dog bird fish horse mouse sheep goat", "colour": "red blue green black white grey pink brown"}

@@ -114,13 +114,14 @@ RUNNERS: dict[str, Callable[[Any], Any]] = {
 def run_hydra(command: str) -> Any:
     """Compose the command's settings and run it (a study: its sweep)."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     from selfpretrain.door import find_folder, open_config, register_schema
 
     register_schema()
 
     def task(config: Any) -> Any:
-        return guard(lambda: RUNNERS[command](open_config(config)))
+        return guard(lambda: RUNNERS[command](open_config(config, list(HydraConfig.get().overrides.task))))
 
     decorated = hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)
     return decorated()

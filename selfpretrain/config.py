@@ -91,11 +91,14 @@ class FinetuneConfig(OptimConfig):
     min_steps: int = 0  # never fewer optimizer steps than this, however small the task
     max_steps: int | None = None  # never more
     lr_grid: list[float] = field(default_factory=list)  # studies choose by validation score; empty: peak_lr only
+    # card: what the task's card says of fine-tuning this family holds over the preset and the effort | preset: not
+    recipe: str = "card"
+    given: list[str] = field(default_factory=list)  # named on the command line, which holds over all; set by the door
     layerwise_lr_decay: float = 1.0  # 0.8 [ELECTRA small/base]
     head: str = "linear"  # linear [ELECTRA code] | gelu (transformers' ELECTRA) | tanh [RoBERTa]
     pooling: str = "cls"  # cls | mean
     evals_per_epoch: int = 1  # validation passes; the best checkpoint is kept
-    swap_pairs: bool = True  # train on both orders of an unordered pair (double_unordered) [ELECTRA]
+    swap_pairs: bool = False  # train on both orders of an unordered pair (double_unordered) [ELECTRA: MRPC, STS-B]
 
 
 @dataclass
@@ -104,8 +107,11 @@ class TokenizerConfig:
 
     kind: str = "wordpiece"  # wordpiece (uncased) | bpe (byte-level)
     vocab_size: int = 30522
-    path: str | None = None  # a released one: a folder or tokenizer.json; None: trained on the corpus
-    train_mb: float = 200.0  # at most this much of the corpus is read to train it
+    source: str = "own"  # released | general: trained once, shared by all corpora | own: trained on each corpus
+    released: str | None = None  # for source=released: <repo>@<commit> on the hub
+    card: str | None = None  # for source=general: a text collection; None: the study's (study.general)
+    path: str | None = None  # one at hand in place of all sources: a folder or tokenizer.json
+    train_mb: float = 200.0  # at most this much text (MiB) is read to train it
 
 
 @dataclass
@@ -159,6 +165,9 @@ class TaskConfig:
     metric: str | None = None  # None: accuracy, micro_auc or pearson by label_kind
     unordered_pair: bool = False  # the two texts may be swapped
     corpus_columns: list[str] = field(default_factory=list)  # text for pretraining; empty: the text columns
+    finetune: dict[str, Any] = field(
+        default_factory=dict
+    )  # model.family -> {setting of finetune: value}, see its recipe
     max_train_examples: int | None = None  # labelled examples used; the corpus keeps all the text
     licence: str = ""
     source: str = ""
@@ -227,9 +236,11 @@ class StudyConfig:
     pretrain_seeds: int = 3
     finetune_seeds: int = 1
     seeds_per_process: int = 1  # runs that differ in their seeds alone, trained together by one process
-    num_replicates: int = 1000  # of the Multi-Bootstrap [MultiBERTs]
+    num_replicates: int = 1000  # resamples of the test examples, behind every interval [MultiBERTs]
+    # own may be worse than the reference by this much of the metric and still be enough (of 1: .01 is one point);
+    # None: a tenth of the reference's gain where that is clear, else .01
+    margin: float | None = None
     confidence: float = 0.95
-    margin: float | None = None  # of "no worse", in points of the metric; None: a tenth of the reference's gain, or .01
     effort: str = "custom"  # quick | standard | paper, from conf/effort/
     cell: str | None = None  # one cell only; set by the sweeper, not by hand
 

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import Settings, StudyConfig, TaskConfig, TextCard, UserError
+from selfpretrain.config import FinetuneConfig, Settings, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError
 
 T = TypeVar("T")
 
@@ -35,15 +36,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "finetune.precision": ("auto", "fp32", "bf16"),
     "pretrain.packing": ("segments", "full"),
     "pretrain.budget": ("steps", "tokens", "epochs", "flops", "seconds"),
+    "finetune.recipe": ("card", "preset"),
     "finetune.head": ("linear", "gelu", "tanh"),
     "finetune.pooling": ("cls", "mean"),
     "tokenizer.kind": ("wordpiece", "bpe"),
+    "tokenizer.source": ("released", "general", "own"),
     "corpus.source": ("own", "own_of", "card"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.compile_mode": ("default", "reduce-overhead", "max-autotune"),
     "tracking.name": ("none", "wandb"),
     "tracking.mode": ("auto", "online", "offline"),
 }
+
+WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
 
 # what is allowed, and the settings it holds for (each element of a list; None is not a number)
 LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
@@ -66,7 +71,7 @@ LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
      "finetune.lr_grid finetune.epochs tokenizer.train_mb corpus.max_mb study.general_mb pretrain.budget_amount"),
     ("between 0 and 1", lambda v: 0 <= v <= 1,
      "objective.mask_token_prob objective.random_token_prob pretrain.warmup_fraction finetune.warmup_fraction"),
-    ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence"),
+    ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence study.margin"),
     ("above 0 and at most 1", lambda v: 0 < v <= 1, "model.generator_fraction finetune.layerwise_lr_decay"),
     ("at least 0 and below 1", lambda v: 0 <= v < 1,
      "model.dropout_prob model.attention_dropout_prob pretrain.beta1 pretrain.beta2 finetune.beta1 finetune.beta2"),
@@ -132,11 +137,85 @@ def _listed(value: Any) -> list[str] | None:
 
 
 def _complete_task(task: TaskConfig) -> TaskConfig:
+    _check_card(task)
     return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label))
 
 
-def open_config(config: DictConfig) -> Settings:
-    """The composed configuration as checked :class:`Settings`.
+def choose_general(study: StudyConfig) -> str:
+    """The text collection behind ``bookwiki``: as set, or (auto) BookWiki where the mirror has it, else docs."""
+    if study.general != "auto":
+        return study.general
+    mirror = os.environ.get("SELFPRETRAIN_DATA")
+    return "bookwiki" if mirror and (Path(mirror) / "bookwiki").is_dir() else "docs"
+
+
+def _complete_tokenizer(tokenizer: TokenizerConfig, study: StudyConfig) -> TokenizerConfig:
+    """With the text a general vocabulary is learnt from: the same for a single command as within a study."""
+    if tokenizer.source != "general" or tokenizer.card is not None:
+        return tokenizer
+    return dataclasses.replace(tokenizer, card=choose_general(study))
+
+
+def _check_card(task: TaskConfig) -> None:
+    """Refuse families and settings of ``task.finetune`` that there are not."""
+    allowed = [f.name for f in dataclasses.fields(FinetuneConfig) if f.name not in ("recipe", "given", "lr_grid")]
+    for family, changes in task.finetune.items():
+        if family not in CHOICES["model.family"] or not isinstance(changes, dict):
+            raise UserError(
+                f"task.finetune has {family}: {changes}; allowed: {{<family>: {{<setting>: <value>}}}} with a family of "
+                f"{', '.join(CHOICES['model.family'])}"
+            )
+        for name in changes:
+            if name not in allowed:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise UserError(f"task.finetune.{family} has {name!r}; {hint}allowed: {', '.join(allowed)}")
+
+
+def follow_card(settings: Settings, task: TaskConfig) -> Settings:
+    """The settings for ``task``, with what its card says of fine-tuning this family where ``finetune.recipe=card``.
+
+    The one order of precedence: default < model preset < effort < card < command line. The tiny presets and the short
+    efforts say ``recipe=preset``, and so do the settings returned: their section says it all.
+    """
+    config = settings.finetune
+    changes = dict(task.finetune.get(settings.model.family, {})) if config.recipe == "card" else {}
+    fixed = set(config.given)
+    if fixed & set(WARMUP):  # the two say one thing
+        fixed |= set(WARMUP)
+    kept = {name: value for name, value in changes.items() if name not in fixed}
+    if set(kept) & set(WARMUP):
+        kept = {**dict.fromkeys(WARMUP), **kept}
+    plain = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    finetune = to_dataclass({**plain, **kept, "recipe": "preset"}, FinetuneConfig)
+    settings = dataclasses.replace(settings, task=task, finetune=finetune)
+    if kept:
+        check(settings)
+    return settings
+
+
+def _list_given(overrides: Sequence[str]) -> list[str]:
+    """The settings of fine-tuning that a command line names, by themselves or as ``finetune={...}``."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    names: set[str] = set()
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        section, _, name = override.key_or_group.partition(".")
+        if section == "finetune":
+            value = override.value()
+            names |= {name} if name else set(value) if isinstance(value, dict) else set()
+    return sorted(names)
+
+
+def _note_given(config: FinetuneConfig, overrides: Sequence[str]) -> FinetuneConfig:
+    """A rate on the command line is the only one, unless a grid stands beside it."""
+    given = _list_given(overrides)
+    grid = [] if "peak_lr" in given and "lr_grid" not in given else config.lr_grid
+    return dataclasses.replace(config, given=given, lr_grid=grid)
+
+
+def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
+    """The composed configuration as checked :class:`Settings`; ``overrides`` are those of the command line.
 
     Raises :class:`UserError` for unknown keys, wrong types and contradictory values.
     """
@@ -144,7 +223,12 @@ def open_config(config: DictConfig) -> Settings:
     assert isinstance(raw, dict)
     raw.pop("hydra", None)
     settings = to_dataclass({str(k): v for k, v in raw.items()}, Settings)
-    settings = dataclasses.replace(settings, task=_complete_task(settings.task))
+    settings = dataclasses.replace(
+        settings,
+        task=_complete_task(settings.task),
+        finetune=_note_given(settings.finetune, overrides),
+        tokenizer=_complete_tokenizer(settings.tokenizer, settings.study),
+    )
     check(settings)
     return settings
 
@@ -194,6 +278,8 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (p.budget != "steps" and p.budget_amount is None,
          f"budget={p.budget} needs an amount: set pretrain.budget_amount=<{p.budget} of each pretraining>"),
         (c.source == "own_of" and not c.task, "corpus.source=own_of needs corpus.task=<name>"),
+        (settings.tokenizer.source == "released" and not settings.tokenizer.released,
+         "tokenizer.source=released needs tokenizer.released=<repo>@<commit>; or set tokenizer.source=general"),
         (c.source == "card" and not c.card, "corpus.source=card needs corpus.card=<name>"),
     ]  # fmt: skip
     for section, stage in (("pretrain", p), ("finetune", f)):
@@ -253,9 +339,9 @@ def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
 
     register_schema()
     if GlobalHydra.instance().is_initialized():
-        return open_config(compose(command, overrides=list(overrides)))
+        return open_config(compose(command, overrides=list(overrides)), overrides)
     with initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
-        return open_config(compose(command, overrides=list(overrides)))
+        return open_config(compose(command, overrides=list(overrides)), overrides)
 
 
 def to_plain(value: Any) -> Any:
@@ -284,6 +370,6 @@ def to_yaml(settings: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
 
 
-__all__ = ["OPERATIONAL", "StudyConfig", "check", "compose_settings", "compute_identity", "explain_setting",
-           "find_folder", "list_choices", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
+__all__ = ["OPERATIONAL", "StudyConfig", "check", "choose_general", "compose_settings", "compute_identity", "explain_setting",
+           "find_folder", "follow_card", "list_choices", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
            "to_plain", "to_yaml"]  # fmt: skip

@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from selfpretrain.config import UserError
 
@@ -77,6 +80,27 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def lock_folder(folder: Path, progress: bool) -> Iterator[None]:
+    """Hold ``<folder>.lock`` while the folder is built; who finds it held waits, and says so where there is ``progress``.
+
+    The operating system frees the lock when its holder dies.
+    """
+    make_folder(folder.parent)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    with explain_write_errors(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress:
+                print(f"{folder.parent.name}/{folder.name}: another process builds it, waiting", file=sys.stderr)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_folder(path: Path) -> None:

@@ -16,7 +16,8 @@ from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.door import to_plain, to_yaml
+from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
+from selfpretrain.door import follow_card, to_plain, to_yaml
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
 from selfpretrain.seeds import derive_seed
@@ -29,6 +30,7 @@ from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
+from selfpretrain.train.provenance import note_start
 from selfpretrain.train.trainer import Evaluation, Trainer, choose_device
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
@@ -48,11 +50,12 @@ class Finetuning:
     """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
-        self.settings, self.runtime = settings, settings.runtime
+        self.settings = settings = follow_card(settings, settings.task)
+        self.runtime = settings.runtime
         self.device = choose_device(settings.runtime)
         self.data = read_task(settings.task, settings.runtime.runs_dir)
-        corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
-        run_id = identity.identify_finetune(settings, self.data.fingerprint, corpus_id)
+        vocabulary_id = identity.identify_vocabulary(settings) if settings.init == "none" else None
+        run_id = identity.identify_finetune(settings, self.data, vocabulary_id)
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.group, self.name = group, name or run_id
 
@@ -62,10 +65,11 @@ class Finetuning:
         encoder, self.tokenizer = build_start(settings)
         check_vocabulary(encoder, self.tokenizer)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
-        self.run.start(to_yaml(settings), command, num_seeds)
-        self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
-        seed, num_examples = settings.seeds.finetune_seed, len(self.splits["train"])
+        seed = settings.seeds.finetune_seed
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
+        note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
+        self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
+        num_examples = len(self.splits["train"])
         packed, micro_batch_size = choose_layout(config, settings.runtime, self.device)
         batches = FinetuneBatches(
             self.splits["train"], config.batch_size, micro_batch_size, seed, encoder.pad_id,
@@ -127,11 +131,13 @@ class Finetuning:
 
 
 def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
-    """The encoder to fine-tune: loaded, or fresh with the tokenizer of the corpus."""
+    """The encoder to fine-tune: loaded, or fresh with the vocabulary that a pretrained one would have."""
     if settings.init != "none":
         return start.load_start(settings.init, settings.runtime.runs_dir)
-    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
-    tokenizer = load_tokenizer(folder)
+    if is_own(settings.tokenizer):
+        tokenizer = load_tokenizer(build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime))
+    else:
+        tokenizer = prepare_vocabulary(settings.tokenizer, settings.runtime)
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     return build_encoder(settings.model, tokenizer.vocab_size, tokenizer.pad_id, seed), tokenizer
 

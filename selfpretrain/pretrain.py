@@ -21,6 +21,7 @@ from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
 from selfpretrain.train.jobs import carry_out
+from selfpretrain.train.provenance import note_start
 from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, choose_autocast, choose_device, move
 
@@ -77,7 +78,8 @@ class Pretraining:
         settings = self.settings
         check_ranks(settings.pretrain, distributed.start(self.device)[1])
         module, batches = build_model(settings, self.tokenizer), build_batches(settings, self.tokens, self.tokenizer)
-        self.run.start(to_yaml(settings), f"selfpretrain pretrain (corpus {self.corpus_id})", num_seeds)
+        command = f"selfpretrain pretrain (corpus {self.corpus_id})"
+        note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, batches)
         config = settings.pretrain
         tracker = build_tracker(

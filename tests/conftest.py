@@ -19,6 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 TINY = [
     "model=roberta_tiny",
+    "model.init_scheme=normal",
     "model.num_layers=1",
     "model.hidden_size=32",
     "model.embedding_size=32",
@@ -26,6 +27,7 @@ TINY = [
     "model.intermediate_size=64",
     "model.max_positions=32",
     "tokenizer.vocab_size=300",
+    "tokenizer.source=own",
     "pretrain.total_steps=2",
     "pretrain.batch_size=2",
     "pretrain.seq_len=32",

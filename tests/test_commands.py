@@ -213,7 +213,7 @@ def test_wrong_value_ends_a_sweep_in_one_line(command, tiny, local):
 
 @pytest.fixture
 def study(tiny, local):
-    return ["study", *tiny, *local(), "study.pretrain_seeds=2", "study.num_replicates=50"]
+    return ["study", *tiny, *local(), "study.pretrain_seeds=2", "study.num_replicates=200"]
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_rates_are_chosen_and_tasks_may_be_mappings(command, no_plots, tiny, loc
     outcome = command("study", *tiny, f"study.tasks={task}", "finetune.lr_grid=[1e-3,1e-4]", "study.conditions=[none]",
                       "study.pretrain_seeds=2", "study.models=[roberta_tiny,electra_tiny]")  # fmt: skip
     assert outcome.code == 0, outcome
-    assert "choosing learning rates: 4 of 4 cells to run" in outcome.out
+    assert "choosing rates and starts: 4 of 4 cells to run" in outcome.out
     assert "fine-tuning: 2 of 4 cells to run" in outcome.out
 
 

@@ -7,12 +7,24 @@ import dataclasses
 import pytest
 from omegaconf import OmegaConf
 
-from selfpretrain.config import ModelConfig, RuntimeConfig, SeedConfig, Settings, StudyConfig, TrackingConfig, UserError
+from corpora.tasks import TaskData
+from selfpretrain.config import (
+    ModelConfig,
+    RuntimeConfig,
+    SeedConfig,
+    Settings,
+    StudyConfig,
+    TaskConfig,
+    TrackingConfig,
+    UserError,
+)
 from selfpretrain.door import (
     OPERATIONAL,
     check,
     compose_settings,
     compute_identity,
+    follow_card,
+    list_choices,
     load_task_card,
     load_text_card,
     open_config,
@@ -247,7 +259,8 @@ def test_how_a_run_is_carried_out_does_not_name_it():
     assert set(other) == set(OPERATIONAL)
     moved = dataclasses.replace(settings, **other)
     assert identify_pretrain(moved, "c") == identify_pretrain(settings, "c")
-    assert identify_finetune(moved, "d", "c") == identify_finetune(settings, "d", "c")
+    data = TaskData(TaskConfig(), {}, "d", [])
+    assert identify_finetune(moved, data, "c") == identify_finetune(settings, data, "c")
 
 
 def test_the_preset_s_name_does_not_name_the_run_but_seeds_and_corpus_do():
@@ -274,3 +287,98 @@ def test_plain_and_yaml_hold_what_was_set():
     assert "warmup_steps" not in plain["pretrain"]
     again = to_dataclass(OmegaConf.to_container(OmegaConf.create(to_yaml(Settings()))), Settings)
     assert again == Settings()
+
+
+# fine-tuning by card
+
+PUBLISHED = {"electra_small": "electra", "electra_base": "electra", "roberta_base": "roberta"}
+
+
+def follow(model, task, *overrides):
+    settings = compose_settings("finetune", [f"model={model}", f"task={task}", *overrides])
+    return follow_card(settings, settings.task).finetune
+
+
+def test_published_presets_fine_tune_as_the_reference_codes_do():
+    # google-research/electra configure_finetuning.py: epochs, both orders
+    electra = {"rte": (10, False), "stsb": (10, True), "mrpc": (3, True), "qqp": (3, False), "paws": (3, False), "mnli": (3, False)}  # fmt: skip
+    for task, wanted in electra.items():
+        config = follow("electra_small", task)
+        assert (config.epochs, config.swap_pairs) == wanted, task
+    # fairseq examples/roberta config/finetuning/*.yaml: rate, batch size, warm-up
+    roberta = {"rte": (2e-5, 16, 0.06), "stsb": (2e-5, 16, 0.06), "mrpc": (1e-5, 16, 0.06), "cola": (1e-5, 16, 0.06),
+               "qqp": (1e-5, 32, 0.25), "mnli": (1e-5, 32, 0.06), "sst2": (1e-5, 32, 0.06)}  # fmt: skip
+    for task, wanted_rates in roberta.items():
+        config = follow("roberta_base", task)
+        assert (config.peak_lr, config.batch_size, config.warmup_fraction) == wanted_rates, task
+        assert (config.epochs, config.swap_pairs) == (10, False)
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_a_study_tries_the_rates_of_every_card_and_some_for_fresh_encoders(model):
+    for effort in ("standard", "paper"):
+        grid = compose_settings("study", [f"model={model}", f"effort={effort}"]).finetune.lr_grid
+        rates = {follow(model, task).peak_lr for task in list_choices("task") if task not in ("none", "local")}
+        assert rates <= set(grid)
+        assert max(grid) >= 5e-4
+
+
+def test_order_of_precedence():
+    assert follow("roberta_base", "stsb").batch_size == 16  # card over preset
+    assert follow("roberta_base", "stsb", "finetune.batch_size=8").batch_size == 8  # command line over card
+    assert follow("roberta_base", "stsb", "finetune.batch_size=32").batch_size == 32  # and if it names the preset's
+    assert follow("roberta_base", "stsb", "finetune={batch_size: 4}").batch_size == 4
+    config = follow("roberta_base", "qqp", "finetune.warmup_fraction=null", "finetune.warmup_steps=7")
+    assert (config.warmup_steps, config.warmup_fraction) == (7, None)  # the two are one
+    assert follow("roberta_tiny", "stsb").batch_size == 32  # finetune.recipe=preset
+    short = compose_settings("study", ["model=electra_small", "effort=quick"])
+    assert follow_card(short, load_task_card("rte")).finetune.epochs == 3
+    long = compose_settings("study", ["model=electra_small", "effort=standard"])
+    followed = follow_card(long, load_task_card("rte"))
+    assert followed.finetune.epochs == 10
+    assert follow_card(followed, load_task_card("rte")) == followed
+
+
+def test_a_rate_on_the_command_line_is_the_only_one():
+    assert compose_settings("study", ["model=roberta_tiny", "finetune.peak_lr=2e-3"]).finetune.lr_grid == []
+    both = ["finetune.peak_lr=2e-3", "finetune.lr_grid=[1e-3]"]
+    assert compose_settings("study", ["model=roberta_tiny", *both]).finetune.lr_grid == [1e-3]
+
+
+@pytest.mark.parametrize(
+    ("finetune", "message"),
+    [
+        ({"electra": {"epcohs": 3}}, r"task\.finetune\.electra has 'epcohs'; did you mean 'epochs'"),
+        ({"gpt": {"epochs": 3}}, "electra, roberta, bert"),
+        ({"electra": 3}, "<family>"),
+    ],
+)
+def test_a_card_with_unknown_settings_is_refused(finetune, message):
+    with pytest.raises(UserError, match=message):
+        open_config(OmegaConf.create({"task": {"finetune": finetune}}))
+
+
+def test_a_card_with_a_value_out_of_range_is_refused():
+    task = TaskConfig(name="x", finetune={"electra": {"epochs": -1}})
+    with pytest.raises(UserError, match=r"finetune\.epochs=-1"):
+        follow_card(Settings(), task)
+
+
+# the vocabulary
+
+
+def test_presets_say_which_vocabulary_they_use():
+    released = {"electra_small": "google/electra-small-discriminator@", "electra_base": "google/electra-small-discriminator@",
+                "roberta_base": "FacebookAI/roberta-base@"}  # fmt: skip
+    for model, name in released.items():
+        tokenizer = compose_settings("pretrain", [f"model={model}"]).tokenizer
+        assert tokenizer.source == "released" and str(tokenizer.released).startswith(name)
+    for model in ("electra_tiny", "roberta_tiny"):
+        for command in ("pretrain", "finetune", "study"):
+            tokenizer = compose_settings(command, [f"model={model}", "study.general=docs"]).tokenizer
+            assert (tokenizer.source, tokenizer.card) == ("general", "docs")
+
+
+def test_a_released_vocabulary_must_be_named():
+    with pytest.raises(UserError, match=r"tokenizer\.released=<repo>@<commit>"):
+        compose_settings("pretrain", ["model=electra_tiny", "tokenizer.source=released"])

@@ -15,18 +15,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import FORMAT_VERSION, TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
+from selfpretrain.data.vocabulary import compute_vocabulary_id, describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
-from selfpretrain.files import explain_write_errors, make_folder, new_folder
+from selfpretrain.files import lock_folder, new_folder
 
 PROGRESS_SECONDS = 1.0
 
@@ -35,7 +35,7 @@ def compute_corpus_id(
     corpus: CorpusConfig, task: TaskConfig | None, tokenizer: TokenizerConfig, runtime: RuntimeConfig
 ) -> str:
     """12 hex digits of what decides the files: the text, the tokenizer and the format. Reads the text's source."""
-    return _compute_id(_fingerprint_documents(corpus, task, runtime), tokenizer)
+    return _compute_id(_fingerprint_documents(corpus, task, runtime), tokenizer, runtime)
 
 
 def is_corpus_built(corpus_id: str, runtime: RuntimeConfig) -> bool:
@@ -51,12 +51,11 @@ def build_corpus(
     that cannot be used and for a folder that cannot be written; nothing half-written stays.
     """
     documents_fingerprint = _fingerprint_documents(corpus, task, runtime)
-    corpus_id = _compute_id(documents_fingerprint, tokenizer)
+    corpus_id = _compute_id(documents_fingerprint, tokenizer, runtime)
     folder = get_corpus_folder(corpus_id, runtime)
     if is_corpus_built(corpus_id, runtime):
         return folder
-    make_folder(folder.parent)
-    with _lock(folder, runtime):
+    with lock_folder(folder, runtime.progress):
         if not is_corpus_built(corpus_id, runtime):
             with new_folder(folder) as new:
                 _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
@@ -69,33 +68,17 @@ def _fingerprint_documents(corpus: CorpusConfig, task: TaskConfig | None, runtim
     return documents.compute_fingerprint(corpus, task, runtime.runs_dir)
 
 
-def _compute_id(documents_fingerprint: str, tokenizer: TokenizerConfig) -> str:
+def _compute_id(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime: RuntimeConfig) -> str:
     parts: dict[str, Any] = {"format": FORMAT_VERSION, "documents": documents_fingerprint}
-    if tokenizer.path is None:
+    if is_own(tokenizer):
         parts["train"] = [tokenizer.kind, int(tokenizer.vocab_size), float(tokenizer.train_mb)]
     else:
-        parts["tokenizer"] = Tokenizer.load(tokenizer.path).fingerprint
+        parts["vocabulary"] = compute_vocabulary_id(tokenizer, runtime.runs_dir)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def get_corpus_folder(corpus_id: str, runtime: RuntimeConfig) -> Path:
     return Path(runtime.runs_dir) / "corpora" / corpus_id
-
-
-@contextmanager
-def _lock(folder: Path, runtime: RuntimeConfig) -> Iterator[None]:
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    with explain_write_errors(folder):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if runtime.progress:
-                print(f"corpus {folder.name}: another process builds it, waiting", file=sys.stderr)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write_corpus(
@@ -129,7 +112,7 @@ def _write_corpus(
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
                 "fingerprint": tokenizer.fingerprint,
-                "origin": "trained on this corpus" if config.path is None else "given",
+                "origin": describe_vocabulary(config),
             },
             **written,
             "audit": audit,
@@ -143,8 +126,8 @@ def _prepare_tokenizer(
 ) -> tuple[Tokenizer, list[str]]:
     from corpora import documents
 
-    if config.path is not None:
-        return Tokenizer.load(config.path), []
+    if not is_own(config):
+        return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
         # a slice spread over the collection: its first part may be all books, or all of one site
         max_mb = config.train_mb if corpus.max_mb is None else min(corpus.max_mb, config.train_mb)

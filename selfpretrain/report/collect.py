@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfpretrain.files import read_json
+from selfpretrain.data.vocabulary import describe_vocabulary, is_own
 from selfpretrain.study import budget
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.results import DIVERGED, FAILED, CellResult, StudyResults
+from selfpretrain.study.runs import read_starts
+
+# what a start notes that may move a result, by its name in the report
+MIXABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "device": lambda start: start.get("gpu") or start.get("device"),
+    "precision": lambda start: start.get("precision"),
+    "number of processes": lambda start: start.get("world_size"),
+    "selfpretrain": lambda start: start.get("selfpretrain"),
+    "commit": lambda start: start.get("commit"),
+    "torch": lambda start: start.get("versions", {}).get("torch"),
+    "numpy": lambda start: start.get("versions", {}).get("numpy"),
+    "tokenizers": lambda start: start.get("versions", {}).get("tokenizers"),
+}
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, StudyPlan
@@ -36,8 +49,18 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     pretraining = plan.pretrainings.get(cell.settings.init.removeprefix("run:"))
     if pretraining is not None and status != "done" and pretraining.status in (FAILED, DIVERGED):
         status, note = pretraining.status, f"its pretraining {pretraining.status}: {pretraining.run.note}"
+    scheme = "" if condition == "offshelf" else cell.settings.model.init_scheme
     return CellResult(
-        cell.model, condition, cell.task, cell.pretrain_seed, cell.finetune_seed, status, cell.id, note, run.path
+        cell.model,
+        condition,
+        cell.task,
+        cell.pretrain_seed,
+        cell.finetune_seed,
+        status,
+        cell.id,
+        note,
+        run.path,
+        scheme,
     )
 
 
@@ -53,7 +76,8 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     """What a reader needs to repeat the study: command, versions, machine, data; and how long it ran."""
     kept = [override for override in overrides if not override.startswith(_OPERATIONAL)]
     runs = [*plan.pretrainings.values(), *(cell for group in plan.groups for cell in group.choose_cells())]
-    provenances = [(cell, read_json(file)) for cell in runs if (file := cell.run.path / "provenance.json").is_file()]
+    starts = {cell.run.path: (cell, read_starts(cell.run.path)) for cell in runs}
+    provenances = [(cell, start) for cell, found in starts.values() for start in found]
     facts = {"command": " ".join(["selfpretrain study", *kept])}
     for key, name in (("machine", "machine"), ("commit", "commit"), ("selfpretrain", "selfpretrain version")):
         values = sorted({str(provenance.get(key) or "") for _, provenance in provenances} - {""})
@@ -62,6 +86,9 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     torch_versions = {str(provenance.get("versions", {}).get("torch", "")) for _, provenance in provenances} - {""}
     if torch_versions:
         facts["torch"] = ", ".join(sorted(torch_versions))
+    if mixed := describe_mixture([provenance for _, provenance in provenances]):
+        facts["mixed"] = mixed
+    facts["vocabulary"] = describe_vocabularies(plan)
     if any(condition.startswith("bookwiki") for condition in plan.conditions):
         facts["general text"] = plan.general + ("" if plan.general == "bookwiki" else ", in the place of BookWiki")
     if length := budget.describe(plan.settings.pretrain):
@@ -71,11 +98,33 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     for name, data in plan.data.items():
         if data.notes:
             facts[f"data of {name}"] = "; ".join(data.notes)
-    seconds = [spent for cell, provenance in provenances if (spent := _measure_seconds(cell, provenance)) is not None]
+    seconds = [
+        spent for cell, found in starts.values() if found and (spent := _measure_seconds(cell, found[-1])) is not None
+    ]
     if seconds:
         total = _format_duration(sum(seconds))
         facts["time"] = f"{total} over {len(seconds)} runs (of an interrupted run, its last part)"
     return facts
+
+
+def describe_mixture(starts: Sequence[dict[str, Any]]) -> str:
+    """In what the machines and versions of a study's runs differ, with which values; empty where they do not."""
+    differing = []
+    for name, get in MIXABLE.items():
+        values = sorted({str(value) for start in starts if (value := get(start))})
+        if len(values) > 1:
+            differing.append(f"{name} ({'; '.join(values)})")
+    return f"the runs differ in {', '.join(differing)}" if differing else ""
+
+
+def describe_vocabularies(plan: StudyPlan) -> str:
+    """By model, whether its conditions share a vocabulary, and which."""
+    found: dict[str, str] = {}
+    for group in plan.groups:
+        cell = group.choose_cells()[0]
+        config = cell.settings.tokenizer
+        found[cell.model] = "each corpus its own" if is_own(config) else describe_vocabulary(config)
+    return "; ".join(f"{model}: {text}" for model, text in found.items())
 
 
 def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:

@@ -1,32 +1,67 @@
-"""The id of every run, from the settings that decide its result."""
+"""The id of every run, from the settings that decide its result.
+
+A stage hashes every setting of every section it reads, but those named in :data:`LEFT_OUT`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import PretrainConfig, SeedConfig, Settings, UserError
+from corpora.tasks import TaskData
+from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, UserError
 from selfpretrain.data.corpus import compute_corpus_id
+from selfpretrain.data.vocabulary import compute_vocabulary_id, is_own
 from selfpretrain.door import compute_identity, to_plain
 
 # raised when the same settings would give another result
-PRETRAIN_VERSION = 2
-FINETUNE_VERSION = 3
+PRETRAIN_VERSION = 3
+FINETUNE_VERSION = 4
 
+_SEEN = "where the examples are found; their ids, texts and labels are hashed"
+_WORDS = "words for readers"
+# settings of the sections a stage reads that do not enter its id, and why; a new setting enters unless it is named here
+LEFT_OUT: dict[str, str] = {
+    "model.preset": "a name for tables",
+    "finetune.lr_grid": "one run uses one rate",
+    "finetune.recipe": "what it brought in stands in the section by then",
+    "finetune.given": "what was given stands in the section",
+    "task.name": "a name; the examples are hashed",
+    "task.finetune": "what it brought in stands in the section finetune",
+    **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
+    **{
+        f"task.{name}": _SEEN
+        for name in (
+            "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
+            "num_rows", "id", "text", "label", "label_values", "corpus_columns",
+        )
+    },
+}  # fmt: skip
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of a GPU on Linux: NVIDIA, the same under WSL, AMD
 
-_corpus_ids: dict[str, str] = {}
+_corpus_ids: dict[str, str] = {}  # of corpora and vocabularies, by the settings that name them
 
 
 def identify_corpus(settings: Settings) -> str:
-    """The id of the token files (and tokenizer) a stage needs; remembered, since it reads the text."""
-    key = json.dumps(
-        [to_plain(part) for part in (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)]
-    )
+    """The id of the token files a stage needs; remembered, since it reads the text."""
+    parts = (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)
+    key = json.dumps(["corpus", *(to_plain(part) for part in parts)])
     if key not in _corpus_ids:
         _corpus_ids[key] = compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    return _corpus_ids[key]
+
+
+def identify_vocabulary(settings: Settings) -> str:
+    """The id of the vocabulary of a fresh encoder: that of its corpus where every corpus has its own; remembered."""
+    if is_own(settings.tokenizer):
+        return identify_corpus(settings)
+    key = json.dumps(["vocabulary", to_plain(settings.tokenizer), settings.runtime.runs_dir])
+    if key not in _corpus_ids:
+        _corpus_ids[key] = compute_vocabulary_id(settings.tokenizer, settings.runtime.runs_dir)
     return _corpus_ids[key]
 
 
@@ -52,17 +87,33 @@ def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
     return {name: seeds.seed if value is None else value for name, value in given.items()}
 
 
-def _model_parts(settings: Settings) -> dict[str, Any]:
-    parts = dataclasses.asdict(settings.model)
-    del parts["preset"]  # a name for tables, not a setting
-    return parts
+def hash_section(name: str, section: Any) -> dict[str, Any]:
+    """A section as it enters an id."""
+    return {key: value for key, value in to_plain(section).items() if f"{name}.{key}" not in LEFT_OUT}
 
 
-def _pretrain_parts(config: PretrainConfig) -> dict[str, Any]:
-    """Every setting but the budget's name, where steps say it all, or but the steps, where the budget decides them."""
-    parts = to_plain(config)
-    assert isinstance(parts, dict)
-    del parts["budget" if config.budget == "steps" else "total_steps"]
+@cache
+def resolve_precision(precision: str, device: str) -> str:
+    """fp32 or bf16: what ``auto`` means on this machine. Torch is loaded only where there may be a GPU to ask."""
+    if precision != "auto":
+        return precision
+    if device == "cpu" or (sys.platform == "linux" and not any(Path(driver).exists() for driver in DRIVERS)):
+        return "fp32"
+    from selfpretrain.train.trainer import choose_autocast, choose_device
+
+    return "fp32" if choose_autocast(precision, choose_device(RuntimeConfig(device=device))) is None else "bf16"
+
+
+def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
+    section = getattr(settings, name)
+    precision = resolve_precision(section.precision, settings.runtime.device)
+    return {**hash_section(name, section), "precision": precision}
+
+
+def _hash_pretraining(settings: Settings) -> dict[str, Any]:
+    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them."""
+    parts = _hash_training("pretrain", settings)
+    del parts["budget" if settings.pretrain.budget == "steps" else "total_steps"]
     return parts
 
 
@@ -70,9 +121,9 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.study.budget`)."""
     parts = {
         "version": PRETRAIN_VERSION,
-        "model": _model_parts(settings),
-        "objective": settings.objective,
-        "pretrain": _pretrain_parts(settings.pretrain),
+        "model": hash_section("model", settings.model),
+        "objective": hash_section("objective", settings.objective),
+        "pretrain": _hash_pretraining(settings),
         "seeds": get_pretrain_seeds(settings.seeds),
         "init": identify_start(settings.init),
         "corpus": corpus_id,
@@ -80,22 +131,19 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     return compute_identity("pretrain", parts)
 
 
-def identify_finetune(settings: Settings, task_fingerprint: str, corpus_id: str | None) -> str:
-    """The id of a fine-tuning; ``corpus_id`` names the tokenizer of a fresh encoder (init=none)."""
-    finetune = to_plain(settings.finetune)
-    del finetune["lr_grid"]  # one run uses one rate
-    task = {key: to_plain(settings.task).get(key) for key in ("name", "metric", "label_kind", "max_train_examples")}
+def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | None) -> str:
+    """The id of a fine-tuning on ``data``, the task as it was read; ``vocabulary_id`` is a fresh encoder's (init=none)."""
     parts: dict[str, Any] = {
         "version": FINETUNE_VERSION,
-        "finetune": finetune,
-        "task": {**task, "data": task_fingerprint},
+        "finetune": _hash_training("finetune", settings),
+        "task": {**hash_section("task", data.task), "data": data.fingerprint},
         "init": identify_start(settings.init),
         "finetune_seed": settings.seeds.finetune_seed,
     }
     if settings.init == "none":
         parts |= {
-            "model": _model_parts(settings),
-            "corpus": corpus_id,
+            "model": hash_section("model", settings.model),
+            "vocabulary": vocabulary_id,
             "init_seed": get_pretrain_seeds(settings.seeds)["init"],
         }
     return compute_identity("finetune", parts)

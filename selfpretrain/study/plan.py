@@ -1,22 +1,21 @@
 """A study as cells: which runs it needs, in which order, and which are done.
 
-A cell is one run. Waves: corpora, pretraining, then fine-tuning in two steps: every learning rate of the grid on the
-first seeds, and, with the rate that scored best on validation, all other seeds. The rate is chosen for each model,
-condition and task by itself, as a part of the procedure [MultiBERTs].
+A cell is one run. Waves: corpora, pretraining, then fine-tuning in two steps: every recipe (a learning rate of the grid;
+for ``none`` with each of the starts it may have) on the first seeds, and, with the one that scored best on validation,
+all other seeds. It is chosen for each model, condition and task by itself, as a part of the procedure [MultiBERTs].
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.corpus import is_corpus_built
-from selfpretrain.door import list_choices, load_task_card, to_dataclass, to_plain
+from selfpretrain.data.vocabulary import is_own
+from selfpretrain.door import choose_general, follow_card, list_choices, load_task_card, to_dataclass, to_plain
 from selfpretrain.study import budget, identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.runs import RunFolder, open_run
@@ -68,38 +67,47 @@ class Cell:
         return self.run.status
 
 
+class Recipe(NamedTuple):
+    """What is chosen on validation."""
+
+    rate: float
+    init_scheme: str  # of the encoder's first weights; one for all but ``none``
+
+
 @dataclass(frozen=True)
 class Group:
-    """All fine-tunings of one model, condition and task: cells[rate][(pretraining seed, fine-tuning seed)]."""
+    """All fine-tunings of one model, condition and task: cells[recipe][(pretraining seed, fine-tuning seed)]."""
 
     model: str
     condition: str
     task: str
-    rates: tuple[float, ...]
-    cells: dict[float, dict[tuple[int, int], Cell]]
+    cells: dict[Recipe, dict[tuple[int, int], Cell]]
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        return tuple(self.cells)
 
     def get_selectors(self) -> list[Cell]:
-        """The cells that choose the rate, one per rate: the first seeds whose pretraining did not fail."""
-        first = self.cells[self.rates[0]]
+        """The cells that choose the recipe, one for each: the first seeds whose pretraining did not fail."""
+        first = self.cells[self.recipes[0]]
         seeds = next((seeds for seeds in sorted(first) if not first[seeds].is_blocked), min(first))
-        return [self.cells[rate][seeds] for rate in self.rates]
+        return [cells[seeds] for cells in self.cells.values()]
 
-    def choose_rate(self) -> float | None:
-        """The rate with the best validation score on those seeds; None while one of them is not decided."""
-        if len(self.rates) == 1:
-            return self.rates[0]
-        scores: dict[float, float] = {}
-        for rate, cell in zip(self.rates, self.get_selectors(), strict=True):
+    def choose_recipe(self) -> Recipe | None:
+        """The one with the best validation score on those seeds; None while one of them is not decided."""
+        if len(self.recipes) == 1:
+            return self.recipes[0]
+        scores: dict[Recipe, float] = {}
+        for recipe, cell in zip(self.recipes, self.get_selectors(), strict=True):
             if cell.status == "done":
-                scores[rate] = float(cell.run.read_result()["scores"]["validation"])
+                scores[recipe] = float(cell.run.read_result()["scores"]["validation"])
             elif cell.status not in ("diverged", "failed"):
                 return None
-        return max(scores, key=lambda rate: scores[rate]) if scores else self.rates[0]
+        return max(scores, key=lambda recipe: scores[recipe]) if scores else self.recipes[0]
 
     def choose_cells(self) -> list[Cell]:
-        """The cells of the chosen rate (of the first rate while none is chosen)."""
-        rate = self.choose_rate()
-        return list(self.cells[self.rates[0] if rate is None else rate].values())
+        """The cells of the chosen recipe (of the first while none is chosen)."""
+        return list(self.cells[self.choose_recipe() or self.recipes[0]].values())
 
 
 class StudyPlan:
@@ -107,7 +115,7 @@ class StudyPlan:
 
     def __init__(self, settings: Settings, settings_of: Callable[[str], Settings]):
         self.settings, self.study = settings, settings.study
-        self.general = choose_general(settings)
+        self.general = choose_general(settings.study)
         self.tasks = {task.name: task for task in choose_tasks(settings)}
         self.conditions = list_conditions(settings, list(self.tasks))
         check_models_of(self.study, list(self.tasks))
@@ -139,23 +147,26 @@ class StudyPlan:
     # building
 
     def _plan_group(self, base: Settings, model: str, condition: str, task: TaskConfig) -> Group:
-        rates = tuple(base.finetune.lr_grid) or (base.finetune.peak_lr,)
-        cells: dict[float, dict[tuple[int, int], Cell]] = {rate: {} for rate in rates}
+        base = follow_card(base, task)
+        rates = base.finetune.lr_grid or [base.finetune.peak_lr]
+        recipes = [Recipe(rate, scheme) for scheme in list_schemes(base, condition) for rate in rates]
+        cells: dict[Recipe, dict[tuple[int, int], Cell]] = {recipe: {} for recipe in recipes}
         for seed in range(self.study.pretrain_seeds):
             started = self._plan_start(base, model, condition, task, seed)
-            for rate in rates:
+            for recipe in recipes:
                 for finetune_seed in range(self.study.finetune_seeds):
                     settings = dataclasses.replace(
                         started,
-                        finetune=dataclasses.replace(base.finetune, peak_lr=rate, lr_grid=[]),
+                        model=dataclasses.replace(base.model, init_scheme=recipe.init_scheme),
+                        finetune=dataclasses.replace(base.finetune, peak_lr=recipe.rate, lr_grid=[]),
                         seeds=dataclasses.replace(started.seeds, finetune_seed=finetune_seed + 1000 * seed),
                     )
-                    corpus_id = identity.identify_corpus(settings) if settings.init == "none" else None
-                    run_id = identity.identify_finetune(settings, self.data[task.name].fingerprint, corpus_id)
-                    cells[rate][seed, finetune_seed] = Cell(
+                    vocabulary_id = identity.identify_vocabulary(settings) if settings.init == "none" else None
+                    run_id = identity.identify_finetune(settings, self.data[task.name], vocabulary_id)
+                    cells[recipe][seed, finetune_seed] = Cell(
                         "finetune", run_id, settings, model, condition, task.name, seed, finetune_seed
                     )
-        return Group(model, condition, task.name, rates, cells)
+        return Group(model, condition, task.name, cells)
 
     def _plan_start(self, base: Settings, model: str, condition: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpus and the pretraining it needs."""
@@ -163,9 +174,8 @@ class StudyPlan:
             base, task=task, corpus=CorpusConfig(), init="none", seeds=dataclasses.replace(base.seeds, seed=seed)
         )
         if condition in FRESH:
-            scheme = "mimetic" if condition == "mimetic" else "normal"
-            settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, init_scheme=scheme))
-            self._register_corpus(settings, model, condition)
+            if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
+                self._register_corpus(settings, model, condition)
             return settings
         if condition == "offshelf":
             assert self.study.offshelf is not None
@@ -205,8 +215,8 @@ class StudyPlan:
         """The waves in order; each must have run before the next is asked for."""
         yield "corpora", list(self.corpora.values())
         yield "pretraining", list(self.pretrainings.values())
-        selection = [cell for group in self.groups if len(group.rates) > 1 for cell in group.get_selectors()]
-        yield "choosing learning rates", unique(selection)
+        selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
+        yield "choosing rates and starts", unique(selection)
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
 
     def count_cells(self) -> dict[str, list[Cell]]:
@@ -238,6 +248,17 @@ def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
                 )
 
 
+def list_schemes(settings: Settings, condition: str) -> list[str]:
+    """The starts a condition may have: ``none`` the usual one and, where the preset has another, that one, too.
+
+    A baseline that had only the weaker of the two would make every gain look larger than it is.
+    """
+    scheme = settings.model.init_scheme
+    if condition == "none":
+        return list(dict.fromkeys(["normal", scheme]))
+    return ["mimetic"] if condition == "mimetic" else [scheme]
+
+
 def unique(cells: list[Cell]) -> list[Cell]:
     return list({cell.key: cell for cell in cells}.values())
 
@@ -249,7 +270,8 @@ def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
     """
     alike: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        kind = (cell.stage, cell.model, cell.condition, cell.task, cell.settings.finetune.peak_lr)
+        recipe = (cell.settings.finetune.peak_lr, cell.settings.model.init_scheme)
+        kind = (cell.stage, cell.model, cell.condition, cell.task, *recipe)
         timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
         alike.setdefault((*kind, cell.id) if timed or cell.stage == "corpus" else kind, []).append(cell)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
@@ -281,14 +303,6 @@ def choose_tasks(settings: Settings) -> list[TaskConfig]:
     if len(set(names)) < len(names):
         raise UserError(f"study.tasks={names} names a task twice; give each once")
     return chosen
-
-
-def choose_general(settings: Settings) -> str:
-    """The text collection behind ``bookwiki``: as set, or (auto) BookWiki where the mirror has it, else docs."""
-    if settings.study.general != "auto":
-        return settings.study.general
-    mirror = os.environ.get("SELFPRETRAIN_DATA")
-    return "bookwiki" if mirror and (Path(mirror) / "bookwiki").is_dir() else "docs"
 
 
 def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:

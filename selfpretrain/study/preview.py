@@ -111,9 +111,9 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
             f"{format_counted(len(corpora), 'corpus', 'corpora')} not built: until then the vocabulary is taken to be "
             "as large as asked for, four bytes of text to be a token, and a text cut to a size to have that size"
         )
-    if waves["choosing learning rates"]:
+    if waves["choosing rates and starts"]:
         lines.append(
-            "the first runs of each learning rate are counted where the rate is chosen, not again as fine-tuning"
+            "the first runs of each learning rate and start are counted where they are chosen, not again as fine-tuning"
         )
     unknown = [text for text, applies in (
         ("epochs of a collection without a limit on its size, until it is built",

@@ -16,7 +16,7 @@ import numpy as np
 from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
-from selfpretrain.data.tokenizer import train_tokenizer
+from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.finetune import choose_layout
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
@@ -106,7 +106,7 @@ def time_corpora(plan: StudyPlan, costs: Costs, cell: Cell) -> Clock:
     sizes = np.cumsum([len(text.encode()) for text in texts])
     count = min(len(texts), 1 + int(np.searchsorted(sizes, SAMPLE_BYTES)))
     start = time.perf_counter()
-    tokenizer = train_tokenizer(cell.settings.tokenizer, texts[:count])
+    tokenizer = sample_vocabulary(cell.settings.tokenizer, texts[:count])
     learnt = time.perf_counter() - start
     tokenizer.encode_batch(texts[:count])
     per_byte = (time.perf_counter() - start - learnt) / float(sizes[count - 1])

@@ -36,7 +36,7 @@ class CellResult:
     run_id: str
     note: str  # why it failed or diverged
     folder: Path  # the run folder, with predictions/<split>.parquet
-    init_scheme: str = "normal"  # the start of an encoder that was not pretrained
+    init_scheme: str = ""  # normal | mimetic: how the encoder's first weights were drawn; empty: not by us (offshelf)
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status

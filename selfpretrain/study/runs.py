@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,16 +69,15 @@ class RunFolder:
         assert isinstance(result, dict)
         return result
 
-    def start(self, config_yaml: str, command: str, num_seeds: int = 1) -> None:
-        """Write down what runs, where and with which versions, and mark the run as running.
+    def start(self, config_yaml: str, command: str, num_seeds: int = 1, facts: Mapping[str, Any] | None = None) -> None:
+        """Write down what runs, add this start to those before (where, with which versions), mark the run as running.
 
-        ``num_seeds``: runs trained together by this process, which share its time.
+        ``num_seeds``: runs trained together by this process, which share its time. ``facts``: what else a start knows.
         """
         make_folder(self.path)
         write_text(self.path / "config.yaml", config_yaml)
-        write_json(
-            self.path / "provenance.json", {**collect_provenance(), "command": command, "seeds_together": num_seeds}
-        )
+        this = {**collect_provenance(), "command": command, "seeds_together": num_seeds, **(facts or {})}
+        write_json(self.path / "provenance.json", [*read_starts(self.path), this])
         self.set_status("running")
 
     def set_status(self, status: str, note: str = "") -> None:
@@ -148,6 +147,14 @@ def find_run(runs_dir: str | Path, stage: str, run_id: str) -> RunFolder:
     if run.status != "done":
         raise UserError(f"run:{run_id} in {run.path} is {run.status}, not done; finish it by its own command first")
     return run
+
+
+def read_starts(folder: Path) -> list[dict[str, Any]]:
+    """The provenance of every start of the run in ``folder``, the oldest first; empty before the first."""
+    file = folder / "provenance.json"
+    starts = read_json(file) if file.is_file() else []
+    assert isinstance(starts, list), file
+    return starts
 
 
 def collect_provenance() -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _with_models(settings: Settings) -> Settings:
 
 def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> int:
     """Run what is missing, wave by wave, then write and print the report; returns the exit code."""
-    settings = open_config(config)
+    settings = open_config(config, overrides)
     if settings.study.cell is not None:
         raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
     console = Console()

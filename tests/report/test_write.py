@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -12,10 +13,18 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, StudyConfig, UserError
+from selfpretrain.config import (
+    ModelConfig,
+    PretrainConfig,
+    RuntimeConfig,
+    Settings,
+    StudyConfig,
+    TokenizerConfig,
+    UserError,
+)
 from selfpretrain.files import write_json
 from selfpretrain.report import collect, print_report, save_report, summarize, write_report
-from selfpretrain.report.collect import choose_folder, collect_results
+from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
 from selfpretrain.study.runs import RunFolder
 
 FILES = {
@@ -37,10 +46,10 @@ def make_plan(fake_study, **study):
         run = RunFolder(cell.folder)
         cell.folder.mkdir(parents=True, exist_ok=True)
         run.set_status(cell.status, cell.note)
-        write_json(cell.folder / "provenance.json", {
+        write_json(cell.folder / "provenance.json", [{
             "machine": "Linux x86_64", "commit": "abc", "selfpretrain": "0.1", "versions": {"torch": "2.13.0"},
             "started": "2026-01-01T00:00:00Z",
-        })  # fmt: skip
+        }])  # fmt: skip
         start = Settings(
             init=f"run:pretrained-{cell.condition}", runtime=RuntimeConfig(runs_dir=str(fake_study.folder))
         )
@@ -159,3 +168,33 @@ def test_a_report_needs_no_torch():
     code = "import sys, selfpretrain.report, selfpretrain.report.plots, selfpretrain.report.collect; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def set_settings(plan, condition, **changes):
+    for group in plan.groups:
+        for cell in group.choose_cells():
+            if group.condition == condition:
+                cell.settings = dataclasses.replace(cell.settings, **changes)
+
+
+def test_results_say_from_which_start_each_run_came(fake_study):
+    fake_study.add("none", [0.6]).add("own", [0.8]).add("offshelf", [0.9])
+    plan = make_plan(fake_study)
+    set_settings(plan, "none", model=ModelConfig(init_scheme="mimetic"))
+    cells = {cell.condition: cell.init_scheme for cell in collect_results(plan, []).cells}
+    assert cells == {"none": "mimetic", "own": "normal", "offshelf": ""}
+
+
+def test_facts_say_which_vocabulary_and_whether_runs_are_mixed(fake_study):
+    fake_study.add("none", [0.6]).add("own", [0.8])
+    plan = make_plan(fake_study)
+    facts = collect_facts(plan, [])
+    assert facts["vocabulary"] == "tiny: each corpus its own"
+    assert "mixed" not in facts
+    shared = TokenizerConfig(source="general", card="docs")
+    set_settings(plan, "none", tokenizer=shared)
+    set_settings(plan, "own", tokenizer=shared)
+    assert collect_facts(plan, [])["vocabulary"] == "tiny: trained on the general text (docs), for all corpora"
+    folder = plan.groups[0].choose_cells()[0].run.path
+    (folder / "provenance.json").write_text((folder / "provenance.json").read_text().replace("2.13.0", "2.14.0"))
+    assert collect_facts(plan, [])["mixed"] == "the runs differ in torch (2.13.0; 2.14.0)"

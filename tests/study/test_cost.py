@@ -14,7 +14,7 @@ from selfpretrain.study.cost import (
     measure_bytes,
 )
 
-WAVES = ("corpora", "pretraining", "choosing learning rates", "fine-tuning")
+WAVES = ("corpora", "pretraining", "choosing rates and starts", "fine-tuning")
 SHAPE = ("pretrain.total_steps=5", "runtime.save_every=2", "finetune.max_steps=3", "finetune.epochs=1")
 
 

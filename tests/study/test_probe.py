@@ -11,7 +11,7 @@ from selfpretrain.study.cost import Costs
 from selfpretrain.study.probe import OVERHEAD_SECONDS, build_clock, estimate_seconds, fit_line, measure_pretraining
 from selfpretrain.study.sweep import run_cell
 
-WAVES = ("corpora", "pretraining", "choosing learning rates", "fine-tuning")
+WAVES = ("corpora", "pretraining", "choosing rates and starts", "fine-tuning")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_waits_for_its_corpus_is_left_out(make_plan):
     unlimited = ("study.conditions=[own,bookwiki]", "study.general=docs", "study.general_mb=null")
     plan = make_plan("budget=epochs", "pretrain.budget_amount=2", *unlimited)
     estimate = estimate_seconds(plan, Costs(plan), limit_seconds=1.0)
-    assert estimate.unknown == {"corpora": 1, "pretraining": 2, "choosing learning rates": 0, "fine-tuning": 0}
+    assert estimate.unknown == {"corpora": 1, "pretraining": 2, "choosing rates and starts": 0, "fine-tuning": 0}
     assert estimate.seconds["pretraining"] > 0  # of the own text
 
 

@@ -60,7 +60,7 @@ def test_a_run_is_done_only_when_its_result_is_written(tmp_path, monkeypatch):
 def test_provenance_says_with_what_and_where_but_not_on_whose_machine(tmp_path):
     run = open_run(tmp_path, "finetune", "abc")
     run.start("", "selfpretrain finetune (task x)")
-    written = json.loads((run.path / "provenance.json").read_text())
+    (written,) = runs.read_starts(run.path)
     assert written["command"] == "selfpretrain finetune (task x)"
     assert set(written["versions"]) == set(runs.PACKAGES)
     assert written["python"].count(".") == 2

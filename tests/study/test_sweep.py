@@ -18,7 +18,7 @@ from selfpretrain.train.stacked import StackedTrainer
 from selfpretrain.train.trainer import Trainer
 
 SHORT = ["pretrain.total_steps=12", "finetune.max_steps=12", "finetune.epochs=5", "runtime.save_every=5", "runtime.log_every=5",
-         "study.num_replicates=50", "study.pretrain_seeds=3"]  # fmt: skip
+         "study.num_replicates=200", "study.pretrain_seeds=3"]  # fmt: skip
 
 
 def make_cell(stage, run_id, condition="own", rate=1e-3, **seeds):
@@ -85,7 +85,7 @@ def assert_alike(folder, other):
 
 
 def count_together(folder):
-    return sorted(json.loads(file.read_text())["seeds_together"] for file in folder.glob("*/*/provenance.json"))
+    return sorted(json.loads(file.read_text())[-1]["seeds_together"] for file in folder.glob("*/*/provenance.json"))
 
 
 def test_three_seeds_together_are_the_same_study(run_study, tmp_path, monkeypatch):

@@ -1,0 +1,107 @@
+"""The vocabulary of an encoder that is not the own one of its corpus: a released one, or one learnt from general text.
+
+    <runs_dir>/vocabularies/<id>/    tokenizer.json and its like (selfpretrain.data.tokenizer)
+
+It is made once, under a lock, and all corpora and fresh encoders share it, so that conditions differ in what an
+encoder has read and not in how its text is cut. Its id is that of what makes it: it can be asked for before it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
+from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
+from selfpretrain.files import lock_folder, new_folder
+
+
+def is_own(config: TokenizerConfig) -> bool:
+    """Whether every corpus trains its own."""
+    return config.path is None and config.source == "own"
+
+
+def describe_vocabulary(config: TokenizerConfig) -> str:
+    """Where it comes from, in words."""
+    if config.path is not None:
+        return "given"
+    if config.source == "released":
+        return f"released with {config.released}"
+    return (
+        "trained on this corpus" if is_own(config) else f"trained on the general text ({config.card}), for all corpora"
+    )
+
+
+def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
+    """12 hex digits of what makes it, not for source=own: the file given, the commit released, or the text learnt from."""
+    assert not is_own(config)
+    if config.path is not None:
+        parts: dict[str, Any] = {"given": Tokenizer.load(config.path).fingerprint}
+    elif config.source == "released":
+        parts = {"released": config.released}
+    else:
+        from corpora import documents
+
+        text = documents.compute_fingerprint(_get_text(config), None, runs_dir)
+        parts = {"text": text, "train": [config.kind, int(config.vocab_size), float(config.train_mb)]}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
+    """The tokenizer, made if it is not there; not for source=own.
+
+    Of two processes at once one makes it and the other waits. Raises UserError, in one line, for one that cannot be
+    downloaded, is not of the kind and size asked for, or cannot be learnt.
+    """
+    if config.path is not None:
+        return Tokenizer.load(config.path)
+    folder = Path(runtime.runs_dir) / "vocabularies" / compute_vocabulary_id(config, runtime.runs_dir)
+    if not folder.is_dir():
+        with lock_folder(folder, runtime.progress):
+            if not folder.is_dir():
+                made = load_released(config) if config.source == "released" else _learn(config, runtime)
+                with new_folder(folder) as new:
+                    made.save(new)
+    return _check(Tokenizer.load(folder), config)
+
+
+def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
+    """For timing: the vocabulary where it exists already, else one learnt from a few texts; nothing is written."""
+    if config.path is not None:
+        return Tokenizer.load(config.path)
+    return load_released(config) if config.source == "released" else train_tokenizer(config, texts)
+
+
+def load_released(config: TokenizerConfig) -> Tokenizer:
+    from corpora import hub
+
+    assert config.released is not None  # the door refused that
+    return _check(Tokenizer.load(hub.fetch_tokenizer(config.released)), config)
+
+
+def _check(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
+    """A size that was asked for and is not the released one's would otherwise be ignored without a word."""
+    for name in ("kind", "vocab_size"):
+        asked, found = getattr(config, name), getattr(tokenizer, name)
+        if config.source == "released" and asked != found:
+            raise UserError(
+                f"tokenizer.{name}={asked}, but tokenizer.released={config.released} has {found}; set "
+                f"tokenizer.{name}={found}, or learn another vocabulary: tokenizer.source=general"
+            )
+    return tokenizer
+
+
+def _get_text(config: TokenizerConfig) -> CorpusConfig:
+    if not config.card:
+        raise UserError("tokenizer.source=general needs a text collection: tokenizer.card=<name>")
+    # a slice spread over the collection: its first part may be all books, or all of one site
+    return CorpusConfig(source="card", card=config.card, max_mb=config.train_mb)
+
+
+def _learn(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
+    from corpora import documents
+
+    return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from selfpretrain.door import compose_settings
+from selfpretrain.report.collect import collect_results
+from selfpretrain.study import identity
+from selfpretrain.study.plan import group_seeds
+from selfpretrain.study.runs import open_run, read_starts
+from selfpretrain.study.sweep import run_cell
+
+TWO_STARTS = ["model.init_scheme=mimetic", "study.conditions=[none,mimetic,own]", "finetune.lr_grid=[1e-3,1e-4]"]
+
+
+def list_recipes(plan, condition):
+    return [recipe for group in plan.groups if group.condition == condition for recipe in group.recipes]
+
+
+def test_none_may_have_either_start_and_the_others_have_their_own(make_plan):
+    plan = make_plan(*TWO_STARTS)
+    rates = (1e-3, 1e-4)
+    assert list_recipes(plan, "none") == [(rate, scheme) for scheme in ("normal", "mimetic") for rate in rates]
+    assert list_recipes(plan, "mimetic") == list_recipes(plan, "own") == [(rate, "mimetic") for rate in rates]
+    usual = make_plan(*TWO_STARTS, "model.init_scheme=normal")
+    assert list_recipes(usual, "none") == [(rate, "normal") for rate in rates]
+    assert list_recipes(usual, "mimetic") == [(rate, "mimetic") for rate in rates]
+
+
+def test_the_better_start_is_chosen_on_validation_and_then_every_seed_has_it(make_plan):
+    plan = make_plan(*TWO_STARTS, "study.conditions=[none]")
+    (group,) = plan.groups
+    selectors = group.get_selectors()
+    assert {(cell.pretrain_seed, cell.finetune_seed) for cell in selectors} == {(0, 0)}
+    assert group.choose_recipe() is None
+    for score, cell in zip((0.5, 0.6, 0.9, 0.7), selectors, strict=True):
+        open_run(cell.settings.runtime.runs_dir, "finetune", cell.id).start("", "")
+        assert group.choose_recipe() is None  # while one is still running
+        cell.run.finish({"scores": {"validation": score}})
+    assert group.choose_recipe() == (1e-3, "mimetic")
+    chosen = group.choose_cells()
+    assert len(chosen) == 2
+    assert {cell.settings.model.init_scheme for cell in chosen} == {"mimetic"}
+    assert [cell.key for cell in plan.count_cells()["fine-tuning"]] == [cell.key for cell in chosen]
+
+
+def test_none_from_the_structured_start_is_the_control_itself(make_plan):
+    plan = make_plan(*TWO_STARTS)
+    none, control = ({c.id for cells in g.cells.values() for c in cells.values()} for g in plan.groups[:2])
+    assert control < none
+
+
+def test_runs_of_two_starts_are_not_trained_together(make_plan):
+    plan = make_plan(*TWO_STARTS, "study.conditions=[none]", "finetune.lr_grid=[]")
+    cells = [cell for cells in plan.groups[0].cells.values() for cell in cells.values()]
+    assert [{cell.settings.model.init_scheme for cell in group} for group in group_seeds(cells, 4)] == [
+        {"normal"}, {"mimetic"}
+    ]  # fmt: skip
+
+
+def test_none_is_scored_from_the_better_of_two_starts(make_plan):
+    """The other seeds of ``none`` are trained from the start that did better on the first."""
+    plan = make_plan("model.init_scheme=mimetic", "study.conditions=[none]")
+    for name, cells in plan.iter_waves():
+        for cell in cells:
+            assert run_cell(cell, name) == "done"
+    (group,) = plan.groups
+    scores = {
+        cell.settings.model.init_scheme: cell.run.read_result()["scores"]["validation"]
+        for cell in group.get_selectors()
+    }
+    assert set(scores) == {"normal", "mimetic"}
+    best = max(scores, key=lambda scheme: scores[scheme])
+    found = collect_results(plan, []).cells
+    assert [(cell.status, cell.init_scheme) for cell in found] == [("done", best)] * 2
+    # weights drawn in two ways are two starts, and are on record as such
+    hashes = {read_starts(cell.run.path)[0]["initial_weights"] for cell in group.get_selectors()}
+    assert len(hashes) == 2
+
+
+def test_a_run_that_goes_on_keeps_its_first_start_on_record(make_plan):
+    plan = make_plan("study.conditions=[none]", "study.pretrain_seeds=1")
+    for _, cells in plan.iter_waves():
+        for cell in cells:
+            assert run_cell(cell, "test") == "done"
+    (cell,) = plan.groups[0].choose_cells()
+    cell.run.set_status("running")  # as a kill would have left it
+    assert run_cell(cell, "test") == "done"
+    first, second = read_starts(cell.run.path)
+    assert first["initial_weights"] == second["initial_weights"]
+    assert (first["device"], first["precision"], first["world_size"]) == ("cpu", "fp32", 1)
+
+
+# the vocabulary
+
+
+@pytest.fixture
+def general(monkeypatch):
+    from corpora import documents
+
+    real = documents.compute_fingerprint
+    monkeypatch.setattr(
+        documents, "compute_fingerprint",
+        lambda corpus, task, runs_dir: corpus.card or real(corpus, task, runs_dir),
+    )  # fmt: skip
+    return ["tokenizer.source=general", "study.general=docs"]
+
+
+def test_conditions_share_a_vocabulary_and_none_needs_no_corpus_for_it(make_plan, general):
+    plan = make_plan(*general, "study.conditions=[none]")
+    assert not plan.corpora
+    plan = make_plan(*general, "study.conditions=[none,own,bookwiki]")
+    assert len(plan.corpora) == 2
+    assert {cell.settings.tokenizer.card for cell in plan.corpora.values()} == {"docs"}
+    own = make_plan("study.conditions=[none]")  # tokenizer.source=own
+    assert len(own.corpora) == 1
+
+
+def test_single_commands_have_the_ids_of_the_study(make_plan, general, tiny, local):
+    plan = make_plan(*general)
+    finetuning = next(iter(plan.groups[0].cells.values()))[0, 0]
+    alone = compose_settings("finetune", [*tiny, *local(), *general])
+    assert identity.identify_vocabulary(alone) == identity.identify_vocabulary(finetuning.settings)
+    name = identity.identify_finetune(alone, plan.data["local"], identity.identify_vocabulary(alone))
+    assert name == finetuning.id
+    pretraining = next(iter(plan.pretrainings.values()))
+    alone = compose_settings("pretrain", [*tiny, *local(), *general])
+    assert identity.identify_pretrain(alone, identity.identify_corpus(alone)) == pretraining.id
+
+
+# cards
+
+
+def test_a_task_s_card_sets_its_finetuning_below_the_command_line(make_plan, tmp_path, local):
+    path = local()[1].partition("=")[2]
+    task = {"name": "local", "path": path, "text": "body", "label": "topic", "finetune": {"roberta": {"epochs": 7, "batch_size": 2}}}  # fmt: skip
+    tasks = "study.tasks=[" + json.dumps(task).replace('"', "") + "]"
+    config = next(iter(make_plan(tasks, "finetune.recipe=card").groups[0].cells.values()))[0, 0].settings.finetune
+    assert (config.epochs, config.batch_size) == (7, 4)  # the batch size is one of the test's overrides
+    config = next(iter(make_plan(tasks).groups[0].cells.values()))[0, 0].settings.finetune
+    assert config.epochs == 3  # the tiny preset and effort=quick keep their own
