@@ -117,7 +117,7 @@ def compose(model: str, scheme: str, seed: int, options: Options) -> list[str]:
     text = choose_text(TextOptions(toy=options.toy, runs_dir=options.runs_dir))
     toy = [*TOY_MODEL, "pretrain.batch_size=4"] if options.toy else []
     return [
-        f"model={model}", "corpus=own", *text, f"seeds.seed={seed}", f"model.init_scheme={scheme}",
+        f"model={model}", "corpus=own", *text, f"seeds.seed={seed}", f"model.init_scheme={scheme}", "tokenizer.source=own",
         f"pretrain.total_steps={steps}", f"pretrain.eval_every={every}", f"runtime.device={options.device}",
         "runtime.num_threads=1", "runtime.progress=false", f"runtime.runs_dir={Path(options.runs_dir).resolve()}",
         *toy, *options.settings.split(),

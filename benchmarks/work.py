@@ -19,7 +19,7 @@ TEXTS = {"agnews": "AG News", "docs_topic": "docstrings", "local": "made text"}
 TOY_MODEL = [
     "model.num_layers=1", "model.hidden_size=32", "model.embedding_size=32", "model.num_heads=4",
     "model.intermediate_size=64", "model.max_positions=32", "pretrain.seq_len=32", "finetune.seq_len=32",
-    "tokenizer.vocab_size=300", "runtime.num_workers=1",
+    "tokenizer.vocab_size=300", "tokenizer.source=own", "runtime.num_workers=1",
 ]  # fmt: skip
 TOY_EXAMPLES = 400
 TOY_WORDS = {"a": "cat dog bird fish horse mouse", "b": "red blue green black white grey"}
@@ -72,6 +72,7 @@ def prepare_work(command: str, model: str, batch_size: int, options: Options, co
         f"runtime.device={options.device}", f"runtime.compile={str(options.compile).lower()}",
         f"runtime.num_threads={'null' if options.threads is None else options.threads}",
         f"runtime.runs_dir={options.runs_dir}", "runtime.progress=false", "runtime.save_every=1000000000",
+        "tokenizer.source=own",  # nothing is downloaded; the shapes are the preset's all the same
         *choose_text(options), *(TOY_MODEL if options.toy else []),
     ]  # fmt: skip
     settings = compose_settings(command, overrides)

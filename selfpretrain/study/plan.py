@@ -231,7 +231,10 @@ class StudyPlan:
         stage, _, ids = key.partition(":")
         keys = [f"{stage}:{run_id}" for run_id in ids.split("+")]
         if not all(each in known for each in keys):
-            raise UserError(f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself")
+            raise UserError(
+                f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself "
+                "(where jobs run on other machines than the study, name pretrain.precision and finetune.precision)"
+            )
         return [known[each] for each in keys]
 
 
