@@ -169,9 +169,13 @@ def set_huggingface_tensors(
     Raises UserError where a tensor is missing, has another shape, is quantised, or is one that we do not have.
     """
     family, names = encoder.config.family, name_tensors(encoder, head)
-    tensors = unify_names(tensors, family)
-    found = from_huggingface(tensors, names, origin)
-    check_tensors(tensors, names, family, origin)
+    unified = unify_names(tensors, family)
+    if len(unified) < len(tensors):
+        raise UserError(
+            f"{origin} has a LayerNorm under its old and its new name (gamma, weight); choose another checkpoint"
+        )
+    found = from_huggingface(unified, names, origin)
+    check_tensors(unified, names, family, origin)
     for prefix, module in (("encoder.", encoder), ("head.", head)):
         if module is not None:
             part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}

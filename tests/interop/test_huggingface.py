@@ -295,6 +295,7 @@ def test_a_pickle_called_safetensors_has_not_run(exported: Path) -> None:
         ("bert.embeddings_project.weight", torch.ones(32, 32), "has a tensor bert.embeddings_project.weight"),
         ("bert.encoder.layer.1.attention.self.distance_embedding.weight", torch.ones(3, 16), "distance_embedding"),
         ("encoder2.weight", torch.ones(1), "has a tensor encoder2.weight"),
+        ("bert.embeddings.LayerNorm.gamma", torch.ones(32), "has a LayerNorm under its old and its new name"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
