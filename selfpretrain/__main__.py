@@ -249,6 +249,15 @@ def main() -> None:
         guard(lambda: run_hydra(command))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain_composition(error, command), 2)
+    finally:
+        leave_group()
+
+
+def leave_group() -> None:
+    """End torchrun's group of processes, whatever came of the work; a command that needed no torch is in none."""
+    distributed = sys.modules.get("selfpretrain.train.distributed")
+    if distributed is not None:
+        distributed.leave()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import pickle
 import re
@@ -15,6 +14,8 @@ import pytest
 import torch
 
 from selfpretrain import files
+from selfpretrain.interop.huggingface import export_huggingface
+from selfpretrain.train.checkpoint import load_encoder
 
 
 @pytest.fixture
@@ -390,14 +391,13 @@ def test_poisoned_pickle_is_refused_and_not_run(refused, command, tiny, local, p
     torch.save({"weights": Bomb(target)}, stream)
     if where == "hf":
         folder = tmp_path / "released"
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+        export_huggingface(folder, *load_encoder(pretrained / "encoder"))
+        (folder / "model.safetensors").unlink()
         (folder / "pytorch_model.bin").write_bytes(stream.getvalue())
         (folder / "training_args.bin").write_bytes(pickle.dumps(Bomb(target)))
-        refused(["finetune", *local(), f"init=hf:{folder}"], "pickle", "save_pretrained", "hf:<folder>")
+        refused(["finetune", *local(), f"init=hf:{folder}"], "pytorch_model.bin", "more than weights", "mkdir")
         (folder / "model.safetensors").write_bytes(stream.getvalue())
-        shutil.copytree(pretrained / "encoder" / "tokenizer", folder, dirs_exist_ok=True)
-        refused(["finetune", *local(), f"init=hf:{folder}"], str(folder))
+        refused(["finetune", *local(), f"init=hf:{folder}"], "model.safetensors")
     elif where == "encoder":
         (pretrained / "encoder" / "encoder.safetensors").write_bytes(stream.getvalue())
         refused(["finetune", *local(), f"init=run:{pretrained.name}"], "encoder.safetensors", "delete")

@@ -1,12 +1,13 @@
 """Checkpoints of transformers: ELECTRA, RoBERTa and BERT, read and written without importing transformers.
 
-Only safetensors and JSON are read. A pickle (pytorch_model.bin) can run code when it is read, so it never is.
+Weights are read as safetensors, or else from a pickle that holds nothing but weights.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,27 @@ from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from selfpretrain.files import new_folder, read_json, write_json
 from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingface_tensors, set_huggingface_tensors
+from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.train.checkpoint import load_tensors, save_tensors
+from selfpretrain.train.checkpoint import save_tensors
 
-WEIGHTS = "model.safetensors"
-FILES = ["config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
+FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
 SUPPORTED: dict[str, tuple[Any, ...]] = {
     "model_type": tuple(FAMILIES),
     "hidden_act": ("gelu", "gelu_python"),  # both the exact one, not the tanh approximation
     "position_embedding_type": ("absolute",),
     "is_decoder": (False,),
     "add_cross_attention": (False,),
+    "is_encoder_decoder": (False,),
+    "quantization_config": (None,),
+    "pruned_heads": (None, {}),
+    "auto_map": (None, {}),  # code of its own, so another model than its type says
 }
 # what transformers assumes where config.json is silent
 DEFAULTS: dict[str, Any] = {
     "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+    "is_encoder_decoder": False,
     "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "initializer_range": 0.02,
     "type_vocab_size": 2,
 }  # fmt: skip
@@ -59,8 +65,12 @@ def fetch_snapshot(name: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HTTPError
 
+    def download(weights: list[str]) -> Path:
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*FILES, *weights]))
+
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=FILES))
+        folder = download(SAFE_FILES)
+        return folder if has_safetensors(folder) else download(PICKLED_FILES)
     except (OSError, ValueError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -72,10 +82,10 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
     """The encoder and tokenizer of a published checkpoint: a local folder, or ``<repo>@<revision>`` of the hub.
 
     ELECTRA (discriminator or generator), RoBERTa and BERT; heads are left aside. Raises UserError, in one line, for
-    anything else: another architecture, pickled or damaged weights, a vocabulary that is not the weights'.
+    anything else: another architecture, quantised or damaged weights, a pickle that holds more than weights, a tensor
+    that our encoder lacks, a vocabulary that is not the weights'.
     """
     folder = fetch_snapshot(name)
-    weights = _find_weights(folder, name)
     settings = _read_settings(folder / "config.json")
     tokenizer = Tokenizer.load(folder)
     pad_id = _get(settings, "pad_token_id", int, folder, default=1 if settings["model_type"] == "roberta" else 0)
@@ -90,23 +100,10 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json says vocab_size={vocab_size}; "
             "put the checkpoint's own tokenizer beside it"
         )
+    weights = load_weights(folder, name)
     encoder = Encoder(config, vocab_size, tokenizer.pad_id)
-    set_huggingface_tensors(load_tensors(weights), encoder, origin=str(weights))
+    set_huggingface_tensors(weights.tensors, encoder, origin=str(weights.origin))
     return encoder, tokenizer
-
-
-def _find_weights(folder: Path, name: str) -> Path:
-    """The safetensors file; UserError that says how to convert where there is none."""
-    weights = folder / WEIGHTS
-    if weights.is_file():
-        return weights
-    if (folder / f"{WEIGHTS}.index.json").is_file():
-        raise UserError(f"init=hf:{name} is in several files; save it as one: save_pretrained(max_shard_size='50GB')")
-    raise UserError(
-        f"init=hf:{name} has no {WEIGHTS}, and pytorch_model.bin is a pickle, which can run code when read: where you "
-        "trust it, convert it with transformers, AutoModel.from_pretrained(<name>).save_pretrained(<folder>), add the "
-        "tokenizer's files and set init=hf:<folder>"
-    )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -119,7 +116,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
     for key, allowed in SUPPORTED.items():
         value = settings.get(key, DEFAULTS.get(key))
         if value not in allowed:
-            raise UserError(f"{path}: {key}={value} is not supported; allowed: {', '.join(map(str, allowed))}")
+            given = textwrap.shorten(str(value), 80)
+            raise UserError(f"{path}: {key}={given} is not supported; allowed: {', '.join(map(str, allowed))}")
     return settings
 
 

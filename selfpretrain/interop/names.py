@@ -38,6 +38,12 @@ SEQUENCE_NAMES = {
     "roberta": ("classifier.dense", "classifier.out_proj"),
     "bert": ("bert.pooler.dense", "classifier"),
 }
+# known and left aside: heads, and tables of whole numbers that transformers makes itself
+LEFT_ASIDE = (
+    "classifier.", "cls.", "discriminator_predictions.", "embeddings.position_ids", "embeddings.token_type_ids",
+    "generator_lm_head.", "generator_predictions.", "lm_head.", "pooler.", "qa_outputs.", "sequence_summary.",
+)  # fmt: skip
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SEQUENCE_KINDS = {"electra": "gelu", "roberta": "tanh", "bert": "tanh"}  # SequenceHead.kind of transformers' classifier
 
 
@@ -123,6 +129,20 @@ def from_huggingface(tensors: Tensors, names: Names, origin: str) -> Tensors:
     return {ours: torch.cat([tensors[name] for name in theirs]) for ours, theirs in names.items()}
 
 
+def check_tensors(tensors: Tensors, names: Names, family: str, origin: str) -> None:
+    """Raise UserError for the first tensor without which, or read as plain numbers, the encoder would be another."""
+    used = {name for theirs in names.values() for name in theirs}
+    for name, value in tensors.items():
+        if name in used and value.dtype not in FLOATS:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise UserError(f"{origin}: {name} is {kind}, so quantised; choose the checkpoint in fp32, fp16 or bf16")
+        if name not in used and not name.removeprefix(f"{family}.").startswith(LEFT_ASIDE):
+            raise UserError(
+                f"{origin} has a tensor {name}, which {FAMILIES[family]} as described by its config.json lacks: without "
+                "it the outputs would be others; choose another checkpoint"
+            )
+
+
 def unify_names(tensors: Tensors, family: str) -> Tensors:
     """Published spellings brought to one: the family as prefix, and LayerNorm's gamma and beta [BERT's TensorFlow]."""
     has_prefix = any(name.startswith(f"{family}.") for name in tensors)
@@ -144,11 +164,18 @@ def get_huggingface_tensors(encoder: Encoder, head: nn.Module | None = None) -> 
 def set_huggingface_tensors(
     tensors: Tensors, encoder: Encoder, head: nn.Module | None = None, origin: str = "state dict"
 ) -> None:
-    """Copy transformers' weights (a state dict) into our modules; others than these are left aside.
+    """Copy transformers' weights (a state dict) into our modules; heads that are not asked for are left aside.
 
-    Raises UserError where a tensor is missing or has another shape.
+    Raises UserError where a tensor is missing, has another shape, is quantised, or is one that we do not have.
     """
-    found = from_huggingface(unify_names(tensors, encoder.config.family), name_tensors(encoder, head), origin)
+    family, names = encoder.config.family, name_tensors(encoder, head)
+    unified = unify_names(tensors, family)
+    if len(unified) < len(tensors):
+        raise UserError(
+            f"{origin} has a LayerNorm under its old and its new name (gamma, weight); choose another checkpoint"
+        )
+    found = from_huggingface(unified, names, origin)
+    check_tensors(unified, names, family, origin)
     for prefix, module in (("encoder.", encoder), ("head.", head)):
         if module is not None:
             part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}

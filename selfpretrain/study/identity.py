@@ -71,7 +71,7 @@ def identify_start(init: str) -> str:
     if kind == "hf" and name and Path(name).is_dir():
         digest = hashlib.sha256()
         for file in sorted(Path(name).glob("*")):
-            if file.suffix in (".json", ".txt", ".safetensors"):
+            if file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin"):
                 digest.update(file.name.encode() + file.read_bytes())
         return f"hf:{digest.hexdigest()}"
     if kind == "hf" and "@" not in name:

@@ -15,7 +15,7 @@ from selfpretrain.study.runs import RunFolder
 
 
 def start(device: torch.device) -> tuple[int, int]:
-    """(rank, world size); joins the process group when torchrun started us."""
+    """(rank, world size); joins the process group when torchrun started us, until :func:`leave`."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
         if device.type == "cuda":
@@ -23,6 +23,12 @@ def start(device: torch.device) -> tuple[int, int]:
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return get_rank(), dist.get_world_size() if dist.is_initialized() else 1
+
+
+def leave() -> None:
+    """End this process's part in the group, if it has one: threads that it left running may abort an exiting process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def get_rank() -> int:

@@ -1,10 +1,9 @@
-"""Folders of transformers: what we write loads there, what it writes loads here, and nothing unpickles."""
+"""Folders of transformers: what we write loads there, what it or others wrote loads here, or is refused by name."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import os
 import pickle
 from pathlib import Path
@@ -25,6 +24,7 @@ from selfpretrain.interop.huggingface import export_huggingface, fetch_snapshot,
 from selfpretrain.interop.names import get_architecture
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
+from selfpretrain.study.identity import identify_start
 
 SIZES: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "intermediate_size": 48, "max_positions": 20}
 CONFIGS = {
@@ -160,37 +160,106 @@ def test_a_checkpoint_of_transformers_loads(
     family: str, kind: str, tokenizers: dict[str, Tokenizer], tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    tokenizer = tokenizers[family]
     prefix = {"electra": "Electra", "roberta": "Roberta", "bert": "Bert"}[family]
+    theirs = build_theirs(transformers, prefix, kind, tokenizers[family], tmp_path)
+    theirs.save_pretrained(tmp_path)
+    assert_loads_equal(theirs, tmp_path)
+    encoder, _ = load_huggingface(str(tmp_path))
+    assert encoder.config.max_positions == (20 if family == "roberta" else 22)
+    assert encoder.vocab_size == tokenizers[family].vocab_size + 3  # rows that pad the table stay
+
+
+PICKLED = [
+    *itertools.product(CONFIGS, ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"]),
+    ("electra", "ForPreTraining"),
+    ("bert", "ForPreTraining"),
+]
+
+
+@pytest.mark.parametrize(("family", "kind"), PICKLED)
+def test_a_pickled_checkpoint_loads(family: str, kind: str, tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """As published ones are: all tensors of the class, tied ones twice, with the tables transformers makes itself."""
+    transformers = pytest.importorskip("transformers")
+    prefix = {"electra": "Electra", "roberta": "Roberta", "bert": "Bert"}[family]
+    theirs = build_theirs(transformers, prefix, kind, tokenizers[family], tmp_path)
+    base = "" if kind == "Model" else f"{family}."
+    tables = {f"{base}embeddings.position_ids": torch.arange(22)[None]}
+    settings = {"_use_new_zipfile_serialization": kind != "ForMaskedLM"}  # one of them in the old format
+    torch.save(theirs.state_dict() | tables, tmp_path / "pytorch_model.bin", **settings)
+    assert_loads_equal(theirs, tmp_path)
+
+
+def build_theirs(transformers: Any, prefix: str, kind: str, tokenizer: Tokenizer, folder: Path) -> Any:
+    """A random model of transformers; its config.json and the tokenizer in ``folder``, the weights not."""
     sizes: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size + 3, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 48, "max_position_embeddings": 22, "pad_token_id": tokenizer.pad_id,
     }  # fmt: skip
-    sizes |= {"embedding_size": 16} if family == "electra" else {}
+    sizes |= {"embedding_size": 16} if prefix == "Electra" else {}
     theirs = getattr(transformers, prefix + kind)(getattr(transformers, f"{prefix}Config")(**sizes)).eval()
     randomise(theirs)
-    theirs.save_pretrained(tmp_path)
-    tokenizer.save(tmp_path)
-    encoder, _ = load_huggingface(str(tmp_path))
-    assert encoder.config.max_positions == (20 if family == "roberta" else 22)
-    assert encoder.vocab_size == tokenizer.vocab_size + 3  # rows that pad the table stay
+    theirs.config.save_pretrained(folder)
+    tokenizer.save(folder)
+    return theirs
+
+
+def assert_loads_equal(theirs: Any, folder: Path) -> None:
+    encoder, tokenizer = load_huggingface(str(folder))
     ids = torch.randint(5, tokenizer.vocab_size, (2, 20), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs.double()(ids, output_hidden_states=True).hidden_states[-1]
         torch.testing.assert_close(encoder.eval().double()(ids), expected, rtol=0, atol=1e-9)
 
 
-def test_half_precision_is_read_as_single(exported: Path) -> None:
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_half_precision_is_read_as_single(suffix: str, exported: Path) -> None:
     full = load_file(exported / "model.safetensors")
     halves = {name: value.bfloat16() for name, value in full.items()}
-    save_file(halves, exported / "model.safetensors")
+    if suffix == "safetensors":
+        save_file(halves, exported / "model.safetensors")
+    else:
+        (exported / "model.safetensors").unlink()
+        torch.save(halves, exported / "pytorch_model.bin")
     table = load_huggingface(str(exported))[0].embeddings.word.weight
     assert table.dtype == torch.float32
     assert torch.equal(table, halves["bert.embeddings.word_embeddings.weight"].float())
 
 
+def test_fp16_weights_give_the_outputs_of_the_numbers_they_hold(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = build_theirs(transformers, "Electra", "ForPreTraining", tokenizers["electra"], tmp_path).half()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    assert_loads_equal(theirs, tmp_path)
+
+
+def test_pickled_weights_are_part_of_what_names_a_start(exported: Path) -> None:
+    weights = load_file(exported / "model.safetensors")
+    (exported / "model.safetensors").unlink()
+    names = []
+    for scale in (1.0, 2.0):
+        torch.save({name: value * scale for name, value in weights.items()}, exported / "pytorch_model.bin")
+        names.append(identify_start(f"hf:{exported}"))
+    (exported / "training_args.bin").write_bytes(b"no weights")
+    assert names[0] != names[1] == identify_start(f"hf:{exported}")
+
+
+def test_old_names_of_bert_load_equal(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """Conversions from TensorFlow call LayerNorm's numbers gamma and beta, and bring the next-sentence head."""
+    transformers = pytest.importorskip("transformers")
+    theirs = build_theirs(transformers, "Bert", "ForPreTraining", tokenizers["bert"], tmp_path)
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in theirs.state_dict().items()
+    }
+    assert any(name.startswith("cls.seq_relationship") for name in renamed)
+    torch.save(renamed, tmp_path / "pytorch_model.bin")
+    assert_loads_equal(theirs, tmp_path)
+
+
 class Poison:
-    """Unpickled, it would create a file."""
+    """Unpickled, it would create a folder."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -199,19 +268,52 @@ class Poison:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("disguise", ["pytorch_model.bin", "model.safetensors"])
-def test_a_poisoned_pickle_is_never_read(exported: Path, disguise: str) -> None:
+def test_a_poisoned_pickle_has_not_run(exported: Path) -> None:
     target = exported.parent / "harm"
+    weights = load_file(exported / "model.safetensors")
     (exported / "model.safetensors").unlink()
-    (exported / disguise).write_bytes(pickle.dumps(Poison(target)))
-    refusal = get_refusal(exported)
-    if disguise == "pytorch_model.bin":
-        assert "pickle" in refusal and "save_pretrained" in refusal
-    else:
-        assert "not a readable safetensors file" in refusal
+    torch.save({**weights, "more": Poison(target)}, exported / "pytorch_model.bin")
+    assert "pytorch_model.bin needs more than weights to be read" in get_refusal(exported)
     assert not target.exists()
-    pickle.loads((exported / disguise).read_bytes())
+
+
+def test_a_pickle_called_safetensors_has_not_run(exported: Path) -> None:
+    target = exported.parent / "harm"
+    (exported / "model.safetensors").write_bytes(pickle.dumps(Poison(target)))
+    assert "not a readable safetensors file" in get_refusal(exported)
+    assert not target.exists()
+    pickle.loads((exported / "model.safetensors").read_bytes())
     assert target.exists()  # the poison does work
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("bert.encoder.layer.0.output.dense.weight", torch.ones((32, 48), dtype=torch.int8), "is int8, so quantised"),
+        ("bert.encoder.layer.0.output.dense.SCB", torch.ones(32), "has a tensor bert.encoder.layer.0.output.dense.SCB"),
+        ("bert.encoder.layer.2.output.dense.bias", torch.ones(32), "as described by its config.json lacks"),
+        ("bert.embeddings_project.weight", torch.ones(32, 32), "has a tensor bert.embeddings_project.weight"),
+        ("bert.encoder.layer.1.attention.self.distance_embedding.weight", torch.ones(3, 16), "distance_embedding"),
+        ("encoder2.weight", torch.ones(1), "has a tensor encoder2.weight"),
+        ("bert.embeddings.LayerNorm.gamma", torch.ones(32), "has a LayerNorm under its old and its new name"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_a_tensor_we_do_not_have_is_refused(
+    name: str, value: torch.Tensor, message: str, suffix: str, exported: Path
+) -> None:
+    weights = load_file(exported / "model.safetensors") | {name: value}
+    if suffix == "safetensors":
+        save_file(weights, exported / "model.safetensors")
+    else:
+        (exported / "model.safetensors").unlink()
+        torch.save(weights, exported / "pytorch_model.bin")
+    assert message in get_refusal(exported)
+
+
+def test_a_layer_that_the_description_leaves_out_is_refused(exported: Path) -> None:
+    write_json(exported / "config.json", read_json(exported / "config.json") | {"num_hidden_layers": 1})
+    assert "has a tensor bert.encoder.layer.1." in get_refusal(exported)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -229,6 +331,12 @@ def test_cut_weights_are_refused(exported: Path, share: float) -> None:
         ({"hidden_act": "gelu_new"}, "hidden_act=gelu_new is not supported; allowed: gelu"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type=relative_key is not supported"),
         ({"is_decoder": True}, "is_decoder=True is not supported"),
+        (
+            {"quantization_config": {"load_in_8bit": True}},
+            "quantization_config={'load_in_8bit': True} is not supported",
+        ),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads={'0': [1]} is not supported"),
+        ({"auto_map": {"AutoModel": "x.Model"}}, "auto_map={'AutoModel': 'x.Model'} is not supported"),
         ({"hidden_size": None}, "hidden_size=None is not a whole number"),
         ({"hidden_size": "32"}, "hidden_size=32 is not a whole number"),
         ({"hidden_dropout_prob": -1}, "hidden_dropout_prob=-1 is not a number, 0 or more"),
@@ -256,12 +364,6 @@ def test_a_damaged_config_is_refused(exported: Path, text: str | None) -> None:
     assert "config.json is" in get_refusal(exported)
 
 
-def test_several_weight_files_are_refused(exported: Path) -> None:
-    (exported / "model.safetensors").unlink()
-    (exported / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
-    assert "is in several files" in get_refusal(exported)
-
-
 def test_a_name_needs_a_revision() -> None:
     assert "names no revision; allowed: hf:<folder>, hf:<repo>@<commit>" in get_refusal(
         "google/electra-small-discriminator"
@@ -276,19 +378,28 @@ def test_without_a_network_one_line_says_so() -> None:
     assert "cannot be downloaded" in get_refusal("not a//repo@main")
 
 
-def test_the_hub_is_asked_for_the_revision_and_no_pickle(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+def test_the_hub_is_asked_for_pickles_only_where_there_is_nothing_else(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
 
     def download(repo: str, **settings: Any) -> str:
-        asked.update(settings, repo=repo)
+        asked.append({**settings, "repo": repo})
         return str(exported)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert fetch_snapshot("owner/name@refs/pr/3") == exported
-    assert (asked["repo"], asked["revision"]) == ("owner/name", "refs/pr/3")
-    assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt"} <= set(asked["allow_patterns"])
-    assert not [name for name in asked["allow_patterns"] if name.endswith((".bin", ".pt", ".h5", ".py", "*"))]
+    assert [(call["repo"], call["revision"]) for call in asked] == [("owner/name", "refs/pr/3")]
+    assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt"} <= set(asked[0]["allow_patterns"])
+    assert not [name for name in asked[0]["allow_patterns"] if name.endswith((".bin", ".pt", ".h5", ".py", "*"))]
     assert load_huggingface("owner/name@main")[0].config.family == "bert"
+    torch.save(load_file(exported / "model.safetensors"), exported / "pytorch_model.bin")
+    (exported / "model.safetensors").unlink()
+    asked.clear()
+    assert load_huggingface("owner/name@main")[0].config.family == "bert"
+    assert len(asked) == 2
+    assert "pytorch_model.bin" in asked[1]["allow_patterns"]
+    assert not [name for name in asked[1]["allow_patterns"] if name.endswith((".pt", ".h5", ".py", "*"))]
 
 
 def test_an_export_never_replaces_anything(exported: Path, tokenizers: dict[str, Tokenizer]) -> None:

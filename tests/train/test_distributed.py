@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from selfpretrain.__main__ import print_result
+from selfpretrain.__main__ import main, print_result
 from selfpretrain.config import OptimConfig, PretrainConfig, RuntimeConfig, UserError
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.pretrain import check_ranks
@@ -120,26 +121,45 @@ def work(folder, rank):
     (folder / f"found_{rank}.json").write_text(json.dumps(found))
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """The findings of two processes that worked together."""
-    folder = tmp_path_factory.mktemp("two")
+def command(folder, rank, outcome, arguments):
+    """The entry point as one of the two processes; what it found as JSON; it ends as the entry point does."""
+    joined, join = [], dist.init_process_group
+    dist.init_process_group = lambda *given, **named: (joined.append(True), join(*given, **named))
+    take_step = Trainer.step
+
+    def step_and_stop(trainer, step, micro_batches):
+        take_step(trainer, step, micro_batches)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    if outcome == "stopped":
+        Trainer.step = step_and_stop
+    sys.argv = ["selfpretrain", *arguments]
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    found = {"code": code, "joined": joined, "left": not dist.is_initialized()}
+    (folder / f"found_{rank}.json").write_text(json.dumps(found))
+    raise SystemExit(code)
+
+
+def share_environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def launch(folder, *arguments):
+    """Run this file as both processes: their exit codes, and their findings."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
+    shared = {**share_environment(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     with ExitStack() as stack:
         errors = [stack.enter_context(open(folder / f"errors_{rank}.txt", "w")) for rank in range(2)]
         ranks = [
             subprocess.Popen(
-                [sys.executable, __file__, str(folder), str(rank)],
+                [sys.executable, __file__, str(folder), *arguments],
                 stderr=errors[rank],
                 env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
@@ -151,8 +171,19 @@ def both(tmp_path_factory):
             for process in ranks:
                 process.kill()
                 process.wait()
-    assert codes == [0, 0], "".join((folder / f"errors_{rank}.txt").read_text() for rank in range(2))
-    return folder, [json.loads((folder / f"found_{rank}.json").read_text()) for rank in range(2)]
+    said = "".join((folder / f"errors_{rank}.txt").read_text() for rank in range(2))
+    found = [folder / f"found_{rank}.json" for rank in range(2)]
+    assert all(path.exists() for path in found), said
+    return codes, [json.loads(path.read_text()) for path in found], said
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The findings of two processes that worked together."""
+    folder = tmp_path_factory.mktemp("two")
+    codes, found, said = launch(folder)
+    assert codes == [0, 0], said
+    return folder, found
 
 
 def assert_close(found, expected):
@@ -224,5 +255,41 @@ def test_one_process_joins_nothing(monkeypatch):
     distributed.wait(1)
 
 
+OUTCOMES = {
+    "done": (0, [], ""),
+    "refused": (2, ["pretrain.micro_batch_size=2"], "2 processes cannot share 1 micro-batches"),
+    "diverged": (1, ["pretrain.peak_lr=1e30"], "was not finite at step"),
+    "stopped": (75, ["pretrain.total_steps=50"], "stopped"),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_command_leaves_the_group_and_ends_with_the_code_of_its_work(outcome, tiny, local, tmp_path):
+    code, more, message = OUTCOMES[outcome]
+    arguments = ["pretrain", "corpus=own", *tiny, *local(), "pretrain.micro_batch_size=1", *more]
+    codes, found, said = launch(tmp_path, outcome, *arguments)
+    assert codes == [code, code], said
+    assert found == [{"code": code, "joined": [True], "left": True}] * 2
+    assert message in said
+
+
+def test_torchrun_ends_well_each_time(tiny, local, tmp_path):
+    arguments = ["pretrain", "corpus=own", *tiny, *local(), "pretrain.micro_batch_size=1"]
+    for seed in range(2):
+        started = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", __file__, str(tmp_path), "done",
+             *arguments, f"seeds.seed={seed}"],
+            capture_output=True, text=True, timeout=300, env=share_environment(),
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        for rank in range(2):
+            found = json.loads((tmp_path / f"found_{rank}.json").read_text())
+            assert found == {"code": 0, "joined": [True], "left": True}
+
+
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), int(sys.argv[2]))
+    here, own_rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    if len(sys.argv) > 2:
+        command(here, own_rank, sys.argv[2], sys.argv[3:])
+    work(here, own_rank)
+    distributed.leave()
