@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from corpora.labels import format_rows, get_columns
+from corpora.kinds import format_rows, get_columns
 from corpora.splits import MIN_ROWS
 from corpora.tables import FORMATS, Table, read_table
 from selfpretrain.config import TaskConfig, UserError
@@ -22,12 +22,11 @@ def read_files(task: TaskConfig) -> dict[str, Table]:
     tables = {}
     for split, path in paths.items():
         if path is not None:
-            tables[split] = read_table(Path(path).expanduser(), settings[split])
+            tables[split] = read_table(Path(path).expanduser(), settings[split], task.delimiter, task.encoding)
     train = tables["train"]
-    names = ", ".join(repr(name) for name in train.columns)
     for setting, value in (("task.text", task.text), ("task.label", task.label)):
         if not get_columns(value):
-            raise UserError(f"task={task.name} needs {setting}=<column>; the columns of {train.name} are {names}")
+            raise UserError(f"task={task.name} needs {setting}=<column>; the columns of {train.name} are {train.list_names()}")
     if train.num_rows < MIN_ROWS:
         raise UserError(
             f"{train.name} has {train.num_rows} rows; a study needs at least {MIN_ROWS} to train and test on: "

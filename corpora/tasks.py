@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpora import hub, labels, local, splits
+from corpora import facts, hub, kinds, labels, local, splits
 from corpora.tables import Table
 from selfpretrain.config import TaskConfig, UserError
 
@@ -38,7 +38,8 @@ class TaskData:
     task: TaskConfig  # label_kind, label_names, score_range and metric filled in
     splits: dict[str, Split]  # train, validation, test
     fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
-    notes: list[str]  # what was dropped or cut, one line each
+    notes: list[str]  # what was read, dropped and cut, the labels, the overlap: one line each
+    overlap: tuple[str, ...] = ()  # ids of the test examples whose text, normalised, is in the training split
 
 
 def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
@@ -55,11 +56,13 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
         resolved, parts, _, notes = _load(task)
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
+    overlaps = find_overlaps(resolved, parts)
+    notes += _describe(resolved, parts, overlaps)
     if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
         total = len(parts["train"].ids)
         parts = {**parts, "train": _subsample(resolved, parts["train"])}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
-    return TaskData(resolved, parts, _compute_fingerprint(resolved, parts), notes)
+    return TaskData(resolved, parts, _compute_fingerprint(resolved, parts), notes, overlaps["test"])
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -106,8 +109,8 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
         if name not in parts:
             documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
     for name in SPLITS:
-        if name == "train" or resolved.label_kind != "class":
-            labels.check_variety(resolved, parts[name].labels, f"{tables['train'].name} ({name} split)")
+        source = tables.get(name, tables["train"]).name
+        labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
     if resolved.label_kind == "score" and not resolved.score_range:
         scores = parts["train"].labels
         resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
@@ -115,7 +118,7 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
 
 
 def _check_columns(task: TaskConfig) -> list[str]:
-    columns = labels.get_columns(task.text)
+    columns = kinds.get_columns(task.text)
     if len(columns) > 2 or len(set(columns)) != len(columns):
         raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
     if task.unordered_pair and len(columns) == 1:
@@ -123,7 +126,7 @@ def _check_columns(task: TaskConfig) -> list[str]:
             f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
             f"set task.text=[first,second] or task.unordered_pair=false"
         )
-    both = set(columns) & set(labels.get_columns(task.label))
+    both = set(columns) & set(kinds.get_columns(task.label))
     if both:
         raise UserError(
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
@@ -143,6 +146,10 @@ def _read_split(
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
+    notes.append(facts.describe_table(name, table))
+    stripped = sum(facts.count_stripped(table.get(column, "task.label")) for column in kinds.get_columns(task.label))
+    if stripped and task.label_kind == "class":
+        notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():
         raise UserError(
             f"{table.name} has no labels (all are -1 or missing); choose another split: task.splits.{name}=<split>"
@@ -161,6 +168,29 @@ def _read_split(
     for row, parts in zip(rows.tolist(), texts, strict=True):
         _check_encodable(parts, table.name, row)
     return Split([ids[row] for row in rows.tolist()], texts, values[rows]), rows
+
+
+def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
+    """The ids of the validation and test examples whose text is in the training split, whatever its label."""
+    known = set(_compute_keys(task, parts["train"]))
+    return {
+        name: tuple(
+            example for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True) if key in known
+        )
+        for name in SPLITS
+        if name != "train" and name in parts
+    }
+
+
+def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
+    labels_of_train = parts["train"].labels
+    lines = [facts.describe_labels(task, labels_of_train)]
+    if task.label_kind == "class":
+        counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
+        lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
+    elif task.label_kind == "multilabel":
+        lines += facts.warn_of_names(task.label_names, {})
+    return [*lines, facts.describe_overlap(parts, overlaps)]
 
 
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:

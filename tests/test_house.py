@@ -31,7 +31,7 @@ LAYERS = [
     ["data", "tasks", "train.checkpoint", "study.data", "model.flops"],
     ["study.identity", "study.budget", "train.trainer", "train.timing", "train.stacked", "train.jobs", "interop"],
     ["start", "study.results"],
-    ["pretrain", "finetune", "study.plan", "study.cost", "report"],
+    ["pretrain", "finetune", "study.plan", "study.facts", "study.cost", "report"],
     ["evaluate", "study.probe", "study.sweep", "study.preview"],
     ["__main__", "hydra_plugins"],
 ]
