@@ -12,6 +12,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from corpora.formats import Content
 from selfpretrain.config import UserError
@@ -41,7 +42,9 @@ def read(text: str, given: str, delimiter: str | None, suffixes: Sequence[str]) 
     _refuse_repeated_header(names, rows, given)
     counts = Counter(names)
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    columns = {name: column for name, column in zip(names, cells, strict=True) if name and counts[name] == 1}
+    columns: dict[str, Sequence[Any]] = {
+        name: column for name, column in zip(names, cells, strict=True) if name and counts[name] == 1
+    }
     twice = frozenset(name for name, count in counts.items() if name and count > 1)
     form = f"{'TSV' if chosen == chr(9) else 'CSV'}, {_name(chosen)}"
     return Content(columns, len(rows), form, twice)
@@ -51,7 +54,7 @@ def _resolve(delimiter: str | None) -> str | None:
     if delimiter is None:
         return None
     chosen = WORDS.get(delimiter.lower(), delimiter)
-    if len(chosen) != 1 or chosen in "\"\r\n":
+    if len(chosen) != 1 or chosen in '"\r\n':
         raise UserError(f"task.delimiter={delimiter} is not one character; allowed: {', '.join(WORDS)}, or a character")
     return chosen
 
@@ -164,7 +167,9 @@ def _refuse_swallowed(header: list[str], rows: list[list[str]], lines: list[int]
 def _list_recurring(rows: list[list[str]], column: int) -> set[str]:
     """The cells of a column that occur in several rows, where most do: labels, not texts."""
     counts = Counter(row[column].strip() for row in rows)
-    return {cell for cell, count in counts.items() if count > 1} if len(counts) <= MAX_OTHER_LABELS * len(rows) else set()
+    return (
+        {cell for cell, count in counts.items() if count > 1} if len(counts) <= MAX_OTHER_LABELS * len(rows) else set()
+    )
 
 
 def _is_quoted(cell: str) -> bool:
@@ -176,6 +181,9 @@ def _unquote(cells: list[str]) -> list[str]:
 
 
 def _refuse_repeated_header(names: list[str], rows: list[list[str]], given: str) -> None:
+    folded = [name.casefold() for name in names]
     for number, row in enumerate(rows):
-        if len(names) > 1 and [cell.strip() for cell in row] == names:
-            raise UserError(f"{given}, row {number + 1} repeats the header; remove that line (files joined with their headers?)")
+        if len(names) > 1 and [cell.strip().casefold() for cell in row] == folded:
+            raise UserError(
+                f"{given}, row {number + 1} repeats the header; remove that line (files joined with their headers?)"
+            )

@@ -39,7 +39,9 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
         counts = labels.sum(axis=0).astype(int).tolist()
         without = int((labels.sum(axis=1) == 0).sum())
         listed = _list_counts(task.label_names, counts)
-        return f"label: multilabel, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
+        return (
+            f"label: multilabel, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
+        )
     counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
     numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)
     other = " (task.label_kind=score if they are scores)" if numbers and task.loader == "local" else ""
@@ -86,10 +88,10 @@ def _quote(name: str) -> str:
 
 def _simplify(name: str) -> str:
     """One key for spellings that people take for one: case, composition, width, invisible characters, hyphens."""
-    if NUMBER.fullmatch(name):
-        return repr(float(name))
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc", "Mn"))
+    if NUMBER.fullmatch(text):
+        return repr(float(text))
     if not any(map(str.isalpha, text)):
         return name
     return " ".join(re.split(r"[\s_\-\u2010-\u2015/]+", text)).strip(" .:;!\"'") or name

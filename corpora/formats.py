@@ -57,10 +57,13 @@ MARKS = [
 ]  # fmt: skip
 # what the upper half of Windows-1252 means in Western European text: its letters (thorn and eth are more often the
 # Turkish letters of another encoding), and the signs of typography and trade
-_WESTERN = re.compile("[\u00c0-\u00cf\u00d1-\u00d6\u00d8-\u00dd\u00df-\u00ef\u00f1-\u00f6\u00f8-\u00fd\u00ff\u0152\u0153\u0178]")
+_WESTERN = re.compile(
+    "[\u00c0-\u00cf\u00d1-\u00d6\u00d8-\u00dd\u00df-\u00ef\u00f1-\u00f6\u00f8-\u00fd\u00ff\u0152\u0153\u0178]"
+)
 _SIGNS = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e\u2013\u2014\u2026\u2022\u2122\u20ac\u2039\u203a\xa0\xa1\xa2\xa3\xa5"
                    "\xa7\xa9\xaa\xab\xad\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf\xd7\xf7")  # fmt: skip
 _INSIDE_WORDS = re.compile(r"[^\W\d_][\xa1-\xb6\xb8-\xbf\xd7\xf7][^\W\d_]")  # a sign between letters: another encoding
+_UTF8_SEQUENCE = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 MAX_WESTERN_SHARE = 0.25  # of the letters; where more have accents it is no Western European language
 COMMON_ENCODINGS = "cp1252, cp1250, cp1251, latin1, mac_roman, shift_jis, gb18030, big5, euc_kr"
 
@@ -101,7 +104,9 @@ def _unpack_zip(content: bytes, given: str) -> bytes:
         files = [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(files) != 1:
             listed = ", ".join(files[:5]) or "nothing"
-            raise UserError(f"{given} is a zip archive of {len(files)} files ({listed}); unpack it and name one of them")
+            raise UserError(
+                f"{given} is a zip archive of {len(files)} files ({listed}); unpack it and name one of them"
+            )
         if archive.getinfo(files[0]).flag_bits & 1:
             raise UserError(f"{given} is a zip archive with a password; unpack it first")
         return archive.read(files[0])
@@ -124,14 +129,18 @@ def decode(content: bytes, given: str, encoding: str | None) -> tuple[str, str]:
     try:
         text = content.decode(chosen or "utf-8").removeprefix("\ufeff")
     except LookupError:
-        raise UserError(f"task.encoding={encoding} is not known; allowed: utf-8, utf-16, {COMMON_ENCODINGS}, ...") from None
+        raise UserError(
+            f"task.encoding={encoding} is not known; allowed: utf-8, utf-16, {COMMON_ENCODINGS}, ..."
+        ) from None
     except UnicodeDecodeError as error:
         if chosen is None:
             return _decode_western(content, given, error)
         cure = f"; choose another task.encoding: utf-8, {COMMON_ENCODINGS}" if encoding else "; copy the file again"
         raise UserError(f"{given} is not {_format_name(chosen)}: {error.reason} at byte {error.start}{cure}") from error
     if "\0" in text:
-        raise UserError(f"{given} is no text (a zero byte at character {text.index(chr(0))}); give a CSV, JSON or Parquet file")
+        raise UserError(
+            f"{given} is no text (a zero byte at character {text.index(chr(0))}); give a CSV, JSON or Parquet file"
+        )
     return text, _format_name(chosen or "utf-8")
 
 
@@ -153,18 +162,25 @@ def _see_utf16(content: bytes) -> str | None:
 
 def _decode_western(content: bytes, given: str, error: UnicodeDecodeError) -> tuple[str, str]:
     """Windows-1252 (of which Latin-1's letters are a part), where it gives plausible Western European text."""
+    line = content.count(b"\n", 0, error.start) + 1
+    place = f"byte {error.start}, line {line}, is 0x{content[error.start]:02x}"
+    high_bytes = len(content) - len(content.translate(None, bytes(range(128, 256))))
+    if 2 * sum(map(len, _UTF8_SEQUENCE.findall(content))) > high_bytes:  # as cp1252 a letter would come out as two
+        raise UserError(
+            f"{given} is UTF-8 with damage ({place}); write that character anew, or name another encoding: "
+            f"task.encoding=<one of {COMMON_ENCODINGS}, ...>"
+        )
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
     high = [character for character in text if character > "\x7f"]
     accented = sum(bool(_WESTERN.match(character)) for character in high)
-    letters = sum(map(str.isalpha, text))
     plausible = all(_WESTERN.match(character) or character in _SIGNS for character in high)
-    if text and plausible and accented <= MAX_WESTERN_SHARE * letters and not _INSIDE_WORDS.search(text):
+    few = accented <= MAX_WESTERN_SHARE * sum(map(str.isalpha, text))
+    if text and plausible and few and not _INSIDE_WORDS.search(text):
         return text, "cp1252, as it is not UTF-8; task.encoding=<name> reads it otherwise"
-    line = content.count(b"\n", 0, error.start) + 1
     raise UserError(
-        f"{given} is not UTF-8 (byte {error.start}, line {line}, is 0x{content[error.start]:02x}) and no Western European "
-        f"text either; name its encoding: task.encoding=<one of {COMMON_ENCODINGS}, ...>"
+        f"{given} is not UTF-8 ({place}) and no Western European text either; name its encoding: "
+        f"task.encoding=<one of {COMMON_ENCODINGS}, ...>"
     )

@@ -40,7 +40,7 @@ def read(text: str, given: str) -> Content:
             place = f"line {lines[number]}" if lines else f"row {number + 1}"
             raise UserError(f"{given}, {place} is not a JSON object; {WAYS}")
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names if name not in twice}
+    columns: dict[str, Sequence[Any]] = {name: [row.get(name) for row in rows] for name in names if name not in twice}
     return Content(columns, len(rows), form, frozenset(twice))
 
 
@@ -91,7 +91,9 @@ def _find_rows(values: list[Any], given: str) -> tuple[list[Any], str]:
     if isinstance(value, list):
         return value, "a JSON array"
     if isinstance(value, dict):
-        inside = {name: held for name, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)}
+        inside = {
+            name: held for name, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)
+        }
         if len(inside) == 1:
             name, held = next(iter(inside.items()))
             return held, f"the JSON array {name!r}"

@@ -30,6 +30,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _GROUPED = re.compile(
     r"[+-]?[$\u20ac\u00a3]?\s?[0-9]{1,3}(?:[,.' \u00a0\u202f\u2019]?[0-9]{3})*(?:[.,][0-9]+)?\s?[%$\u20ac\u00a3]?"
 )
+_WRITTEN = re.compile(r"[,' \u00a0\u202f\u2019%$\u20ac\u00a3]|\..*\.")  # what sets them apart from codes
 _LIST = re.compile(r"\s*(?:\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _NUMPY_LIST = re.compile(r"['\"]\s+['\"]|[0-9]\s+[0-9]")
 MAX_DIGITS = 15  # of a whole number that a float holds
@@ -136,7 +137,9 @@ def _refuse_lists(where: str, texts: list[str], rows: list[int]) -> None:
 
 def _is_list(text: str) -> bool:
     """[UNK] and (other) are names; ['a', 'b'] and, as numpy prints it, ['a' 'b'] are lists."""
-    return bool(_LIST.fullmatch(text)) and (bool(_NUMPY_LIST.search(text)) or not isinstance(_parse_list(text), str | None))
+    return bool(_LIST.fullmatch(text)) and (
+        bool(_NUMPY_LIST.search(text)) or not isinstance(_parse_list(text), str | None)
+    )
 
 
 def _see_separator(texts: list[str]) -> str | None:
@@ -155,7 +158,7 @@ def _see_separator(texts: list[str]) -> str | None:
 def _refuse_written_numbers(where: str, texts: list[str], rows: list[int]) -> None:
     """Refuse numbers written for people, 1,5 or 1,234 or 50 %: as text each would be a class of its own."""
     written = [text for text in texts if _GROUPED.fullmatch(text) or PLAIN.fullmatch(text)]
-    odd = [i for i, text in enumerate(texts) if re.search(r"[,' \u00a0\u202f\u2019%$\u20ac\u00a3]", text) and _GROUPED.fullmatch(text)]
+    odd = [i for i, text in enumerate(texts) if _WRITTEN.search(text) and _GROUPED.fullmatch(text)]
     if odd and len(written) >= MOSTLY * len(texts):
         raise UserError(
             f"{where}, row {rows[odd[0]] + 1}: {texts[odd[0]]!r} may be a number or a name; write numbers plainly, as "

@@ -11,6 +11,7 @@ import numpy as np
 
 from corpora.kinds import (
     INTEGER,
+    MAX_DIGITS,
     find_separator,
     format_rows,
     get_columns,
@@ -165,9 +166,7 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     return _parse_classes(task, cells[0], labelled, table), labelled
 
 
-def _parse_lists(
-    task: TaskConfig, values: Sequence[Any], table: Table, column: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     """An empty list, or cell, is an example without any of the labels."""
     index = {name: number for number, name in enumerate(task.label_names)}
     labels = np.zeros((table.num_rows, len(index)), dtype=np.float32)
@@ -207,7 +206,8 @@ def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray,
         number = to_number(value)
         if number is None:
             raise UserError(
-                f"{table.name}, row {row + 1}: the score {value!r} is not a finite number; write it plainly, as 1234.5, "
+                f"{table.name}, row {row + 1}: the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
+                f"write it plainly, as 1234.5, "
                 f"or set task.label_kind=class if the labels are names"
             )
         if not low <= number <= high or (task.label_values and number not in task.label_values):

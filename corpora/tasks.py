@@ -62,7 +62,7 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
         total = len(parts["train"].ids)
         parts = {**parts, "train": _subsample(resolved, parts["train"])}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
-    return TaskData(resolved, parts, _compute_fingerprint(resolved, parts), notes, overlaps["test"])
+    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"])
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -92,7 +92,7 @@ def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
 
 def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
-    text_columns = _check_columns(task)
+    text_columns = check_columns(task)
     notes: list[str] = []
     if task.loader == "local":
         tables = local.read_files(task)
@@ -102,7 +102,7 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
     parts: dict[str, Split] = {}
     documents: list[tuple[str, ...]] = []
     for name, table in tables.items():
-        parts[name], kept = _read_split(resolved, table, name, text_columns, notes)
+        parts[name], kept = read_split(resolved, table, name, text_columns, notes)
         if name == "train":
             documents = _read_texts(table, task.corpus_columns or text_columns, kept)
     for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
@@ -117,7 +117,8 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
 
 
-def _check_columns(task: TaskConfig) -> list[str]:
+def check_columns(task: TaskConfig) -> list[str]:
+    """The text columns: one, or two different ones, and none of them the label's."""
     columns = kinds.get_columns(task.text)
     if len(columns) > 2 or len(set(columns)) != len(columns):
         raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
@@ -139,7 +140,7 @@ def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tupl
     return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
 
 
-def _read_split(
+def read_split(
     task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
 ) -> tuple[Split, np.ndarray]:
     """The usable examples of a table and their row numbers; what a card's data set lacks is dropped with a note."""
@@ -175,7 +176,9 @@ def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[
     known = set(_compute_keys(task, parts["train"]))
     return {
         name: tuple(
-            example for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True) if key in known
+            example
+            for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True)
+            if key in known
         )
         for name in SPLITS
         if name != "train" and name in parts
@@ -237,11 +240,11 @@ def _subsample(task: TaskConfig, train: Split) -> Split:
     return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
 
 
-def _compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+    """SHA-256 (hex) of the examples in their splits, the card's version and the split rule."""
     digest = hashlib.sha256()
     digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
-    for name in SPLITS:
-        split = parts[name]
+    for split in (parts[name] for name in SPLITS if name in parts):
         for example_id, texts in zip(split.ids, split.texts, strict=True):
             digest.update(json.dumps([example_id, *texts]).encode())
         digest.update(split.labels.tobytes())

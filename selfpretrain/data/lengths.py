@@ -24,7 +24,7 @@ def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Toke
         lengths = np.array([sum(len(part.split()) for part in parts) for parts in chosen])
     else:
         columns = [tokenizer.encode_batch([parts[i] for parts in chosen]) for i in range(len(chosen[0]))]
-        lengths = sum(np.array([len(tokens) for tokens in column]) for column in columns)
+        lengths = np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)])
     cut, lost = measure_cut(lengths, seq_len - count_special(len(chosen[0]), tokenizer))
     of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
     if tokenizer is None:

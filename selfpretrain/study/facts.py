@@ -28,10 +28,14 @@ def describe_lengths(plan: StudyPlan) -> list[tuple[str, str]]:
     for task in plan.tasks:
         found: dict[str, list[str]] = {}
         for model in dict.fromkeys(group.model for group in plan.groups if group.task == task):
-            line = describe_cut(plan.data[task].splits["train"].texts, _get_length(plan, model), _find_tokenizer(plan, model, task))
+            line = describe_cut(
+                plan.data[task].splits["train"].texts, _get_length(plan, model), _find_tokenizer(plan, model, task)
+            )
             found.setdefault(line, []).append(model)
         # the texts of one model are those of all where the lines are equal
-        lines += [(task, line if len(found) == 1 else f"{line} ({', '.join(models)})") for line, models in found.items()]
+        lines += [
+            (task, line if len(found) == 1 else f"{line} ({', '.join(models)})") for line, models in found.items()
+        ]
     return lines
 
 
@@ -43,7 +47,9 @@ def _get_length(plan: StudyPlan, model: str) -> int:
 def _find_tokenizer(plan: StudyPlan, model: str, task: str) -> Tokenizer | None:
     """That of the model's corpus of this task, or of any other of its corpora; None before one is built."""
     built = [
-        cell for cell in plan.corpora.values() if cell.model == model and is_corpus_built(cell.id, cell.settings.runtime)
+        cell
+        for cell in plan.corpora.values()
+        if cell.model == model and is_corpus_built(cell.id, cell.settings.runtime)
     ]
     built.sort(key=lambda cell: cell.settings.task.name != task)
     return load_tokenizer(get_corpus_folder(built[0].id, built[0].settings.runtime)) if built else None
