@@ -7,11 +7,12 @@ names, and needs no network.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-from corpora.labels import get_columns
+from corpora.kinds import get_columns
 from corpora.tables import FORMATS, Table, read_table
 from selfpretrain.config import TaskConfig, UserError
 
@@ -57,7 +58,7 @@ def _read_mirror(task: TaskConfig, folder: Path) -> tuple[dict[str, Table], list
                 f"add the file, or unset SELFPRETRAIN_DATA to read the hub"
             )
         table = read_table(path, "SELFPRETRAIN_DATA")
-        tables[split] = Table(f"{task.mirror}/{path.name}", table.columns, table.num_rows)
+        tables[split] = dataclasses.replace(table, name=f"{task.mirror}/{path.name}")
         official = task.num_rows.get(split)
         if official is not None and table.num_rows != official:
             notes.append(

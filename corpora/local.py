@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from corpora.labels import format_rows, get_columns
+from corpora.kinds import format_rows, get_columns
 from corpora.splits import MIN_ROWS
 from corpora.tables import FORMATS, Table, read_table
 from selfpretrain.config import TaskConfig, UserError
@@ -13,27 +13,36 @@ from selfpretrain.config import TaskConfig, UserError
 
 def read_files(task: TaskConfig) -> dict[str, Table]:
     """The tables of the files given, by split: always ``train``, the other two where their paths are set."""
-    if task.path is None:
-        raise UserError(
-            f"task={task.name} needs task.path=<file>, a {', '.join(FORMATS)} file with one example per row"
-        )
-    paths = {"train": task.path, "validation": task.validation_path, "test": task.test_path}
-    settings = {"train": "task.path", "validation": "task.validation_path", "test": "task.test_path"}
-    tables = {}
-    for split, path in paths.items():
+    tables = {"train": read_rows(task)}
+    for split, path in (("validation", task.validation_path), ("test", task.test_path)):
         if path is not None:
-            tables[split] = read_table(Path(path).expanduser(), settings[split])
+            tables[split] = _read(task, path, f"task.{split}_path")
     train = tables["train"]
-    names = ", ".join(repr(name) for name in train.columns)
-    for setting, value in (("task.text", task.text), ("task.label", task.label)):
-        if not get_columns(value):
-            raise UserError(f"task={task.name} needs {setting}=<column>; the columns of {train.name} are {names}")
     if train.num_rows < MIN_ROWS:
         raise UserError(
             f"{train.name} has {train.num_rows} rows; a study needs at least {MIN_ROWS} to train and test on: "
             f"give a larger file with task.path=<file>"
         )
     return tables
+
+
+def read_rows(task: TaskConfig) -> Table:
+    """The file ``task.path``, however many rows it has; UserError where it, its text or its label is not named."""
+    if task.path is None:
+        raise UserError(
+            f"task={task.name} needs task.path=<file>, a {', '.join(FORMATS)} file with one example per row"
+        )
+    table = _read(task, task.path, "task.path")
+    for setting, value in (("task.text", task.text), ("task.label", task.label)):
+        if not get_columns(value):
+            raise UserError(
+                f"task={task.name} needs {setting}=<column>; the columns of {table.name} are {table.list_names()}"
+            )
+    return table
+
+
+def _read(task: TaskConfig, path: str, setting: str) -> Table:
+    return read_table(Path(path).expanduser(), setting, task.delimiter, task.encoding)
 
 
 def check_texts(table: Table, columns: list[str]) -> None:

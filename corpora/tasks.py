@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpora import hub, labels, local, splits
+from corpora import facts, hub, kinds, labels, local, splits
 from corpora.tables import Table
 from selfpretrain.config import TaskConfig, UserError
 
@@ -39,7 +39,8 @@ class TaskData:
     task: TaskConfig  # label_kind, label_names, score_range and metric filled in
     splits: dict[str, Split]  # train, validation, test
     fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
-    notes: list[str]  # what was dropped or cut, one line each
+    notes: list[str]  # what was read, dropped and cut, the labels, the overlap: one line each
+    overlap: tuple[str, ...] = ()  # ids of the test examples whose text, normalised, is in the training split
 
 
 def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
@@ -56,11 +57,13 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
         resolved, parts, _, notes = _load(task)
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
+    overlaps = find_overlaps(resolved, parts)
+    notes += _describe(resolved, parts, overlaps)
     if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
         total = len(parts["train"].ids)
         parts = {**parts, "train": _subsample(resolved, parts["train"])}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
-    return TaskData(resolved, parts, _compute_fingerprint(resolved, parts), notes)
+    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"])
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -88,7 +91,7 @@ def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
 
 def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
-    text_columns = _check_columns(task)
+    text_columns = check_columns(task)
     notes: list[str] = []
     if task.loader == "local":
         tables = local.read_files(task)
@@ -98,23 +101,24 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
     parts: dict[str, Split] = {}
     documents: list[tuple[str, ...]] = []
     for name, table in tables.items():
-        parts[name], kept = _read_split(resolved, table, name, text_columns, notes)
+        parts[name], kept = read_split(resolved, table, name, text_columns, notes)
         if name == "train":
             documents = _read_texts(table, task.corpus_columns or text_columns, kept)
     for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
         if name not in parts:
             documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
     for name in SPLITS:
-        if name == "train" or resolved.label_kind != "class":
-            labels.check_variety(resolved, parts[name].labels, f"{tables['train'].name} ({name} split)")
+        source = tables.get(name, tables["train"]).name
+        labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
     if resolved.label_kind == "score" and not resolved.score_range:
         scores = parts["train"].labels
         resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
 
 
-def _check_columns(task: TaskConfig) -> list[str]:
-    columns = labels.get_columns(task.text)
+def check_columns(task: TaskConfig) -> list[str]:
+    """The text columns: one, or two different ones, and none of them the label's."""
+    columns = kinds.get_columns(task.text)
     if len(columns) > 2 or len(set(columns)) != len(columns):
         raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
     if task.unordered_pair and len(columns) == 1:
@@ -122,7 +126,7 @@ def _check_columns(task: TaskConfig) -> list[str]:
             f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
             f"set task.text=[first,second] or task.unordered_pair=false"
         )
-    both = set(columns) & set(labels.get_columns(task.label))
+    both = set(columns) & set(kinds.get_columns(task.label))
     if both:
         raise UserError(
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
@@ -135,7 +139,7 @@ def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tupl
     return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
 
 
-def _read_split(
+def read_split(
     task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
 ) -> tuple[Split, np.ndarray]:
     """The usable examples of a table in the order of their content, and their row numbers.
@@ -146,6 +150,10 @@ def _read_split(
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
+    notes.append(facts.describe_table(name, table))
+    stripped = sum(facts.count_stripped(table.get(column, "task.label")) for column in kinds.get_columns(task.label))
+    if stripped and task.label_kind == "class":
+        notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():
         raise UserError(
             f"{table.name} has no labels (all are -1 or missing); choose another split: task.splits.{name}=<split>"
@@ -168,6 +176,31 @@ def _read_split(
     ordered = [texts[row] for row in order.tolist()]
     names = [ids[row] for row in order.tolist()] if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
+
+
+def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
+    """The ids of the validation and test examples whose text is in the training split, whatever its label."""
+    known = set(_compute_keys(task, parts["train"]))
+    return {
+        name: tuple(
+            example
+            for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True)
+            if key in known
+        )
+        for name in SPLITS
+        if name != "train" and name in parts
+    }
+
+
+def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
+    labels_of_train = parts["train"].labels
+    lines = [facts.describe_labels(task, labels_of_train)]
+    if task.label_kind == "class":
+        counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
+        lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
+    elif task.label_kind == "multilabel":
+        lines += facts.warn_of_names(task.label_names, {})
+    return [*lines, facts.describe_overlap(parts, overlaps)]
 
 
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
@@ -214,11 +247,11 @@ def _subsample(task: TaskConfig, train: Split) -> Split:
     return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
 
 
-def _compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+    """SHA-256 (hex) of the examples in their splits, the card's version and the split rule."""
     digest = hashlib.sha256()
     digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
-    for name in SPLITS:
-        split = parts[name]
+    for split in (parts[name] for name in SPLITS if name in parts):
         for example_id, texts in zip(split.ids, split.texts, strict=True):
             digest.update(json.dumps([example_id, *texts]).encode())
         digest.update(split.labels.tobytes())

@@ -50,7 +50,9 @@ def run_pretrain(settings: Any) -> Any:
 
 def run_finetune(settings: Any) -> Any:
     from selfpretrain.finetune import finetune
+    from selfpretrain.study.facts import describe_task
 
+    print_once(describe_task(settings))
     print_result(finetune(settings))
 
 
@@ -88,6 +90,14 @@ def run_plan(settings: Any) -> Any:
     from selfpretrain.study.sweep import build_plan
 
     print_preview(build_plan(settings, list(HydraConfig.get().overrides.task)), Console())
+
+
+def print_once(lines: list[str]) -> None:
+    """Lines for the reader: rank 0 for all that torchrun started."""
+    from selfpretrain.train.distributed import get_rank
+
+    if get_rank() == 0:
+        print("\n".join(lines))
 
 
 def print_result(run: Any, advice: str = "") -> None:

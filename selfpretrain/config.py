@@ -151,6 +151,8 @@ class TaskConfig:
     revision: str | None = None
     mirror: str | None = None  # folder under $SELFPRETRAIN_DATA
     path: str | None = None  # local: training file (CSV, TSV, JSONL, Parquet)
+    delimiter: str | None = None  # local: comma, semicolon, tab, pipe or a character; None: seen from the content
+    encoding: str | None = None  # local: cp1252, utf-16, ...; None: seen from the content
     validation_path: str | None = None  # local: else cut from the training file
     test_path: str | None = None  # local: else cut from the training file
     id: str | None = None  # local: column with example ids; else made from the text

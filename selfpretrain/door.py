@@ -133,7 +133,9 @@ def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
 def _listed(value: Any) -> list[str] | None:
     if value is None:
         return None
-    return [value] if isinstance(value, str) else [str(v) for v in value]
+    names = value if isinstance(value, list) else [value]
+    # columns may be called 0 or true: YAML has made a number of one and a truth of the other
+    return [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
 
 
 def _complete_task(task: TaskConfig) -> TaskConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from corpora.evaluation import describe_seen, load_file
 from corpora.tasks import TaskData
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.door import compute_identity, to_dataclass, to_yaml
@@ -17,12 +18,15 @@ from selfpretrain.train.trainer import choose_autocast, choose_device
 
 
 def evaluate(settings: Settings) -> RunFolder:
-    """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``."""
+    """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``.
+
+    Of a user's file, all rows are the test split.
+    """
     kind, _, run_id = settings.init.partition(":")
     if kind != "run" or not run_id:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
-    data = read_task(settings.task, settings.runtime.runs_dir)
+    data = read_data(settings, source)
     identity = compute_identity("evaluate", {"run": run_id, "task": data.fingerprint, "metric": data.task.metric})
     run = open_run(settings.runtime.runs_dir, "evaluate", identity)
     with run.lock():
@@ -31,6 +35,17 @@ def evaluate(settings: Settings) -> RunFolder:
             run.start(to_yaml(settings), f"selfpretrain evaluate (run {run_id}, task {settings.task.name})")
             _score(settings, run, source, data, model, config)
     return run
+
+
+def read_data(settings: Settings, source: RunFolder) -> TaskData:
+    """The examples to score; ``notes`` say how many there are, and how many of them were in training."""
+    task, runs_dir = settings.task, settings.runtime.runs_dir
+    if task.loader != "local":
+        return read_task(task, runs_dir)
+    trained = to_dataclass(load_json(source.path / "model" / "encoder.json")["head"]["task"], TaskConfig)
+    data = load_file(task, trained, runs_dir)
+    seen = describe_seen(data, trained, source.read_result().get("data"), runs_dir)
+    return dataclasses.replace(data, notes=[*data.notes, seen])
 
 
 def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, FinetuneConfig]:
@@ -63,9 +78,15 @@ def _score(
     ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
     scores = {}
     for name in ("validation", "test"):
+        if name not in data.splits:
+            continue
         split = data.splits[name]
         encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
         outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
         write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
         scores[name] = score(task, split.labels, outputs)
-    run.finish({"task": task.name, "metric": task.metric, "scores": scores, "run": source.id})
+    examples = {name: len(data.splits[name].ids) for name in scores}
+    run.finish(
+        {"task": task.name, "metric": task.metric, "scores": scores, "examples": examples, "run": source.id,
+         "notes": data.notes}
+    )  # fmt: skip

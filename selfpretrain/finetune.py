@@ -14,6 +14,7 @@ from selfpretrain import start
 from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
+from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
@@ -28,6 +29,7 @@ from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
+from selfpretrain.train.distributed import get_rank
 from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.provenance import note_start
@@ -65,10 +67,12 @@ class Finetuning:
         encoder, self.tokenizer = build_start(settings)
         check_vocabulary(encoder, self.tokenizer)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
-        seed = settings.seeds.finetune_seed
+        seed, seq_len = settings.seeds.finetune_seed, min(config.seq_len, encoder.config.max_positions)
+        if not self.group and get_rank() == 0:  # a study says it once for all its runs
+            print(describe_cut(self.data.splits["train"].texts, seq_len, self.tokenizer))
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
-        self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
+        self.splits = self.encode_splits(seq_len)
         num_examples = len(self.splits["train"])
         packed, micro_batch_size = choose_layout(config, settings.runtime, self.device)
         batches = FinetuneBatches(
@@ -113,7 +117,8 @@ class Finetuning:
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
             {"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
-             "steps": trainer.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history}
+             "steps": trainer.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history,
+             "data": self.data.fingerprint}
         )  # fmt: skip
 
     def encode_splits(self, seq_len: int) -> dict[str, EncodedSplit]:

@@ -40,7 +40,7 @@ LAYERS = [
         "interop",
     ],
     ["start", "study.results"],
-    ["pretrain", "finetune", "study.plan", "study.cost", "report"],
+    ["pretrain", "finetune", "study.plan", "study.facts", "study.cost", "report"],
     ["evaluate", "study.probe", "study.sweep", "study.preview"],
     ["__main__", "hydra_plugins"],
 ]

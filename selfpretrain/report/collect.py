@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own
 from selfpretrain.study import budget
 from selfpretrain.study.cost import compare_pretraining
+from selfpretrain.study.facts import describe_lengths
 from selfpretrain.study.results import DIVERGED, FAILED, CellResult, StudyResults
 from selfpretrain.study.runs import read_starts
 
@@ -40,7 +41,8 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     study = dataclasses.replace(plan.study, general=plan.general, conditions=list(plan.conditions))
     tasks = {name: data.task for name, data in plan.data.items()}
     facts = collect_facts(plan, overrides)
-    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes)
+    overlaps = {name: data.overlap for name, data in plan.data.items()}
+    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes, overlaps)
 
 
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
@@ -95,9 +97,10 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         facts["budget"] = length
     if plan.pretrainings:
         facts["FLOPs of a pretraining"] = compare_pretraining(plan)
+    lengths = describe_lengths(plan)
     for name, data in plan.data.items():
-        if data.notes:
-            facts[f"data of {name}"] = "; ".join(data.notes)
+        cut = [line for task, line in lengths if task == name]
+        facts[f"data of {name}"] = "; ".join([*data.notes, *cut])
     seconds = [
         spent for cell, found in starts.values() if found and (spent := _measure_seconds(cell, found[-1])) is not None
     ]

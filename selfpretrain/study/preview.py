@@ -13,7 +13,7 @@ from selfpretrain.study.cost import DISK_KINDS, Costs, list_once, measure_bytes
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.runs import describe_machine
-from selfpretrain.study.sweep import describe_choices
+from selfpretrain.study.sweep import describe_choices, list_data
 
 UNKNOWN = "unknown"
 
@@ -102,6 +102,7 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
     """What is compared, how the numbers were made, and what they cannot know yet."""
     lines = [
         describe_choices(plan),
+        *list_data(plan),
         f"FLOPs: by formula, 2 per multiply-add, held-out passes included. Hours: one process on this machine "
         f"({describe_machine()}), from timing at most about {LIMIT_SECONDS:.0f} s of real steps. Disk: without logs.",
     ]

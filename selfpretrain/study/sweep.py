@@ -16,6 +16,7 @@ from rich.table import Table
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.study import budget
+from selfpretrain.study.facts import describe_data, describe_lengths
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
 from selfpretrain.study.runs import Busy
 
@@ -58,6 +59,8 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     for name, cells in plan.iter_waves():
         open_cells = [cell for cell in cells if not cell.is_blocked]
         run_wave(name, open_cells, launch, console, settings.study.seeds_per_process)
+        if name == "corpora":  # whose tokenizers now say how much of the texts fits
+            print_lines(console, [f"data of {task}: {line}" for task, line in describe_lengths(plan)])
     from selfpretrain.report import write_report
 
     write_report(plan, console, overrides)
@@ -164,7 +167,7 @@ def describe(plan: StudyPlan, console: Console) -> None:
         left += counts[False]
         table.add_row(name, str(len(cells)), str(counts[True]), str(counts[False]))
     console.print(table)
-    console.print(describe_choices(plan), highlight=False, soft_wrap=True)
+    print_lines(console, [describe_choices(plan), *list_data(plan)])
     if left:
         from selfpretrain.study.cost import Costs
         from selfpretrain.study.probe import estimate_seconds
@@ -176,6 +179,20 @@ def describe(plan: StudyPlan, console: Console) -> None:
             f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def print_lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def list_data(plan: StudyPlan) -> list[str]:
+    """What is known of each task's data, lengths included, one line each."""
+    lengths = describe_lengths(plan)
+    lines = []
+    for name, data in plan.data.items():
+        lines += [*describe_data(data), *(f"data of {name}: {line}" for task, line in lengths if task == name)]
+    return lines
 
 
 def describe_choices(plan: StudyPlan) -> str:
