@@ -61,6 +61,7 @@ def make_plan(fake_study, **study):
     return SimpleNamespace(
         study=config, general="docs", settings=Settings(runtime=RuntimeConfig(runs_dir=str(fake_study.folder))),
         conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
+        tasks={},
         init_schemes={cell.model: "mimetic" for cell in fake_study.cells},
         data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"]) for name, task in fake_study.tasks.items()},
         groups=[
