@@ -63,7 +63,7 @@ def make_plan(fake_study, **study):
         conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
         tasks={},
         init_schemes={cell.model: "mimetic" for cell in fake_study.cells},
-        data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"]) for name, task in fake_study.tasks.items()},
+        data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"], overlap=("row3",)) for name, task in fake_study.tasks.items()},
         groups=[
             SimpleNamespace(
                 condition=cells[0].condition, cells={0.1: dict(enumerate(cells))},
