@@ -167,9 +167,7 @@ class TaskConfig:
     metric: str | None = None  # None: accuracy, micro_auc or pearson by label_kind
     unordered_pair: bool = False  # the two texts may be swapped
     corpus_columns: list[str] = field(default_factory=list)  # text for pretraining; empty: the text columns
-    finetune: dict[str, Any] = field(
-        default_factory=dict
-    )  # model.family -> {setting of finetune: value}, see its recipe
+    finetune: dict[str, Any] = field(default_factory=dict)  # by model.family: {setting: value}; see finetune.recipe
     max_train_examples: int | None = None  # labelled examples used; the corpus keeps all the text
     licence: str = ""
     source: str = ""
