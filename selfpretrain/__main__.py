@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -73,23 +72,23 @@ def run_study_cell(settings: Any) -> Any:
 
 def run_report(settings: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
-    from rich.console import Console
 
+    from selfpretrain.endings import Terminal
     from selfpretrain.report import write_report
     from selfpretrain.study.sweep import build_plan
 
     overrides = list(HydraConfig.get().overrides.task)
-    write_report(build_plan(settings, overrides), Console(), overrides)
+    write_report(build_plan(settings, overrides), Terminal(), overrides)
 
 
 def run_plan(settings: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
-    from rich.console import Console
 
+    from selfpretrain.endings import Terminal
     from selfpretrain.study.preview import print_preview
     from selfpretrain.study.sweep import build_plan
 
-    print_preview(build_plan(settings, list(HydraConfig.get().overrides.task)), Console())
+    print_preview(build_plan(settings, list(HydraConfig.get().overrides.task)), Terminal())
 
 
 def print_once(lines: list[str]) -> None:
@@ -125,57 +124,31 @@ def run_hydra(command: str) -> Any:
     """Compose the command's settings and run it (a study: its sweep)."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from selfpretrain.door import find_folder, open_config, register_schema
+    from selfpretrain.endings import guard, run_job
+    from selfpretrain.overrides import to_typed
 
     register_schema()
 
     def task(config: Any) -> Any:
-        return guard(lambda: RUNNERS[command](open_config(config, list(HydraConfig.get().overrides.task))))
+        overrides = list(HydraConfig.get().overrides.task)
+
+        def work() -> Any:
+            return RUNNERS[command](open_config(config, overrides))
+
+        if command != "study" and HydraConfig.get().mode == RunMode.MULTIRUN:
+            return guard(lambda: run_job([to_typed(override) for override in overrides], work))
+        return guard(work)
 
     decorated = hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)
     return decorated()
 
 
-class Stopped(SystemExit):
-    """SIGTERM outside of training, which saves first."""
-
-    message = "stopped; the same command continues where it was"
-
-
-def guard(function: Callable[[], Any]) -> Any:
-    """Turn what a user can cause into one line and an exit code: 2 wrong input, 1 a failed run, 75/130 interrupted."""
-    from selfpretrain.config import UserError
-
-    try:
-        return function()
-    except UserError as error:
-        fail(str(error), 2)
-    except KeyboardInterrupt:
-        fail(Stopped.message, 130)
-    except SystemExit as stop:
-        if hasattr(stop, "message"):
-            fail(stop.message, int(str(stop.code)))
-        raise
-    except OSError as error:
-        from selfpretrain.files import WRITE_ERRORS
-
-        if error.errno not in WRITE_ERRORS:
-            raise
-        fail(f"cannot write {error.filename or 'a file'}: {WRITE_ERRORS[error.errno]}", 2)
-    except RuntimeError as error:
-        if type(error).__name__ != "Diverged":  # named, not imported: torch stays out of commands that need none
-            raise
-        fail(str(error), 1)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    print(f"selfpretrain: {message}", file=sys.stderr)
-    raise SystemExit(code) from None
-
-
-def check_command_line(command: str) -> None:
-    """Refuse options that do not exist and choices that are no single name: Hydra would show its own usage or a trace.
+def read_command_line(command: str) -> None:
+    """Quote in ``sys.argv`` what Hydra would read otherwise than it was typed, and refuse what it would not refuse well:
+    options that do not exist, words that set nothing, and choices that are no single name.
 
     A list of choices it would even merge into one, without a word.
     """
@@ -183,6 +156,8 @@ def check_command_line(command: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from selfpretrain.door import list_choices
+    from selfpretrain.endings import fail
+    from selfpretrain.overrides import quote_override
 
     parser = get_args_parser()
 
@@ -190,10 +165,15 @@ def check_command_line(command: str) -> None:
         fail(f"{message}; selfpretrain {command} --help lists what there is", 2)
 
     parser.error = refuse  # type: ignore[method-assign]
-    for override in OverridesParser.create().parse_overrides(parser.parse_args(sys.argv[1:]).overrides):
+    options = parser.parse_args(sys.argv[1:])
+    for word in options.overrides:
+        if "=" not in word and not word.startswith("~"):
+            fail(f"{word!r} names no setting; write <setting>=<value>", 2)
+    is_sweep = options.multirun and command != "study"  # a study is one sweep already: its commas are its own
+    quoted = {word: quote_override(word, is_sweep) for word in options.overrides}
+    sys.argv[1:] = [quoted.get(word, word) for word in sys.argv[1:]]
+    for override in OverridesParser.create().parse_overrides(list(quoted.values())):
         group = override.key_or_group
-        if not group:
-            fail(f"{override.input_line!r} names no setting; write <setting>=<value>", 2)
         names = [] if "." in group else list_choices(group)
         if names and not (override.is_delete() or override.is_sweep_override() or isinstance(override.value(), str)):
             several = f"; several in a study: study.{group}s=[<name>,<name>]" if group in ("model", "task") else ""
@@ -231,6 +211,9 @@ def main() -> None:
         print(__version__)
         return
     command = arguments[0]
+    from selfpretrain.endings import Stopped, fail, flush_output, guard, prepare_streams
+
+    prepare_streams()
     if command not in COMMANDS:
         fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
@@ -252,15 +235,14 @@ def main() -> None:
         raise Stopped(75)
 
     signal.signal(signal.SIGTERM, stop)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a log file shows each line when it is printed
-        sys.stdout.reconfigure(line_buffering=True)
     try:
-        check_command_line(command)
+        read_command_line(command)
         guard(lambda: run_hydra(command))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain_composition(error, command), 2)
     finally:
         leave_group()
+    flush_output()
 
 
 def leave_group() -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -122,12 +123,21 @@ def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
     """A plain container as an instance of ``schema``; unknown keys and wrong types are refused (UserError)."""
     try:
         # merged onto the schema as a plain container: to_object alone would drop keys added with "+"
-        merged = OmegaConf.merge(OmegaConf.structured(schema), raw)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _escape(raw))
         result = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise UserError(explain_setting(error, schema)) from None
     assert isinstance(result, schema)
     return result
+
+
+def _escape(value: Any) -> Any:
+    """A resolved container for OmegaConf: a name that holds ``${`` is no interpolation."""
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> list[str] | None:

@@ -52,7 +52,9 @@ class StudyResults:
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
-    overlaps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # task -> test examples whose text is in training
+    overlaps: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # task -> test examples whose text is in training
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
+from selfpretrain.endings import Terminal
 from selfpretrain.study import budget
 from selfpretrain.study.facts import describe_data, describe_lengths
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
@@ -49,7 +50,7 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     settings = open_config(config, overrides)
     if settings.study.cell is not None:
         raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
-    console = Console()
+    console = Terminal()
     plan = build_plan(settings, overrides)
     describe(plan, console)
     if plan.is_provisional:

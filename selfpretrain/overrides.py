@@ -1,0 +1,97 @@
+"""Command-line overrides as the shell passes them, and as Hydra parses them.
+
+Hydra's grammar gives a meaning to spaces, commas, brackets, ``=``, ``%``, ``~``, digits, ``null`` and ``true``. In a
+setting that holds text (a path, a column, a name) they mean nothing: such a value is put in quotes before Hydra sees
+it, so that any name can be typed as it is. What a user put in quotes stays. ``[a,b]`` is a list of columns where a
+setting takes several; ``null`` unsets a setting that may be unset. In a sweep (``-m``) a comma outside of quotes
+parts the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from selfpretrain.config import Settings
+
+# of these, which hold one text or a list of them
+COLUMNS = ("task.text", "task.label", "task.corpus_columns", "task.label_names")
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
+_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)  # Hydra's own, for sweeps
+
+
+def _list_texts() -> Iterator[tuple[str, bool]]:
+    """Settings that hold text, and whether each may be unset."""
+    for section in dataclasses.fields(Settings):
+        if section.type == "str":
+            yield section.name, False
+            continue
+        assert isinstance(section.default_factory, type)
+        for field in dataclasses.fields(section.default_factory):
+            if field.type in ("str", "str | None"):
+                yield f"{section.name}.{field.name}", field.type != "str"
+
+
+TEXTS = dict(_list_texts())  # setting -> whether null unsets it
+
+
+def quote_override(override: str, is_sweep: bool = False) -> str:
+    """``task.path=my file.csv`` -> ``task.path='my file.csv'``; what holds no text comes back as it is."""
+    key, equals, value = override.partition("=")
+    name = key.lstrip("+")
+    if not equals or not (name in TEXTS or name in COLUMNS):
+        return override
+    if is_sweep and _FUNCTION.fullmatch(value):
+        return override
+    values = [part.strip() for part in _split(value)] if is_sweep else [value]
+    return f"{key}={','.join(_quote_value(name, each) for each in values)}"
+
+
+def _quote_value(name: str, value: str) -> str:
+    if _QUOTED.fullmatch(value) or (value == "null" and TEXTS.get(name)):
+        return value
+    if name in COLUMNS and value.startswith("[") and value.endswith("]"):
+        parts = [part.strip() for part in _split(value[1:-1])]
+        return f"[{','.join(part if _QUOTED.fullmatch(part) else quote(part) for part in parts)}]"
+    return quote(value)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that stand outside of quotes and brackets."""
+    parts, depth, start, place = [], 0, 0, 0
+    while place < len(text):
+        quoted = _QUOTED.match(text, place)
+        if quoted and (place == start or text[start:place].strip() in ("", "[")):
+            place = quoted.end()
+            continue
+        depth += {"[": 1, "]": -1}.get(text[place], 0)
+        if text[place] == "," and depth <= 0:
+            parts.append(text[start:place])
+            start = place + 1
+        place += 1
+    return [*parts, text[start:]]
+
+
+def quote(text: str) -> str:
+    """A text in Hydra's quotes; a ``${`` in it is no interpolation."""
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+    text = re.sub(r"(\\+)(?='|\Z)", lambda found: found[1] * 2, text)  # or they would escape the quote
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def unquote(text: str) -> str:
+    """What :func:`quote` made of it, undone."""
+    text = re.sub(r"(\\*)\\'", lambda found: found[1][: len(found[1]) // 2] + "'", text[1:-1])
+    text = re.sub(r"\\+\Z", lambda found: found[0][: len(found[0]) // 2], text)
+    return re.sub(r"(\\*)\\\$\{", lambda found: found[1][: len(found[1]) // 2] + "${", text)
+
+
+def to_typed(override: str) -> str:
+    """An override as a user would type it, before the shell's own quotes."""
+    key, equals, value = override.partition("=")
+    if equals and value.startswith("'") and _QUOTED.fullmatch(value):
+        typed = f"{key}={unquote(value)}"
+        if quote_override(typed) == override:
+            return typed
+    return override
