@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,9 @@ def start(device: torch.device) -> tuple[int, int]:
     """(rank, world size); joins the process group when torchrun started us, until :func:`leave`."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
+        # its functions keep the group there is when they are first imported (an optimizer does so) as their default,
+        # and with it the threads that leave() has to end
+        importlib.import_module("torch.distributed.nn.functional")
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
@@ -26,7 +30,10 @@ def start(device: torch.device) -> tuple[int, int]:
 
 
 def leave() -> None:
-    """End this process's part in the group, if it has one: threads that it left running may abort an exiting process."""
+    """End this process's part in the group, if it has one, and its threads.
+
+    One that lets go of its last tensor while the interpreter ends would abort the process.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
 

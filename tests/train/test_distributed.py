@@ -140,9 +140,15 @@ def command(folder, rank, outcome, arguments):
         code = 0
     except SystemExit as stop:
         code = stop.code
-    found = {"code": code, "joined": joined, "left": not dist.is_initialized()}
+    found = {"code": code, "joined": joined, "left": not dist.is_initialized(), "threads": list_group_threads()}
     (folder / f"found_{rank}.json").write_text(json.dumps(found))
     raise SystemExit(code)
+
+
+def list_group_threads():
+    """The names of the group's own threads that still run (Linux names them)."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
 
 
 def share_environment():
@@ -269,7 +275,7 @@ def test_a_command_leaves_the_group_and_ends_with_the_code_of_its_work(outcome, 
     arguments = ["pretrain", "corpus=own", *tiny, *local(), "pretrain.micro_batch_size=1", *more]
     codes, found, said = launch(tmp_path, outcome, *arguments)
     assert codes == [code, code], said
-    assert found == [{"code": code, "joined": [True], "left": True}] * 2
+    assert found == [{"code": code, "joined": [True], "left": True, "threads": []}] * 2
     assert message in said
 
 
@@ -284,7 +290,7 @@ def test_torchrun_ends_well_each_time(tiny, local, tmp_path):
         assert started.returncode == 0, started.stderr
         for rank in range(2):
             found = json.loads((tmp_path / f"found_{rank}.json").read_text())
-            assert found == {"code": 0, "joined": [True], "left": True}
+            assert found == {"code": 0, "joined": [True], "left": True, "threads": []}
 
 
 if __name__ == "__main__":
