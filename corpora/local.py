@@ -42,7 +42,7 @@ def read_rows(task: TaskConfig) -> Table:
 
 
 def _read(task: TaskConfig, path: str, setting: str) -> Table:
-    return read_table(Path(path).expanduser(), setting, task.delimiter, task.encoding)
+    return read_table(Path(path), setting, task.delimiter, task.encoding)
 
 
 def check_texts(table: Table, columns: list[str]) -> None:

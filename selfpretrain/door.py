@@ -150,7 +150,16 @@ def _listed(value: Any) -> list[str] | None:
 
 def _complete_task(task: TaskConfig) -> TaskConfig:
     _check_card(task)
-    return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label))
+    paths = {name: _expand_home(getattr(task, name)) for name in ("path", "validation_path", "test_path")}
+    return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label), **paths)
+
+
+def _expand_home(path: T) -> T:
+    """A path (a start ``hf:<path>``, too) with ``~`` or ``~user`` as the shell would have it, unless there is such a file."""
+    if not isinstance(path, str):
+        return path
+    kind, name = ("hf:", path[3:]) if path.startswith("hf:") else ("", path)
+    return path if Path(name).exists() else kind + os.path.expanduser(name)  # type: ignore[return-value]
 
 
 def choose_general(study: StudyConfig) -> str:
@@ -163,6 +172,7 @@ def choose_general(study: StudyConfig) -> str:
 
 def _complete_tokenizer(tokenizer: TokenizerConfig, study: StudyConfig) -> TokenizerConfig:
     """With the text a general vocabulary is learnt from: the same for a single command as within a study."""
+    tokenizer = dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path))
     if tokenizer.source != "general" or tokenizer.card is not None:
         return tokenizer
     return dataclasses.replace(tokenizer, card=choose_general(study))
@@ -237,6 +247,8 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     settings = to_dataclass({str(k): v for k, v in raw.items()}, Settings)
     settings = dataclasses.replace(
         settings,
+        init=_expand_home(settings.init),
+        runtime=dataclasses.replace(settings.runtime, runs_dir=_expand_home(settings.runtime.runs_dir)),
         task=_complete_task(settings.task),
         finetune=_note_given(settings.finetune, overrides),
         tokenizer=_complete_tokenizer(settings.tokenizer, settings.study),

@@ -8,11 +8,11 @@ from corpora.evaluation import describe_seen, load_file
 from corpora.tasks import TaskData
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.door import compute_identity, to_dataclass, to_yaml
-from selfpretrain.finetune import encode
+from selfpretrain.finetune import encode, note_undefined
 from selfpretrain.study.data import read_task
 from selfpretrain.study.predictions import write_predictions
 from selfpretrain.study.runs import RunFolder, find_run, open_run
-from selfpretrain.tasks.sequence import SequenceModel, predict, score
+from selfpretrain.tasks.sequence import SequenceModel, predict, score_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 from selfpretrain.train.trainer import choose_autocast, choose_device
 
@@ -76,7 +76,7 @@ def _score(
     # scores are mapped back to the range the head was trained on
     trained = load_json(source.path / "model" / "encoder.json")["head"]["task"]
     ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
-    scores = {}
+    scores, undefined = {}, {}
     for name in ("validation", "test"):
         if name not in data.splits:
             continue
@@ -84,9 +84,9 @@ def _score(
         encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
         outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
         write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
-        scores[name] = score(task, split.labels, outputs)
+        scores[name], undefined[name] = score_split(task, split.labels, outputs)
     examples = {name: len(data.splits[name].ids) for name in scores}
     run.finish(
         {"task": task.name, "metric": task.metric, "scores": scores, "examples": examples, "run": source.id,
-         "notes": data.notes}
+         "notes": data.notes, **note_undefined(undefined)}
     )  # fmt: skip

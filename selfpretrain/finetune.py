@@ -26,7 +26,7 @@ from selfpretrain.study import identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.predictions import write_predictions
 from selfpretrain.study.runs import RunFolder, open_run
-from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score
+from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
@@ -93,7 +93,8 @@ class Finetuning:
         )  # fmt: skip
 
         def evaluate() -> dict[str, float]:
-            return {"score": self.score("validation", self.predict(trainer, "validation"))}
+            value, _ = self.score("validation", self.predict(trainer, "validation"))
+            return {} if value is None else {"score": value}
 
         steps = choose_evaluation_steps(config, total_steps, num_examples)
         trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
@@ -106,19 +107,19 @@ class Finetuning:
             return
         task, evaluation = self.data.task, trainer.evaluation
         assert evaluation is not None
-        scores = {}
+        scores, undefined = {}, {}
         for split in ("validation", "test"):
             outputs, labels = self.predict(trainer, split), self.data.splits[split].labels
             write_predictions(self.run.predictions(split), self.splits[split].ids, labels, outputs)
-            scores[split] = self.score(split, outputs)
-        measures = {f"{split}_{task.metric}": value for split, value in scores.items()}
+            scores[split], undefined[split] = self.score(split, outputs)
+        measures = {f"{split}_{task.metric}": value for split, value in scores.items() if value is not None}
         trainer.tracker.log(measures, step=trainer.total_steps)
         description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
             {"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
              "steps": trainer.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history,
-             "data": self.data.fingerprint}
+             "data": self.data.fingerprint, **note_undefined(undefined)}
         )  # fmt: skip
 
     def encode_splits(self, seq_len: int) -> dict[str, EncodedSplit]:
@@ -131,8 +132,14 @@ class Finetuning:
         """Outputs [N, K] for the examples of a split."""
         return predict(self.model, self.splits[split], self.data.task, trainer.device, trainer.autocast_dtype)
 
-    def score(self, split: str, outputs: npt.NDArray[np.float32]) -> float:
-        return score(self.data.task, self.data.splits[split].labels, outputs)
+    def score(self, split: str, outputs: npt.NDArray[np.float32]) -> tuple[float | None, str]:
+        return score_split(self.data.task, self.data.splits[split].labels, outputs)
+
+
+def note_undefined(reasons: dict[str, str]) -> dict[str, dict[str, str]]:
+    """For a result: why a split's score is null, where one is."""
+    undefined = {split: reason for split, reason in reasons.items() if reason}
+    return {"undefined": undefined} if undefined else {}
 
 
 def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:

@@ -16,7 +16,7 @@ SOURCES = [p for folder in ("selfpretrain", "corpora", "hydra_plugins") for p in
 # a module may import modules of its own layer or lower ones
 LAYERS = [
     ["config", "seeds"],
-    ["door", "files"],
+    ["door", "files", "overrides", "endings"],
     [
         "corpora",
         "model",

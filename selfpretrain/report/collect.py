@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own
+from selfpretrain.overrides import to_typed
 from selfpretrain.study import budget
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_lengths
@@ -80,7 +82,7 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     runs = [*plan.pretrainings.values(), *(cell for group in plan.groups for cell in group.choose_cells())]
     starts = {cell.run.path: (cell, read_starts(cell.run.path)) for cell in runs}
     provenances = [(cell, start) for cell, found in starts.values() for start in found]
-    facts = {"command": " ".join(["selfpretrain study", *kept])}
+    facts = {"command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)])}
     for key, name in (("machine", "machine"), ("commit", "commit"), ("selfpretrain", "selfpretrain version")):
         values = sorted({str(provenance.get(key) or "") for _, provenance in provenances} - {""})
         if values:

@@ -8,6 +8,7 @@ all other seeds. It is chosen for each model, condition and task by itself, as a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -100,7 +101,8 @@ class Group:
         scores: dict[Recipe, float] = {}
         for recipe, cell in zip(self.recipes, self.get_selectors(), strict=True):
             if cell.status == "done":
-                scores[recipe] = float(cell.run.read_result()["scores"]["validation"])
+                score = cell.run.read_result()["scores"]["validation"]
+                scores[recipe] = -math.inf if score is None else float(score)  # a run that has no score
             elif cell.status not in ("diverged", "failed"):
                 return None
         return max(scores, key=lambda recipe: scores[recipe]) if scores else self.recipes[0]

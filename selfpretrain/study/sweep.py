@@ -15,7 +15,7 @@ from rich.table import Table
 
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
-from selfpretrain.endings import Terminal
+from selfpretrain.endings import Terminal, explain
 from selfpretrain.study import budget
 from selfpretrain.study.facts import describe_data, describe_lengths
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
@@ -120,7 +120,8 @@ def run_together(cells: list[Cell], group: str) -> None:
 def run_cell(cell: Cell, group: str) -> str:
     """Carry one cell out and return its status: done, diverged, failed or busy.
 
-    UserError and interruptions pass: they concern the whole study. Anything else is this cell's failure.
+    A corpus stops the study: everything stands on it. What is wrong with one training is that cell's failure, its
+    input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
     from selfpretrain.data.corpus import build_corpus
     from selfpretrain.finetune import finetune
@@ -141,18 +142,18 @@ def run_cell(cell: Cell, group: str) -> str:
         return "busy"
     except Diverged as error:
         print(f"{cell.name} diverged: {error}", file=sys.stderr)
-    except UserError:
-        raise
     except Exception as error:
         if cell.stage == "corpus":
             raise
+        explained = explain(error)
+        reason = explained[0] if explained else f"{type(error).__name__}: {error}"
         try:
             with cell.run.lock(wait=False):
                 if cell.run.status != "done":  # by another process, since this one let go of the run
-                    cell.run.set_status("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+                    cell.run.set_status("failed", reason if explained else f"{reason}\n{traceback.format_exc()}")
         except Busy:
             return "busy"
-        print(f"{cell.name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{cell.name} failed: {reason}", file=sys.stderr)
     return cell.status
 
 

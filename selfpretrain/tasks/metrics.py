@@ -11,6 +11,10 @@ from selfpretrain.stats.inputs import check_labels, check_metric, check_procedur
 from selfpretrain.stats.statistics import AnyArray
 
 
+class Undefined(UserError):
+    """A metric that has no value for these labels and predictions."""
+
+
 def compute_metric(name: str, labels: Any, predictions: Any) -> float:
     """Score predictions.
 
@@ -23,16 +27,17 @@ def compute_metric(name: str, labels: Any, predictions: Any) -> float:
     mean over the classes that occur in labels or predictions.
 
     Raises:
-        UserError: a ValueError, for an unknown metric, wrong shapes or types, NaN, and where the metric cannot be
-            computed: labels or predictions constant (correlations), labels of one class (mcc, AUC), no example of
-            class 1 (f1). No number is ever made up for a score that does not exist.
+        Undefined: where the predictions have no score: they are constant (correlations).
+        UserError: a ValueError, for an unknown metric, wrong shapes or types, NaN, and labels that no predictions
+            could be scored on: constant (correlations), of one class (mcc, AUC), without class 1 (f1).
+        No number is ever made up for a score that does not exist.
     """
     check_metric(name)
     truth = check_labels(labels, name)
     given = np.asarray(predictions)
     check_procedure("predictions", given[None], [0], truth, name)
     if name in ("pearson", "spearman") and np.ptp(given) == 0:
-        raise UserError(f"all predictions equal {given[0]}: {name} needs at least two different values")
+        raise Undefined(f"all predictions equal {given[0]}: {name} needs at least two different values")
     return float(_compute(name, truth, given))
 
 

@@ -12,7 +12,7 @@ from selfpretrain.config import FinetuneConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, iter_by_length
 from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.tasks.metrics import compute_metric
+from selfpretrain.tasks.metrics import Undefined, compute_metric
 
 EVALUATION_BATCH_SIZE = 128
 
@@ -95,6 +95,16 @@ def predict(
         low, high = get_score_range(task)
         results = results * np.float32(high - low) + np.float32(low)
     return results
+
+
+def score_split(
+    task: TaskConfig, labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]
+) -> tuple[float | None, str]:
+    """The task's metric; or None, and why these outputs have none."""
+    try:
+        return score(task, labels, outputs), ""
+    except Undefined as error:
+        return None, str(error)
 
 
 def score(task: TaskConfig, labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]) -> float:

@@ -213,8 +213,10 @@ class Trainer:
         if self.rank == 0:
             self.run.append_metrics({"step": done, **{f"eval_{k}": v for k, v in measures.items()}})
             self.tracker.log({f"eval_{k}": v for k, v in measures.items()}, step=done)
-        if evaluation.best_of and measures[evaluation.best_of] > evaluation.best_score:
-            evaluation.best_score, evaluation.best_step = measures[evaluation.best_of], done
+        # a measure that has no value now is left out; the first weights are kept all the same, until others have one
+        score = measures.get(evaluation.best_of, -math.inf) if evaluation.best_of else -math.inf
+        if evaluation.best_of and (score > evaluation.best_score or not evaluation.best_step):
+            evaluation.best_score, evaluation.best_step = score, done
             if self.rank == 0:
                 checkpoint.save_checkpoint(self.run.checkpoints / f"best_{done:09d}", self.module, {}, {"step": done})
         distributed.wait(self.world)  # any rank may load the best
