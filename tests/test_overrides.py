@@ -1,0 +1,56 @@
+"""Names given on the command line arrive as they were typed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from selfpretrain.door import compose_settings
+from selfpretrain.overrides import quote_override, to_typed
+
+NAMES = [
+    "my data (1).csv", "run=3.csv", "a,b.csv", "50%.csv", "me@home.csv", "données été.csv", "it's.csv", "x{1}.csv",
+    "[final].csv", "c#.csv", "a&b.csv", "./~backup.csv", "2024.csv", "2024_05_01", "1e3", "true", "0x10", "${x}", "a:b",
+    "$HOME", 'say "so".csv', "back\\slash", "ends in \\", "\\'", "{a: 1}", "a\tb", "!x", "*?", "текст", "+1", "nan",
+    "\\${x}", "range(3)", "choice(a,b)", "-", "'", '"', " ", "a b ", " a", "''a",
+]  # fmt: skip
+COLUMNS = ["review text (en)", "Class Index", 'is it "spam"?', "a=b", "x,y", "label:1", "текст", "label%", "null", "true",
+           "0", "1.0", "[a", "a]b", "2024-01-01"]  # fmt: skip
+
+
+def read(*overrides: str):
+    return compose_settings("finetune", ["task=local", *(quote_override(override) for override in overrides)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_name_arrives_as_typed(name):
+    assert read(f"task.path={name}").task.path == name
+
+
+def test_a_folder_that_looks_like_a_number_stays_text():
+    assert read("runtime.runs_dir=2024_05_01").runtime.runs_dir == "2024_05_01"
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_arrives_as_typed(name):
+    assert read(f"task.label={name}").task.label in (name, [name])
+
+
+def test_two_columns_stay_a_list_and_quotes_keep_a_comma():
+    assert read("task.text=[question,answer]").task.text == ["question", "answer"]
+    assert read("task.text=['x,y','0']").task.text == ["x,y", "0"]
+
+
+def test_any_text_arrives_as_typed_and_is_pasted_back():
+    rng = random.Random(0)
+    for _ in range(40):
+        name = "x" + "".join(rng.choice("ab \\'\"$[]{},=%~#@:()|1é") for _ in range(rng.randrange(1, 9))) + "x"
+        assert read(f"task.path={name}").task.path == name, repr(name)
+        assert to_typed(quote_override(f"task.path={name}")) == f"task.path={name}", repr(name)
+
+
+def test_a_sweep_parts_values_at_commas_outside_of_quotes():
+    assert quote_override("task.path=a.csv,b c.csv", is_sweep=True) == "task.path='a.csv','b c.csv'"
+    assert quote_override("task.path='a,b.csv'", is_sweep=True) == "task.path='a,b.csv'"
+    assert quote_override("finetune.peak_lr=1e-5,2e-5", is_sweep=True) == "finetune.peak_lr=1e-5,2e-5"
