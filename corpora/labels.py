@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
         values = _list_classes(columns[0], train, task.label_kind is None)
     if kind == "class" and not names:
         names = [to_text(value) for value in values]
+        if all(re.fullmatch(r"-?[0-9]+\.0", name) for name in names):  # whole numbers that a float column wrote
+            names = [name.removesuffix(".0") for name in names]
     if kind == "class" and values and len(values) != len(names):
         raise UserError(
             f"task.label_names has {len(names)} names for {len(values)} classes of {train.name}; "
@@ -221,9 +224,10 @@ def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray,
 
 
 def index_classes(task: TaskConfig) -> dict[str, int]:
-    """From the text of a label to the number of its class."""
+    """From the text of a label to the number of its class: its value, or its name where that is no other's value."""
     raw = task.label_values or range(len(task.label_names))
-    return {to_text(value): number for number, value in enumerate(raw)}
+    names = {name: number for number, name in enumerate(task.label_names)}
+    return {**names, **{to_text(value): number for number, value in enumerate(raw)}}
 
 
 def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
@@ -234,7 +238,7 @@ def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray
             continue
         number = index.get(to_text(value))
         if number is None:
-            known = ", ".join(list(index)[:10])
+            known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
             fix = (
                 "add training examples of that class or remove the row"
                 if task.loader == "local"

@@ -14,7 +14,6 @@ from selfpretrain import start
 from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
-from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_plain, to_yaml
@@ -28,7 +27,6 @@ from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
-from selfpretrain.train.distributed import get_rank
 from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.trainer import Evaluation, Trainer, choose_device
@@ -65,10 +63,7 @@ class Finetuning:
         check_vocabulary(encoder, self.tokenizer)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         self.run.start(to_yaml(settings), command, num_seeds)
-        seq_len = min(config.seq_len, encoder.config.max_positions)
-        if not self.group and get_rank() == 0:  # a study says it once for all its runs
-            print(describe_cut(self.data.splits["train"].texts, seq_len, self.tokenizer))
-        self.splits = self.encode_splits(seq_len)
+        self.splits = self.encode_splits(min(config.seq_len, encoder.config.max_positions))
         seed, num_examples = settings.seeds.finetune_seed, len(self.splits["train"])
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         packed, micro_batch_size = choose_layout(config, settings.runtime, self.device)

@@ -100,8 +100,8 @@ def test_empty_text(refused, local, examples, text):
 def test_not_utf8(refused, local, tmp_path, examples):
     given = local()
     path = tmp_path / "x.csv"
-    path.write_bytes(path.read_bytes().replace(b"title 3,", b"caf\xe9 3,"))
-    refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xe9", "iconv")
+    path.write_bytes(path.read_bytes().replace(b"title 3,", "текст".encode("cp1251") + b" 3,"))
+    refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xf2", "task.encoding=<one of")
 
 
 @pytest.mark.parametrize("label", ["", "NaN"])
@@ -259,7 +259,7 @@ def pretrained(command, tiny, local):
     """A finished pretraining: its folder."""
     outcome = command("pretrain", *tiny, *local())
     assert outcome.code == 0, outcome
-    return Path(outcome.out.split(": done")[0])
+    return Path(outcome.out.split(": done")[0].splitlines()[-1])
 
 
 def flip_byte(path: Path, position: int = -5) -> None:
@@ -310,7 +310,7 @@ def test_damaged_checkpoint(refused, local, pretrained, name, damage):
 def test_checkpoint_of_another_model(refused, local, pretrained, tmp_path, command, tiny):
     other = command("pretrain", *tiny, *local(), "model.hidden_size=64", "model.embedding_size=64")
     assert other.code == 0
-    theirs = Path(other.out.split(": done")[0])
+    theirs = Path(other.out.split(": done")[0].splitlines()[-1])
     (pretrained / "status").write_text("running\n")
     shutil.rmtree(pretrained / "checkpoints")
     shutil.copytree(theirs / "checkpoints", pretrained / "checkpoints")
@@ -366,10 +366,13 @@ def test_evaluate_needs_a_finetuned_run(refused, local, init):
 
 def test_evaluate_with_other_labels(refused, command, tiny, local, examples):
     trained = command("finetune", *tiny, *local())
-    run_id = Path(trained.out.split(": done")[0]).name
+    run_id = Path(trained.out.split(": done")[0].splitlines()[-1]).name
     rows = [{**row, "topic": row["topic"].replace("b", "c")} for row in examples]
     refused(
-        ["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"], run_id, "['a', 'b']", "['a', 'c']", "same labels"
+        ["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"],
+        "y.csv, row 2",
+        "'c' never occurs in training",
+        "a, b",
     )
 
 
@@ -408,7 +411,7 @@ def test_poisoned_pickle_is_refused_and_not_run(refused, command, tiny, local, p
         refused(["pretrain", *local()], "optimizer.safetensors", "delete")
     else:
         trained = command("finetune", *tiny, *local(), f"init=run:{pretrained.name}")
-        run = Path(trained.out.split(": done")[0])
+        run = Path(trained.out.split(": done")[0].splitlines()[-1])
         (run / "model" / "head.safetensors").write_bytes(stream.getvalue())
         refused(["evaluate", *local(), f"init=run:{run.name}"], "head.safetensors", "delete")
     assert not target.exists()

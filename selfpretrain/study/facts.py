@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from corpora.tasks import TaskData
+from selfpretrain import start
 from selfpretrain.config import Settings
 from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.study import identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.plan import StudyPlan
 
@@ -18,8 +22,24 @@ def describe_data(data: TaskData) -> list[str]:
 
 
 def describe_task(settings: Settings) -> list[str]:
-    """The facts of the one task of a fine-tuning."""
-    return describe_data(read_task(settings.task, settings.runtime.runs_dir))
+    """The facts of the one task of a fine-tuning; lengths by the tokenizer of its start where that is at hand."""
+    data = read_task(settings.task, settings.runtime.runs_dir)
+    seq_len = min(settings.finetune.seq_len, settings.model.max_positions)
+    cut = describe_cut(data.splits["train"].texts, seq_len, _find_start_tokenizer(settings))
+    return [*describe_data(data), f"data of {data.task.name}: {cut}"]
+
+
+def _find_start_tokenizer(settings: Settings) -> Tokenizer | None:
+    """Of a pretraining of ours, or of the corpus; None for a released start, which is read when training begins."""
+    if settings.init.startswith("run:"):
+        folder = Path(str(start.get_tokenizer_path(settings.init, settings.runtime.runs_dir)))
+        return Tokenizer.load(folder) if folder.is_dir() else None
+    if settings.init != "none":
+        return None
+    corpus_id = identity.identify_corpus(settings)
+    if not is_corpus_built(corpus_id, settings.runtime):
+        return None
+    return load_tokenizer(get_corpus_folder(corpus_id, settings.runtime))
 
 
 def describe_lengths(plan: StudyPlan) -> list[tuple[str, str]]:

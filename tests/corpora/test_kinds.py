@@ -203,7 +203,7 @@ def test_kind_counts_and_range_are_said(tmp_path):
     assert any("0 to 8.43" in note for note in load(tmp_path, [f"{n / 7:.2f}" for n in range(60)]).notes)
     many = next(note for note in load(tmp_path, [f"c{n}" for n in range(50)]).notes if "classes" in note)
     assert "label: 50 classes" in many and len(many) < 250
-    rare = load(tmp_path, ["a", "b"] * 100 + ["nan"] * 4).notes
+    rare = load(tmp_path, ["a", "b"] * 100 + ["nan"] * 4, label_kind="class").notes
     assert any(note.startswith("warning: 'nan' is a class of ") for note in rare)
 
 
