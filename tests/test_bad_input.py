@@ -104,6 +104,16 @@ def test_not_utf8(refused, local, tmp_path, examples):
     refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xf2", "task.encoding=<one of")
 
 
+def test_what_no_run_could_be_scored_by_is_found_before_training(refused, local, tmp_path, examples):
+    local([{**row, "body": f"held out {row['body']}"} for row in examples if row["topic"] == "a"], "valid.csv")
+    given = [*local(), f"task.validation_path={tmp_path / 'valid.csv'}", "task.metric=mcc"]
+    for name in ("plan", "study", "finetune"):
+        refused(
+            [name, *given], "valid.csv (validation split): no run could be scored by task.metric=mcc", "task.metric="
+        )
+    assert not list(tmp_path.rglob("train.bin"))
+
+
 @pytest.mark.parametrize("label", ["", "NaN"])
 def test_nan_label(refused, local, examples, label):
     refused(["finetune", *local(edit(examples, 9, topic=label))], "x.csv, row 10", "'topic'", "task.label")
