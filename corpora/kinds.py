@@ -112,11 +112,13 @@ def _infer_from_numbers(where: str, texts: list[str]) -> str:
     scale = not whole and all((4 * float(text)).is_integer() for text in distinct)
     if not whole and (scale or not few) and not _has_trailing_zeros(distinct):
         return "score"
-    shown = ", ".join(sorted(distinct, key=lambda text: (float(text), text))[:5])
+    shown = ", ".join(sorted(distinct, key=lambda text: (float(text), text))[:5]) + (
+        ", ..." if len(distinct) > 5 else ""
+    )
     what = "whole numbers" if whole else "numbers"
     why = "; 1.1 and 1.10 would be one number" if _has_trailing_zeros(distinct) else ""
     raise UserError(
-        f"{where} has {len(distinct)} different {what} ({shown}, ...), which may be classes or scores{why}; "
+        f"{where} has {len(distinct)} different {what} ({shown}), which may be classes or scores{why}; "
         f"set task.label_kind=class or task.label_kind=score"
     )
 

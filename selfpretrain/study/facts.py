@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from corpora.tasks import TaskData
-from selfpretrain import start
 from selfpretrain.config import Settings
 from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.lengths import describe_cut
@@ -14,6 +11,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.study import identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.runs import find_run
 
 
 def describe_data(data: TaskData) -> list[str]:
@@ -30,13 +28,14 @@ def describe_task(settings: Settings) -> list[str]:
 
 
 def _find_start_tokenizer(settings: Settings) -> Tokenizer | None:
-    """Of a pretraining of ours, or of the corpus; None for a released start, which is read when training begins."""
-    if settings.init.startswith("run:"):
-        folder = Path(str(start.get_tokenizer_path(settings.init, settings.runtime.runs_dir)))
-        return Tokenizer.load(folder) if folder.is_dir() else None
-    if settings.init != "none":
+    """That of the corpus, the start's or a fresh encoder's own, where it is there; a released start is read later."""
+    kind, _, name = settings.init.partition(":")
+    if settings.init == "none":
+        corpus_id = identity.identify_corpus(settings)
+    elif kind == "run" and name:
+        corpus_id = find_run(settings.runtime.runs_dir, "pretrain", name).read_result()["corpus"]
+    else:
         return None
-    corpus_id = identity.identify_corpus(settings)
     if not is_corpus_built(corpus_id, settings.runtime):
         return None
     return load_tokenizer(get_corpus_folder(corpus_id, settings.runtime))
