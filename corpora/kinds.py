@@ -96,7 +96,10 @@ def infer_kind(columns: list[str], train: Table) -> str:
     _refuse_lists(where, texts, [row for row, _ in present])
     plain = [text for text in texts if PLAIN.fullmatch(text)]
     if len(plain) >= MOSTLY * len(texts):
-        return _infer_from_numbers(where, plain)
+        kind = _infer_from_numbers(where, plain)
+        if kind == "class":
+            _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
+        return kind
     _refuse_written_numbers(where, texts, [row for row, _ in present])
     _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
     return "class"

@@ -104,6 +104,11 @@ def _read_labels(table: Table, column: str, row: int, value: Any, separator: str
             f"{table.name}, row {row + 1}: {value!r} in column {column!r} is no list of labels; "
             f'write it as JSON, ["a", "b"], or with one separator, a|b'
         )
+    if len(set(labels)) < len(labels):  # as a row of 0 and 1 does
+        raise UserError(
+            f"{table.name}, row {row + 1}: {value!r} in column {column!r} names a label twice; a list holds names; "
+            f"0 and 1 for every label have a column each: task.label=[a,b,c]"
+        )
     return labels
 
 
@@ -210,8 +215,7 @@ def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray,
         if number is None:
             raise UserError(
                 f"{table.name}, row {row + 1}: the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
-                f"write it plainly, as 1234.5, "
-                f"or set task.label_kind=class if the labels are names"
+                f"write it plainly, as 1234.5, or set task.label_kind=class if the labels are names"
             )
         if not low <= number <= high or (task.label_values and number not in task.label_values):
             allowed = task.label_values or task.score_range
