@@ -149,19 +149,26 @@ def _refuse_swallowed(header: list[str], rows: list[list[str]], lines: list[int]
     recurring = [_list_recurring(rows, column) for column in range(len(header))]
     for number in spanning:
         for column, cell in enumerate(rows[number]):
-            first, *inner = cell.split("\n")[:-1] or [""]
-            # the rest of the first row stands behind the place at which the quote was opened
-            candidates = [(column, first), *((0, line) for line in inner)]
-            for start, line in candidates:
-                fields = line.rstrip("\r").split(delimiter)
-                if len(fields) != len(header) - start:
-                    continue
-                others = zip(fields, recurring[start:], strict=True)
-                if any(field.strip() in known for field, known in others if field.strip()):
-                    raise UserError(
-                        f"{given}, row {number + 1} (to line {lines[number]}): a quote opens a cell that runs over several "
-                        f"rows, such as {line[:60]!r}; remove the quote, or write it twice inside a quoted cell"
-                    )
+            swallowed = _find_row(cell, column, delimiter, recurring)
+            if swallowed is not None:
+                raise UserError(
+                    f"{given}, row {number + 1} (to line {lines[number]}): a quote opens a cell that runs over several "
+                    f"rows, such as {swallowed[:60]!r}; remove the quote, or write it twice inside a quoted cell"
+                )
+
+
+def _find_row(cell: str, column: int, delimiter: str, recurring: list[set[str]]) -> str | None:
+    """A line of the cell that reads like a row, or like what is left of one before or after the quotes."""
+    pieces = cell.split("\n")
+    width = len(recurring)
+    spans = [(column, width), *[(0, width)] * (len(pieces) - 2), (0, column + 1)]
+    for (begin, end), piece in zip(spans, pieces, strict=False):
+        fields = piece.rstrip("\r").split(delimiter)
+        if len(pieces) > 1 and len(fields) == end - begin > 1:
+            others = zip(fields, recurring[begin:end], strict=True)
+            if any(field.strip() in known for field, known in others if field.strip()):
+                return piece
+    return None
 
 
 def _list_recurring(rows: list[list[str]], column: int) -> set[str]:
@@ -181,9 +188,12 @@ def _unquote(cells: list[str]) -> list[str]:
 
 
 def _refuse_repeated_header(names: list[str], rows: list[list[str]], given: str) -> None:
-    folded = [name.casefold() for name in names]
     for number, row in enumerate(rows):
-        if len(names) > 1 and [cell.strip().casefold() for cell in row] == folded:
+        if len(names) > 1 and all(_is_same(cell, name) for cell, name in zip(row, names, strict=True)):
             raise UserError(
                 f"{given}, row {number + 1} repeats the header; remove that line (files joined with their headers?)"
             )
+
+
+def _is_same(cell: str, name: str) -> bool:
+    return len(cell) < 2 * len(name) + 10 and cell.strip().casefold() == name.casefold()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from corpora import kinds, labels, local, splits, tasks
-from corpora.tables import Table
 from selfpretrain.config import TaskConfig, UserError
 
 
@@ -16,7 +15,7 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     them, and a label that is not among them is refused by row (UserError, as for whatever else is wrong with a file).
     """
     table = local.read_rows(task)
-    adopted = _adopt_labels(task, trained, table)
+    adopted = _adopt_labels(task, trained)
     if task.validation_path is not None or task.test_path is not None:
         return tasks.load_task(adopted, runs_dir)
     columns = tasks.check_columns(adopted)
@@ -27,7 +26,7 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     return tasks.TaskData(resolved, parts, tasks.compute_fingerprint(resolved, parts), notes)
 
 
-def _adopt_labels(task: TaskConfig, trained: TaskConfig, table: Table) -> TaskConfig:
+def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     """The task with the kind, classes and metric of the run, as far as its own settings do not say them."""
     columns = kinds.get_columns(task.label)
     kind = task.label_kind or trained.label_kind
@@ -35,10 +34,7 @@ def _adopt_labels(task: TaskConfig, trained: TaskConfig, table: Table) -> TaskCo
     if not names and (kind == "class" or (kind == "multilabel" and len(columns) == 1)):
         names = trained.label_names
     if kind == "class" and not values and len(names) == len(trained.label_names):
-        # a card's classes are numbers in its own data; a user's file may name them
-        cells = table.get(columns[0], "task.label")
-        named = {kinds.to_text(cell) for cell in cells if not kinds.is_missing(cell)} <= set(names)
-        values = trained.label_values or (names if named else [str(number) for number in range(len(names))])
+        values = trained.label_values or [str(number) for number in range(len(names))]
     metric = task.metric or (trained.metric if kind == trained.label_kind else None)
     return dataclasses.replace(
         task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from corpora.kinds import NUMBER, get_columns, is_missing
+from corpora.kinds import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
 from corpora.tables import Table
 from selfpretrain.config import TaskConfig
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from corpora.tasks import Split
 
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
-MISSING_WORDS = ("nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nil", "-", "?", "")
-RARE = 0.05  # of the labels; a class of fewer, named as people name what is missing, is pointed out
 
 
 def describe_table(split: str, table: Table) -> str:

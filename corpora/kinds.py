@@ -20,6 +20,8 @@ from corpora.tables import Table
 from selfpretrain.config import UserError
 
 MAX_SURE_NUMBERS = 20  # more different whole numbers, or no more different fractions, may be classes or scores
+RARE = 0.05  # of the rows; a class of fewer that is named as people name what is missing may be no class
+MISSING_WORDS = ("nan", "na", "n/a", "#n/a", "null", "none", "<na>", "nil")
 MOSTLY = 0.9  # of the labels are numbers: then all should be
 SEPARATORS = "|;,"
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -94,8 +96,12 @@ def infer_kind(columns: list[str], train: Table) -> str:
     _refuse_lists(where, texts, [row for row, _ in present])
     plain = [text for text in texts if PLAIN.fullmatch(text)]
     if len(plain) >= MOSTLY * len(texts):
-        return _infer_from_numbers(where, plain)
+        kind = _infer_from_numbers(where, plain)
+        if kind == "class":
+            _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
+        return kind
     _refuse_written_numbers(where, texts, [row for row, _ in present])
+    _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
     return "class"
 
 
@@ -105,13 +111,17 @@ def _infer_from_numbers(where: str, texts: list[str]) -> str:
     few = len(distinct) <= MAX_SURE_NUMBERS
     if whole and few:
         return "class"
-    if not whole and not few and not _has_trailing_zeros(distinct):
+    # a scale of halves or quarters, as of stars, is no numbering of sections or versions
+    scale = not whole and all((4 * float(text)).is_integer() for text in distinct)
+    if not whole and (scale or not few) and not _has_trailing_zeros(distinct):
         return "score"
-    shown = ", ".join(sorted(distinct, key=lambda text: (float(text), text))[:5])
+    shown = ", ".join(sorted(distinct, key=lambda text: (float(text), text))[:5]) + (
+        ", ..." if len(distinct) > 5 else ""
+    )
     what = "whole numbers" if whole else "numbers"
     why = "; 1.1 and 1.10 would be one number" if _has_trailing_zeros(distinct) else ""
     raise UserError(
-        f"{where} has {len(distinct)} different {what} ({shown}, ...), which may be classes or scores{why}; "
+        f"{where} has {len(distinct)} different {what} ({shown}), which may be classes or scores{why}; "
         f"set task.label_kind=class or task.label_kind=score"
     )
 
@@ -164,6 +174,17 @@ def _refuse_written_numbers(where: str, texts: list[str], rows: list[int]) -> No
             f"{where}, row {rows[odd[0]] + 1}: {texts[odd[0]]!r} may be a number or a name; write numbers plainly, as "
             f"1234.5, and set task.label_kind=score, or set task.label_kind=class if each is the name of a class"
         )
+
+
+def _refuse_missing_words(name: str, column: str, texts: list[str], rows: list[int]) -> None:
+    """Refuse a rare label called NaN or null: a class, or none at all."""
+    counts = Counter(texts)
+    for i, text in enumerate(texts):
+        if text.casefold() in MISSING_WORDS and counts[text] < RARE * len(texts):
+            raise UserError(
+                f"{name}, row {rows[i] + 1}: no label in column {column!r}, or a class named {text!r} ({counts[text]} of "
+                f"{len(texts)} rows); remove these rows, or set task.label_kind=class, or task.label to another column"
+            )
 
 
 def read_list(value: Any, separator: str | None) -> list[str] | None:

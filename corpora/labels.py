@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
         values = _list_classes(columns[0], train, task.label_kind is None)
     if kind == "class" and not names:
         names = [to_text(value) for value in values]
+        if all(re.fullmatch(r"-?[0-9]+\.0", name) for name in names):  # whole numbers that a float column wrote
+            names = [name.removesuffix(".0") for name in names]
     if kind == "class" and values and len(values) != len(names):
         raise UserError(
             f"task.label_names has {len(names)} names for {len(values)} classes of {train.name}; "
@@ -100,6 +103,11 @@ def _read_labels(table: Table, column: str, row: int, value: Any, separator: str
         raise UserError(
             f"{table.name}, row {row + 1}: {value!r} in column {column!r} is no list of labels; "
             f'write it as JSON, ["a", "b"], or with one separator, a|b'
+        )
+    if len(set(labels)) < len(labels):  # as a row of 0 and 1 does
+        raise UserError(
+            f"{table.name}, row {row + 1}: {value!r} in column {column!r} names a label twice; a list holds names; "
+            f"0 and 1 for every label have a column each: task.label=[a,b,c]"
         )
     return labels
 
@@ -207,8 +215,7 @@ def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray,
         if number is None:
             raise UserError(
                 f"{table.name}, row {row + 1}: the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
-                f"write it plainly, as 1234.5, "
-                f"or set task.label_kind=class if the labels are names"
+                f"write it plainly, as 1234.5, or set task.label_kind=class if the labels are names"
             )
         if not low <= number <= high or (task.label_values and number not in task.label_values):
             allowed = task.label_values or task.score_range
@@ -221,9 +228,10 @@ def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray,
 
 
 def index_classes(task: TaskConfig) -> dict[str, int]:
-    """From the text of a label to the number of its class."""
+    """From the text of a label to the number of its class: its value, or its name where that is no other's value."""
     raw = task.label_values or range(len(task.label_names))
-    return {to_text(value): number for number, value in enumerate(raw)}
+    names = {name: number for number, name in enumerate(task.label_names)}
+    return {**names, **{to_text(value): number for number, value in enumerate(raw)}}
 
 
 def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
@@ -234,7 +242,7 @@ def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray
             continue
         number = index.get(to_text(value))
         if number is None:
-            known = ", ".join(list(index)[:10])
+            known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
             fix = (
                 "add training examples of that class or remove the row"
                 if task.loader == "local"

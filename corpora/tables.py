@@ -33,8 +33,10 @@ class Table:
         if column in self.twice:
             raise UserError(f"{self.name} has two columns named {column!r}; rename one of them, then set {setting}")
         if column not in self.columns:
+            one = len(self.columns) == 1 and self.form.startswith(("CSV", "TSV"))
+            split = ", or task.delimiter=<character> if these are several" if one else ""
             raise UserError(
-                f"{self.name} has no column {column!r}; its columns are {self.list_names()}: set {setting}=<column>"
+                f"{self.name} has no column {column!r}; its columns are {self.list_names()}: set {setting}=<column>{split}"
             )
         return self.columns[column]
 

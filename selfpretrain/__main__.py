@@ -167,7 +167,7 @@ def read_command_line(command: str) -> None:
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_args(sys.argv[1:])
     for word in options.overrides:
-        if "=" not in word and not word.startswith("~"):
+        if word.startswith("=") or not ("=" in word or word.startswith("~")):
             fail(f"{word!r} names no setting; write <setting>=<value>", 2)
     is_sweep = options.multirun and command != "study"  # a study is one sweep already: its commas are its own
     quoted = {word: quote_override(word, is_sweep) for word in options.overrides}

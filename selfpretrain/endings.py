@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ class Outcome:
 
 def run_job(overrides: Sequence[str], function: Callable[[], Any]) -> Outcome:
     """Carry out one job of several: its settings are printed above its result, and its failure is not theirs."""
-    print(f"{' '.join(overrides) or 'no overrides'}:", flush=True)
+    print(f"{shlex.join(overrides) or 'no overrides'}:", flush=True)
     try:
         function()
     except (BrokenPipeError, KeyboardInterrupt):
@@ -103,7 +104,7 @@ def end_sweep(outcomes: Sequence[Outcome]) -> None:
         return
     print(f"selfpretrain: {len(failures)} of {len(outcomes)} jobs failed:", file=sys.stderr)
     for failure in failures:
-        print(f"  {' '.join(failure.overrides)}: {failure.message}", file=sys.stderr)
+        print(f"  {shlex.join(failure.overrides)}: {failure.message}", file=sys.stderr)
     only_input = len(failures) == len(outcomes) and all(failure.code == WRONG_INPUT for failure in failures)
     raise SystemExit(WRONG_INPUT if only_input else FAILED)
 

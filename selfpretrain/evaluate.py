@@ -76,7 +76,8 @@ def _score(
     # scores are mapped back to the range the head was trained on
     trained = load_json(source.path / "model" / "encoder.json")["head"]["task"]
     ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
-    scores, undefined = {}, {}
+    scores: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
     for name in ("validation", "test"):
         if name not in data.splits:
             continue

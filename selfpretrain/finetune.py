@@ -14,7 +14,6 @@ from selfpretrain import start
 from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
-from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
@@ -29,7 +28,6 @@ from selfpretrain.study.runs import RunFolder, open_run
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
-from selfpretrain.train.distributed import get_rank
 from selfpretrain.train.jobs import carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.provenance import note_start
@@ -68,8 +66,6 @@ class Finetuning:
         check_vocabulary(encoder, self.tokenizer)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         seed, seq_len = settings.seeds.finetune_seed, min(config.seq_len, encoder.config.max_positions)
-        if not self.group and get_rank() == 0:  # a study says it once for all its runs
-            print(describe_cut(self.data.splits["train"].texts, seq_len, self.tokenizer))
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
         self.splits = self.encode_splits(seq_len)
@@ -107,7 +103,8 @@ class Finetuning:
             return
         task, evaluation = self.data.task, trainer.evaluation
         assert evaluation is not None
-        scores, undefined = {}, {}
+        scores: dict[str, float | None] = {}
+        undefined: dict[str, str] = {}
         for split in ("validation", "test"):
             outputs, labels = self.predict(trainer, split), self.data.splits[split].labels
             write_predictions(self.run.predictions(split), self.splits[split].ids, labels, outputs)

@@ -101,8 +101,18 @@ def test_empty_text(refused, local, examples, text):
 def test_not_utf8(refused, local, tmp_path, examples):
     given = local()
     path = tmp_path / "x.csv"
-    path.write_bytes(path.read_bytes().replace(b"title 3,", b"caf\xe9 3,"))
-    refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xe9", "iconv")
+    path.write_bytes(path.read_bytes().replace(b"title 3,", "текст".encode("cp1251") + b" 3,"))
+    refused(["study", *given], "x.csv is not UTF-8", "line 5", "0xf2", "task.encoding=<one of")
+
+
+def test_what_no_run_could_be_scored_by_is_found_before_training(refused, local, tmp_path, examples):
+    local([{**row, "body": f"held out {row['body']}"} for row in examples if row["topic"] == "a"], "valid.csv")
+    given = [*local(), f"task.validation_path={tmp_path / 'valid.csv'}", "task.metric=mcc"]
+    for name in ("plan", "study", "finetune"):
+        refused(
+            [name, *given], "valid.csv (validation split): no run could be scored by task.metric=mcc", "task.metric="
+        )
+    assert not list(tmp_path.rglob("train.bin"))
 
 
 @pytest.mark.parametrize("label", ["", "NaN"])
@@ -260,7 +270,7 @@ def pretrained(command, tiny, local):
     """A finished pretraining: its folder."""
     outcome = command("pretrain", *tiny, *local())
     assert outcome.code == 0, outcome
-    return Path(outcome.out.split(": done")[0])
+    return Path(outcome.out.split(": done")[0].splitlines()[-1])
 
 
 def flip_byte(path: Path, position: int = -5) -> None:
@@ -311,7 +321,7 @@ def test_damaged_checkpoint(refused, local, pretrained, name, damage):
 def test_checkpoint_of_another_model(refused, local, pretrained, tmp_path, command, tiny):
     other = command("pretrain", *tiny, *local(), "model.hidden_size=64", "model.embedding_size=64")
     assert other.code == 0
-    theirs = Path(other.out.split(": done")[0])
+    theirs = Path(other.out.split(": done")[0].splitlines()[-1])
     (pretrained / "status").write_text("running\n")
     shutil.rmtree(pretrained / "checkpoints")
     shutil.copytree(theirs / "checkpoints", pretrained / "checkpoints")
@@ -367,10 +377,13 @@ def test_evaluate_needs_a_finetuned_run(refused, local, init):
 
 def test_evaluate_with_other_labels(refused, command, tiny, local, examples):
     trained = command("finetune", *tiny, *local())
-    run_id = Path(trained.out.split(": done")[0]).name
+    run_id = Path(trained.out.split(": done")[0].splitlines()[-1]).name
     rows = [{**row, "topic": row["topic"].replace("b", "c")} for row in examples]
     refused(
-        ["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"], run_id, "['a', 'b']", "['a', 'c']", "same labels"
+        ["evaluate", *local(rows, "y.csv"), f"init=run:{run_id}"],
+        "y.csv, row 2",
+        "'c' never occurs in training",
+        "a, b",
     )
 
 
@@ -408,7 +421,7 @@ def test_poisoned_pickle_is_refused_and_not_run(refused, command, tiny, local, p
         refused(["pretrain", *local()], "optimizer.safetensors", "delete")
     else:
         trained = command("finetune", *tiny, *local(), f"init=run:{pretrained.name}")
-        run = Path(trained.out.split(": done")[0])
+        run = Path(trained.out.split(": done")[0].splitlines()[-1])
         (run / "model" / "head.safetensors").write_bytes(stream.getvalue())
         refused(["evaluate", *local(), f"init=run:{run.name}"], "head.safetensors", "delete")
     assert not target.exists()

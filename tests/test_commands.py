@@ -40,7 +40,7 @@ def read_run(outcome) -> tuple[Path, dict]:
     """The run folder and the result a command printed."""
     assert outcome.code == 0, outcome
     first, _, rest = outcome.out.partition(": done\n")
-    return Path(first), json.JSONDecoder().raw_decode(rest)[0]
+    return Path(first.splitlines()[-1]), json.JSONDecoder().raw_decode(rest)[0]
 
 
 def read_statuses(runs: Path) -> dict[str, str]:
@@ -154,7 +154,7 @@ def test_from_text_to_scores_and_again(command, tiny, local, no_training):
     model, result = read_run(tuned)
     assert set(result["scores"]) == {"validation", "test"}
     scored = command("evaluate", *arguments, f"init=run:{model.name}")
-    assert read_run(scored)[1]["scores"] == result["scores"]
+    assert set(read_run(scored)[1]["scores"]) == {"test"}
     no_training()
     assert command("corpus", *arguments) == corpus
     assert command("pretrain", *arguments) == pretrained
@@ -165,8 +165,37 @@ def test_from_text_to_scores_and_again(command, tiny, local, no_training):
 def test_own_csv_of_another_domain_is_evaluated(command, tiny, local, examples):
     model, _ = read_run(command("finetune", *tiny, *local()))
     rows = [{**row, "body": row["body"].upper() + "!"} for row in examples]
-    _, result = read_run(command("evaluate", *tiny, *local(rows, "shifted.csv"), f"init=run:{model.name}"))
+    folder, result = read_run(command("evaluate", *tiny, *local(rows, "shifted.csv"), f"init=run:{model.name}"))
     assert result["run"] == model.name
+    assert result["examples"] == {"test": len(rows)}  # all of them: a file to evaluate on is not cut
+    assert result["notes"][-1] == f"examples whose text was in the run's training split: 0 of {len(rows)} test"
+    assert [path.stem for path in sorted(folder.glob("predictions/*.parquet"))] == ["test"]
+
+
+def test_rows_of_the_training_file_are_counted(command, tiny, local, examples):
+    model, tuned = read_run(command("finetune", *tiny, *local()))
+    one_class = [row for row in examples if row["topic"] == "b"]
+    _, result = read_run(command("evaluate", *tiny, *local(one_class, "b.csv"), f"init=run:{model.name}"))
+    seen = int(result["notes"][-1].split(": ")[1].split(" of ")[0])
+    assert 0 < seen < len(one_class) == result["examples"]["test"]
+    _, result = read_run(command("evaluate", *tiny, *local(), f"init=run:{model.name}"))
+    assert f"{tuned['train_examples']} of {len(examples)} test" in result["notes"][-1]
+    local([{**row, "body": row["body"] + "!"} for row in examples])  # another text under the same name
+    _, result = read_run(
+        command("evaluate", *tiny, *local(one_class, "b.csv"), f"init=run:{model.name}", "task.metric=macro_f1")
+    )
+    assert "is unknown: the data of local has changed since" in result["notes"][-1]
+
+
+def test_facts_are_said_before_training(command, tiny, local, examples):
+    rows = [{**row, "0": row["body"], "true": row["topic"]} for row in examples]
+    given = [*tiny, *local(rows, "x.csv"), "task.text=0", "task.label=true"]
+    for name in ("plan", "finetune"):
+        out = command(name, *given).out
+        assert f"data of local: train: {len(rows)} rows read from" in out and "(CSV, commas, UTF-8)" in out
+        assert "data of local: label: 2 classes, column 'true', training rows: a: " in out
+        assert "data of local: examples whose text is in training too: validation 0 of " in out
+        assert "at least 0% of the training texts are cut" in out or "0% of the tokens never seen" in out
 
 
 @pytest.mark.parametrize("kind", ["pair", "score", "multilabel"])
@@ -200,12 +229,21 @@ def test_sweep_over_seeds(command, tiny, local, tmp_path):
     assert sorted(read_statuses(tmp_path / "runs").values()) == ["done"] * 3
 
 
-def test_wrong_value_ends_a_sweep_in_one_line(command, tiny, local):
-    outcome = command("pretrain", "-m", *tiny, *local(), "pretrain.peak_lr=1e-3,-1")
-    assert outcome.code == 2
-    assert (
-        outcome.err == "selfpretrain: pretrain.peak_lr=-1.0 is out of range; set pretrain.peak_lr=<number> positive\n"
+def test_a_failing_job_of_a_sweep_neither_stops_nor_hides_the_others(command, tiny, local):
+    outcome = command("pretrain", "-m", *tiny, *local(), "pretrain.peak_lr=-1,1e-3,-2")
+    assert outcome.code == 1
+    assert outcome.out.count(": done") == 1
+    assert outcome.out.index("pretrain.peak_lr=0.001:") < outcome.out.index(": done") < outcome.out.index("peak_lr=-2:")
+    lines = outcome.err.splitlines()[-3:]
+    assert lines[0] == "selfpretrain: 2 of 3 jobs failed:"
+    assert lines[1].endswith(
+        "pretrain.peak_lr=-1: pretrain.peak_lr=-1.0 is out of range; set pretrain.peak_lr=<number> positive"
     )
+    assert "peak_lr=-2: " in lines[2]
+
+
+def test_a_sweep_of_wrong_input_alone_ends_with_2(command, tiny, local):
+    assert command("pretrain", "-m", *tiny, *local(), "pretrain.peak_lr=-1,-2").code == 2
 
 
 # studies

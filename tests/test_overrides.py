@@ -54,3 +54,28 @@ def test_a_sweep_parts_values_at_commas_outside_of_quotes():
     assert quote_override("task.path=a.csv,b c.csv", is_sweep=True) == "task.path='a.csv','b c.csv'"
     assert quote_override("task.path='a,b.csv'", is_sweep=True) == "task.path='a,b.csv'"
     assert quote_override("finetune.peak_lr=1e-5,2e-5", is_sweep=True) == "finetune.peak_lr=1e-5,2e-5"
+
+
+def test_home_is_what_the_shell_would_have_it_and_a_file_of_that_name_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~backup.csv").write_text("")
+
+    def open_path(path):
+        names = [quote_override(f"task.path={path}"), quote_override(f"runtime.runs_dir={path}"), "task.text=a"]
+        settings = compose_settings("study", ["task=local", "task.label=b", *names])
+        assert settings.task.path == settings.runtime.runs_dir
+        return settings.task.path
+
+    assert open_path("~/it's.csv") == f"{tmp_path}/it's.csv"
+    assert open_path("~backup.csv") == "~backup.csv"
+    assert open_path("~nobody-of-that-name/x.csv") == "~nobody-of-that-name/x.csv"
+
+
+def test_the_command_of_a_report_can_be_pasted_back():
+    import shlex
+
+    typed = ["task.path=a $b (1)'s,2.csv", "task.text=[question,x y]", "finetune.lr_grid=[1e-3,3e-3]", "task=local"]
+    given = [quote_override(override) for override in typed]
+    pasted = shlex.split(shlex.join(map(to_typed, given)))
+    assert [quote_override(override) for override in pasted] == given

@@ -30,7 +30,7 @@ def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Toke
     if tokenizer is None:
         return (
             f"at least {cut:.0%} {of} are cut and {lost:.0%} of the words never seen at finetune.seq_len={seq_len} "
-            f"(a word is one token or more; exact once the corpus is built)"
+            f"(a word is a token or more)"
         )
     return f"{cut:.0%} {of} are cut and {lost:.0%} of the tokens never seen at finetune.seq_len={seq_len}"
 

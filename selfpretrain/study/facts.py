@@ -8,8 +8,10 @@ from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.study import identity
 from selfpretrain.study.data import read_task
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.runs import find_run
 
 
 def describe_data(data: TaskData) -> list[str]:
@@ -18,8 +20,25 @@ def describe_data(data: TaskData) -> list[str]:
 
 
 def describe_task(settings: Settings) -> list[str]:
-    """The facts of the one task of a fine-tuning."""
-    return describe_data(read_task(settings.task, settings.runtime.runs_dir))
+    """The facts of the one task of a fine-tuning; lengths by the tokenizer of its start where that is at hand."""
+    data = read_task(settings.task, settings.runtime.runs_dir)
+    seq_len = min(settings.finetune.seq_len, settings.model.max_positions)
+    cut = describe_cut(data.splits["train"].texts, seq_len, _find_start_tokenizer(settings))
+    return [*describe_data(data), f"data of {data.task.name}: {cut}"]
+
+
+def _find_start_tokenizer(settings: Settings) -> Tokenizer | None:
+    """That of the corpus, the start's or a fresh encoder's own, where it is there; a released start is read later."""
+    kind, _, name = settings.init.partition(":")
+    if settings.init == "none":
+        corpus_id = identity.identify_corpus(settings)
+    elif kind == "run" and name:
+        corpus_id = find_run(settings.runtime.runs_dir, "pretrain", name).read_result()["corpus"]
+    else:
+        return None
+    if not is_corpus_built(corpus_id, settings.runtime):
+        return None
+    return load_tokenizer(get_corpus_folder(corpus_id, settings.runtime))
 
 
 def describe_lengths(plan: StudyPlan) -> list[tuple[str, str]]:

@@ -81,6 +81,7 @@ class RunFolder:
         self.set_status("running")
 
     def set_status(self, status: str, note: str = "") -> None:
+        make_folder(self.path)  # a run may fail before it begins
         if note:
             write_text(self.path / "error.txt", note + "\n")
         else:

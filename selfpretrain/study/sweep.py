@@ -59,8 +59,9 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
         describe(plan, console)
     for name, cells in plan.iter_waves():
         open_cells = [cell for cell in cells if not cell.is_blocked]
+        is_new = any(cell.status not in FINISHED for cell in open_cells)
         run_wave(name, open_cells, launch, console, settings.study.seeds_per_process)
-        if name == "corpora":  # whose tokenizers now say how much of the texts fits
+        if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
             print_lines(console, [f"data of {task}: {line}" for task, line in describe_lengths(plan)])
     from selfpretrain.report import write_report
 

@@ -60,6 +60,7 @@ def test_latin1_with_letters_only(tmp_path):
     ("text", "encoding"),
     [
         ("это русский текст", "cp1251"),
+        ("one Russian текст among many others that are English", "cp1251"),
         ("日本語の文章です", "shift_jis"),
         ("zażółć gęślą jaźń", "cp1250"),
         ("güneş ışığı çok sıcak", "cp1254"),

@@ -141,6 +141,11 @@ def test_lists_that_cannot_be_read(tmp_path, value):
     assert "is no list of labels; write it as JSON" in refuse(tmp_path, ["['a']", value], label_kind="multilabel")
 
 
+def test_a_vector_of_zeros_and_ones_is_no_list_of_names(tmp_path):
+    message = refuse(tmp_path, [[1, 0, 0], [0, 1, 1]], as_json=True)
+    assert "row 1: [1, 0, 0] in column 'label' names a label twice" in message and "task.label=[a,b,c]" in message
+
+
 def test_an_unknown_label_in_a_list(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"text": "a", "label": ["joy", "awe"]}\n{"text": "b", "label": []}')
     message = refuse(tmp_path, LISTS, as_json=True, test_path=str(tmp_path / "test.jsonl"))
@@ -161,6 +166,16 @@ def test_only_an_empty_cell_is_missing(tmp_path):
     assert "rows 2, 5, 8, 11, 14 and 35 more: no label" in refuse(tmp_path, ["a", " ", "b"])
     for missing in (None, float("nan"), ""):
         assert "rows 2, 5, 8, 11, 14 and 35 more: no label" in refuse(tmp_path, ["a", missing, "b"], as_json=True)
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["1", "2"]])
+@pytest.mark.parametrize("word", ["NaN", "null", "N/A", "None"])
+def test_a_rare_label_named_like_what_is_missing(tmp_path, classes, word):
+    values = [word, *classes * 30]
+    message = refuse(tmp_path, values)
+    assert f"row 1: no label in column 'label', or a class named '{word}' (2 of 120 rows)" in message
+    assert "task.label_kind=class" in message
+    assert word in load(tmp_path, values, label_kind="class").task.label_names
 
 
 @pytest.mark.parametrize(
@@ -203,7 +218,7 @@ def test_kind_counts_and_range_are_said(tmp_path):
     assert any("0 to 8.43" in note for note in load(tmp_path, [f"{n / 7:.2f}" for n in range(60)]).notes)
     many = next(note for note in load(tmp_path, [f"c{n}" for n in range(50)]).notes if "classes" in note)
     assert "label: 50 classes" in many and len(many) < 250
-    rare = load(tmp_path, ["a", "b"] * 100 + ["nan"] * 4).notes
+    rare = load(tmp_path, ["a", "b"] * 100 + ["nan"] * 4, label_kind="class").notes
     assert any(note.startswith("warning: 'nan' is a class of ") for note in rare)
 
 

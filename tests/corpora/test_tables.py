@@ -89,6 +89,10 @@ def test_a_quote_that_swallows_rows(tmp_path):
     rows[3], rows[9] = '"' + rows[3], 'an inch is 1",c1'
     message = refuse(write(tmp_path / "x.csv", "\n".join(["text,label", *rows])))
     assert "row 4 (to line 11): a quote opens a cell that runs over several rows" in message
+    swapped = [f"c{n % 2},text {n}" for n in range(20)]
+    swapped[3], swapped[4] = 'c1,"text 3', 'c0,text 4"'
+    message = refuse(write(tmp_path / "z.csv", "\n".join(["label,text", *swapped])))
+    assert "row 4 (to line 6): a quote opens a cell that runs over several rows, such as 'c0,text 4'" in message
     whole = ['"text of three\nlines, with\ncommas, too",c1' if n == 3 else row for n, row in enumerate(rows) if n != 9]
     table = read_table(write(tmp_path / "y.csv", "\n".join(["text,label", *whole])), "task.path")
     assert table.columns["text"][3] == "text of three\nlines, with\ncommas, too"

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from corpora.tasks import Split, TaskData
 from selfpretrain.config import (
     ModelConfig,
     PretrainConfig,
@@ -61,12 +63,16 @@ def make_plan(fake_study, **study):
     return SimpleNamespace(
         study=config, general="docs", settings=Settings(runtime=RuntimeConfig(runs_dir=str(fake_study.folder))),
         conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
-        tasks={},
+        tasks=fake_study.tasks,
         init_schemes={cell.model: "mimetic" for cell in fake_study.cells},
-        data={name: SimpleNamespace(task=task, notes=["2 empty rows dropped"], overlap=("row3",)) for name, task in fake_study.tasks.items()},
+        data={
+            name: TaskData(task, {"train": Split(["a"], [("two words",)], np.zeros(1))}, "", ["2 empty rows dropped"], ("7",))
+            for name, task in fake_study.tasks.items()
+        },
+        corpora={},
         groups=[
             SimpleNamespace(
-                condition=cells[0].condition, cells={0.1: dict(enumerate(cells))},
+                condition=cells[0].condition, model=cells[0].model, task=cells[0].task, cells={0.1: dict(enumerate(cells))},
                 choose_cells=lambda cells=cells: cells,
             )
             for cells in groups.values()
@@ -120,6 +126,17 @@ def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study, monkey
     assert cells["own"].status == "diverged"
     assert "step 7" in cells["own"].note
     assert cells["none"].status == "done"
+
+
+def test_data_is_described_and_overlap_named(fake_study):
+    fake_study.add("none", [0.6])
+    results = collect_results(make_plan(fake_study), [])
+    (task,) = fake_study.tasks
+    assert results.overlaps == {task: ("7",)}
+    assert results.facts[f"data of {task}"] == (
+        "2 empty rows dropped; at least 0% of the training texts are cut and 0% of the words never seen at "
+        "finetune.seq_len=128 (a word is a token or more)"
+    )
 
 
 def test_a_budget_is_named_unless_it_is_steps(fake_study):
