@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from selfpretrain import start
 from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.segments import Marks, SegmentBlocks, count_epoch
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_yaml
@@ -67,7 +71,7 @@ class Pretraining:
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
         self.tokens, self.tokenizer, self.corpus_id = prepare_corpus(settings)
-        self.settings = budget.resolve(settings, len(self.tokens.tokens), self.tokenizer.vocab_size)
+        self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
         run_id = identity.identify_pretrain(self.settings, self.corpus_id)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.group, self.name = group, name or run_id
@@ -102,13 +106,15 @@ class Pretraining:
         assert isinstance(trainer.module, (MaskedLanguageModel, ReplacedTokenDetection))
         save_encoder(self.run.path / "encoder", trainer.module.encoder, self.tokenizer)
         final = self.held_out.last or self.held_out.compute()
-        processed = config.total_steps * config.batch_size * config.seq_len
+        sequences = config.total_steps * config.batch_size
+        epoch = count_epoch(self.tokens.sizes, config.seq_len, config.packing)
         self.run.finish(
             {
                 "held_out": final,
-                "tokens": processed,
+                "positions": sequences * config.seq_len,
+                "tokens": round(sequences * epoch.tokens / epoch.sequences),
                 "corpus": self.tokens.folder.name,
-                "epochs": processed / max(1, len(self.tokens.tokens)),
+                "epochs": sequences / epoch.sequences,
                 "flops": config.total_steps
                 * count_step_flops(
                     settings.model, settings.objective, self.tokenizer.vocab_size, config.batch_size, config.seq_len
@@ -163,9 +169,22 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel
 
 def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -> PretrainBatches:
     config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
-    special = SpecialIds(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size)  # fmt: skip
-    blocks = PackedBlocks(tokens.tokens, special, config.seq_len, config.packing, seeds["data"])
+    special = SpecialIds(
+        tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id,
+        tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size,
+    )  # fmt: skip
+    blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+
+
+def build_blocks(
+    tokens: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], special: SpecialIds, entries: Sequence[str],
+    config: PretrainConfig, seed: int,
+) -> PackedBlocks | SegmentBlocks:  # fmt: skip
+    """The sequences of documents that lie one after the other, by ``pretrain.packing``; ``entries``: the vocabulary."""
+    if config.packing == "full":
+        return PackedBlocks(tokens, special, config.seq_len, seed)
+    return SegmentBlocks(tokens, sizes, special, Marks.find(entries), config.seq_len, seed)
 
 
 def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:

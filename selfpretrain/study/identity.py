@@ -13,8 +13,8 @@ from selfpretrain.data.corpus import compute_corpus_id
 from selfpretrain.door import compute_identity, to_plain
 
 # raised when the same settings would give another result
-PRETRAIN_VERSION = 2
-FINETUNE_VERSION = 3
+PRETRAIN_VERSION = 3
+FINETUNE_VERSION = 4
 
 
 _corpus_ids: dict[str, str] = {}
