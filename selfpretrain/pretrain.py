@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from selfpretrain import start
-from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
 from selfpretrain.data.segments import Marks, SegmentBlocks, count_epoch
@@ -29,17 +30,37 @@ from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, choose_autocast, choose_device, move
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
+TRIMMED_PARTS = 4  # of a batch of padded rows, if nothing else is asked for: more save padding and cost products
+PADDED = ("input_ids", "original_ids", "token_type_ids", "attention_mask", "token_weights")  # [B, seq_len]
 
 
 class MicroBatches:
-    """The rows of a pretraining batch in equal parts."""
+    """The rows of a pretraining batch in equal parts; ``trims`` them where rows are padded."""
 
-    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None):
-        self.batches = batches
-        self.size = micro_batch_size or batches.batch_size
+    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None, trims: bool = False):
+        self.batches, self.trims = batches, trims
+        self.size = micro_batch_size
 
     def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
-        return split_rows(self.batches[step], self.size)
+        batch = self.batches[step]
+        if self.trims and "attention_mask" in batch:
+            return trim(batch, self.size or math.ceil(self.batches.batch_size / TRIMMED_PARTS))
+        return split_rows(batch, self.size or self.batches.batch_size)
+
+
+def trim(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
+    """:func:`split_rows` of rows sorted by length, each part cut to its longest row; the sum of their losses is the same."""
+    order = np.argsort(batch["num_tokens"], kind="stable")
+    parts = split_rows({name: value[order] for name, value in batch.items()}, size)
+    for _, part in parts:
+        longest = int(part["num_tokens"][-1])
+        part |= {name: part[name][:, :longest] for name in PADDED if name in part}
+    return parts
+
+
+def choose_trimming(runtime: RuntimeConfig, device: torch.device) -> bool:
+    """Whether padded sequences are cut to what is needed: a compiler and a GPU want shapes that recur."""
+    return device.type == "cpu" and not runtime.compile
 
 
 def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
@@ -89,8 +110,9 @@ class Pretraining:
             settings=identity.to_plain(settings), folder=self.run.path,
         )  # fmt: skip
         trainer = Trainer(
-            module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=self.run,
-            runtime=settings.runtime, tracker=tracker, seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
+            module, MicroBatches(batches, config.micro_batch_size, choose_trimming(settings.runtime, self.device)), config,
+            config.total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
+            seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
         )  # fmt: skip
         self.held_out = HeldOut(trainer, batches)
         every = config.eval_every or config.total_steps
@@ -147,7 +169,8 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
     if find_latest(run.checkpoints):
         raise UserError(f"{run.path / budget.FILE} is missing; delete {run.path} and run the command again")
     assert config.budget_amount is not None
-    micro_batches = MicroBatches(batches, config.micro_batch_size)
+    trims = choose_trimming(settings.runtime, choose_device(settings.runtime))
+    micro_batches = MicroBatches(batches, config.micro_batch_size, trims)
     trainer = build_timed_trainer(build_model(settings, tokenizer), micro_batches, config, settings.runtime)
     seconds = time_steps(trainer, min(MEASURED_SECONDS, config.budget_amount))
     total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)), trainer.world)

@@ -238,12 +238,12 @@ class PretrainBatches:
 def weigh(mask: npt.NDArray[np.bool_], used: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.generic]]:
     """What a padded batch has besides: the mask, its real tokens per row, and the weights of tokens and of slots.
 
-    A mean over all places, times these weights, is the mean over the batch's real tokens or used slots, however the
-    batch is divided among micro-batches and processes.
+    With them a sum over tokens over the number of rows, and a mean over slots, are the batch's mean over its real tokens
+    and over its used slots, however the batch is divided among micro-batches and processes.
     """
     return {
         "attention_mask": mask,
         "num_tokens": mask.sum(1),
-        "token_weights": (mask / mask.mean()).astype(np.float32),
+        "token_weights": (mask * (len(mask) / mask.sum())).astype(np.float32),
         "slot_weights": (used / used.mean()).astype(np.float32),
     }

@@ -4,7 +4,8 @@ A batch is a dict of tensors made by ``selfpretrain.data.packing``:
 ``input_ids`` [B, L] with masks applied, ``original_ids`` [B, L], ``token_type_ids`` [B, L] or absent,
 ``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD). Where sequences are padded also ``attention_mask``
 [B, L] and the weights ``token_weights`` [B, L] and ``slot_weights`` [B, M], 0 at padding and at slots without a use,
-with which the mean over a micro-batch is its share of the batch's mean over what is real.
+with which a micro-batch's losses, summed over tokens and averaged over rows, or averaged over slots, are its share of
+the batch's mean over what is real.
 """
 
 from __future__ import annotations
@@ -143,12 +144,16 @@ class ReplacedTokenDetection(nn.Module):
         )  # over all chosen positions, masked or kept
         corrupted_BL, replaced_BL = self.corrupt(batch, probs_NV)
         disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL, mask_BL)).float()
-        disc_loss = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL, weights_BL)
+        if weights_BL is None:
+            disc_loss = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL)
+        else:
+            total = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL, weights_BL, reduction="sum")
+            disc_loss = total / len(weights_BL)
         loss = self.objective.gen_weight * gen_loss + self.objective.disc_weight * disc_loss
         with torch.no_grad():
             found = ((disc_logits_BL > 0) & (replaced_BL > 0)).float().sum() / replaced_BL.sum().clamp(min=1)
             right_BL = ((disc_logits_BL > 0) == (replaced_BL > 0)).float()
-            accuracy = (right_BL if weights_BL is None else right_BL * weights_BL).mean()
+            accuracy = right_BL.mean() if weights_BL is None else (right_BL * weights_BL).sum() / len(weights_BL)
         measures = {
             "loss": loss,
             "gen_loss": gen_loss,

@@ -201,7 +201,7 @@ def test_weights_turn_means_over_places_into_means_over_what_is_real():
     mask, used = np.arange(8) < np.array([[8], [3], [5]]), np.arange(2) < np.array([[2], [1], [1]])
     weights = weigh(mask, used)
     values = np.random.default_rng(0).random((3, 8))
-    parts = [(values[rows] * weights["token_weights"][rows]).mean() for rows in (slice(0, 2), slice(2, 3))]
+    parts = [(values[rows] * weights["token_weights"][rows]).sum(1).mean() for rows in (slice(0, 2), slice(2, 3))]
     assert 2 / 3 * parts[0] + 1 / 3 * parts[1] == pytest.approx(values[mask].mean())  # in two micro-batches
     assert (values[:, :2] * weights["slot_weights"]).mean() == pytest.approx(values[:, :2][used].mean())
     assert weights["num_tokens"].tolist() == [8, 3, 5]

@@ -211,7 +211,7 @@ def test_padding_and_unused_slots_change_nothing(name):
         "masked_positions": torch.tensor([[1, 1], [1, 1]]),  # the second slot has no use
         "sample_uniforms": BATCH["sample_uniforms"][:, :1].expand(-1, 2),
         "attention_mask": padding,
-        "token_weights": padding / 0.75,
+        "token_weights": padding / 3,
         "slot_weights": slots / 0.5,
     }
     (loss, measures), (alone, known) = module(padded), module(short)
