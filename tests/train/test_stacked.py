@@ -67,7 +67,7 @@ def make_pretraining(folder, kind, seed, **options):
     blocks = build_blocks(tokens, np.full(100, 30, np.int32), special, ["."] + ["a"] * VOCAB, config, seed)
     batches = PretrainBatches(blocks, objective, config.batch_size, seed)
     module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
-    trainer = make(folder, module, MicroBatches(batches, 3), config, seed, **options)
+    trainer = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)
 
     @torch.no_grad()
     def evaluate():
