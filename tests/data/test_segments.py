@@ -56,8 +56,8 @@ def test_documents_do_not_run_into_one_another():
 def test_nearly_all_text_is_read_and_none_twice_in_an_epoch():
     lengths = np.random.default_rng(1).integers(1, 200, 300)
     blocks = make(lengths, sentence=11)
-    seen = [token for epoch in range(1) for first, second in read(blocks, blocks.get_starts(0, blocks.num_blocks))
-            for token in first + second if token != STOP]  # fmt: skip
+    examples = read(blocks, blocks.get_starts(0, blocks.num_blocks))
+    seen = [token for first, second in examples for token in first + second if token != STOP]
     assert len(set(seen)) == len(seen)
     total = sum(BASE <= token < BASE + blocks.train_tokens for token in blocks.tokens.tolist())
     assert 0.85 * total < len(seen) <= total  # short examples and cuts leave a little out
@@ -96,25 +96,23 @@ def test_a_ends_around_half_the_target_at_a_sentence_end():
 
 
 @pytest.mark.parametrize(
-    ("sentence_ends", "length", "allowed"),
+    ("sentence_ends", "length", "shares"),
     [
-        ([10, 20, 40], 61, {20, 40}),
-        ([50], 61, {50}),  # the first sentence goes to A however long it is
-        ([], 61, {61}),  # a text without an end in it is one segment
-        ([10], 20, {20}),  # shorter than half the target: A as a whole
-        ([10], 40, {10, 40}),
-        ([29, 31], 61, {29, 31}),  # 30 tokens are half: the second sentence puts A over
-        ([30, 31], 61, {30}),
+        ([10, 20, 40], 61, {20: 0.45, 40: 0.45, 61: 0.1}),
+        ([50], 61, {50: 0.9, 61: 0.1}),  # the first sentence goes to A however long it is
+        ([], 61, {61: 1}),  # a text without an end in it is one segment
+        ([10], 20, {20: 1}),  # shorter than half the target: A as a whole
+        ([10], 40, {10: 0.45, 40: 0.55}),
+        ([29, 31], 61, {29: 0.45, 31: 0.45, 61: 0.1}),  # half of the 61 is 30: the second sentence puts A over
+        ([30, 31], 61, {30: 0.9, 61: 0.1}),
     ],
 )
-def test_first_segment_by_hand(sentence_ends, length, allowed):
-    ends = np.zeros((2000, 61), bool)
+def test_first_segment_by_hand(sentence_ends, length, shares):
+    ends = np.zeros((4000, 61), bool)
     ends[:, np.array(sentence_ends, int) - 1] = True
-    target, lengths = np.full(2000, 64), np.full(2000, length)
-    cuts = choose_first_segment(ends, target, lengths, np.random.default_rng(0))
-    single = (cuts == length).mean()
-    assert {int(cut) for cut in cuts} == allowed | {length}
-    assert single == pytest.approx({1: 1.0 if allowed == {length} else 0.1, 2: 0.55 if length in allowed else 0.1}[len(allowed)], abs=0.04)  # fmt: skip
+    target, lengths = np.full(4000, 64), np.full(4000, length)
+    cuts, counts = np.unique(choose_first_segment(ends, target, lengths, np.random.default_rng(0)), return_counts=True)
+    assert dict(zip(cuts.tolist(), counts / 4000, strict=True)) == pytest.approx(shares, abs=0.04)
     assert find_end_after(ends[:1], np.array([62]), lengths[:1]).tolist() == [length]
 
 
