@@ -49,7 +49,7 @@ class MicroBatches:
 
 
 def trim(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
-    """:func:`split_rows` of rows sorted by length, each part cut to its longest row; the sum of their losses is the same."""
+    """:func:`split_rows` of rows sorted by length, each part cut to its longest; their losses add up to the same."""
     order = np.argsort(batch["num_tokens"], kind="stable")
     parts = split_rows({name: value[order] for name, value in batch.items()}, size)
     for _, part in parts:

@@ -139,9 +139,8 @@ class ReplacedTokenDetection(nn.Module):
         )
         hidden_BMG = self.generator(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
         logits_NV = self.generator_head(hidden_BMG.flatten(0, 1), self.encoder.embeddings.word.weight)
-        gen_loss, probs_NV = compute_cross_entropy(
-            logits_NV, *get_targets(batch)
-        )  # over all chosen positions, masked or kept
+        # over all chosen positions, masked or kept
+        gen_loss, probs_NV = compute_cross_entropy(logits_NV, *get_targets(batch))
         corrupted_BL, replaced_BL = self.corrupt(batch, probs_NV)
         disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL, mask_BL)).float()
         if weights_BL is None:
