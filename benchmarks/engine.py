@@ -21,7 +21,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.finetune import choose_layout, encode
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches, build_batches
+from selfpretrain.pretrain import MicroBatches, build_batches, choose_trimming
 from selfpretrain.study.data import read_task
 from selfpretrain.study.runs import RunFolder
 from selfpretrain.tasks.sequence import SequenceModel
@@ -47,7 +47,8 @@ def make_pretrainer(work: Work) -> tuple[Trainer, float]:
     config, seed = settings.pretrain, settings.seeds.seed
     module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, seed)
     batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
-    source = MicroBatches(batches, config.micro_batch_size)
+    trims = choose_trimming(settings.runtime, choose_device(settings.runtime))
+    source = MicroBatches(batches, config.micro_batch_size, trims)
     return make_trainer(work, module, source, config, seed), config.batch_size * config.seq_len
 
 

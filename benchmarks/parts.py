@@ -64,8 +64,8 @@ def undo_cross_entropy() -> None:
 
     from selfpretrain.model import objectives
 
-    objectives.compute_cross_entropy = lambda logits, targets: (  # type: ignore[assignment]
-        F.cross_entropy(logits.float(), targets),
+    objectives.compute_cross_entropy = lambda logits, targets, weights: (  # type: ignore[assignment]
+        (F.cross_entropy(logits.float(), targets, reduction="none") * weights).mean(),
         torch.softmax(logits.detach().float(), dim=-1),
     )
 

@@ -184,8 +184,7 @@ def compute_unigram_entropy(settings: Settings, corpus: Path) -> float:
     ordinary = np.ones(tokenizer.vocab_size, bool)
     ordinary[list(tokenizer.special_ids)] = False
     counts = (np.bincount(stored[: blocks.train_tokens], minlength=tokenizer.vocab_size) + 1.0) * ordinary
-    end = blocks.train_tokens + blocks.num_held_out * blocks.content
-    held_out = np.asarray(stored[blocks.train_tokens : end])
+    held_out = blocks.build(blocks.get_held_out_starts(), np.random.default_rng(0)).ids
     held_out = held_out[ordinary[held_out]]
     return float(-np.log(counts[held_out] / counts.sum()).mean())
 

@@ -88,7 +88,8 @@ class Electra(nn.Module):
         if "masked_positions" in batch:  # the same number in every row
             positions_BM = batch["masked_positions"]
             logits_NV = logits_BLV.gather(1, positions_BM[..., None].expand(-1, -1, logits_BLV.shape[-1])).flatten(0, 1)
-            gen_loss = F.cross_entropy(logits_NV.float(), labels_BL.gather(1, positions_BM).flatten())
+            losses_N = F.cross_entropy(logits_NV.float(), labels_BL.gather(1, positions_BM).flatten(), reduction="none")
+            gen_loss = (losses_N * batch["slot_weights"].flatten() if "slot_weights" in batch else losses_N).mean()
             corrupted_BL = original_BL.scatter(1, positions_BM, draw_tokens(logits_NV).view_as(positions_BM))
         else:
             masked_BL = labels_BL != IGNORED

@@ -3,6 +3,9 @@
 A slice is spread over the whole collection: documents are taken in the order of a hash of their position, so
 that a smaller slice is part of a larger one, and no part of the collection is preferred. It takes two passes
 and constant memory: the first adds up sizes per hash value, the second yields what lies under the threshold.
+
+A task's text comes in the order of a content hash (``corpora.tasks``). A collection, and a slice of it, keeps its own
+order, since to sort it would mean to hold it: what is held out of it is its end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which examples go where, and in what order: rules that depend on the content of the text only, never on the order of a file.
+"""Which examples go where, and in what order: by the content of the text only, never by the order of a file.
 
 A change here changes scores: raise ``RULE_VERSION``, which is part of every task's fingerprint.
 """

@@ -69,8 +69,9 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     """The task's own text: one document per example of the training split, its columns joined by a newline.
 
-    In the order of a content hash, so that neighbours, or the end, tell nothing of a file sorted by label. All of the training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off
-    for validation or test.
+    In the order of a content hash, so that neighbours, or the end, tell nothing of a file sorted by label. All of the
+    training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
+    test.
     """
     if task.loader == "docs":
         whole = load_task(dataclasses.replace(task, max_train_examples=None), runs_dir)

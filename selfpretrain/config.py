@@ -59,6 +59,7 @@ class OptimConfig:
     warmup_fraction: float | None = None  # of all steps
     schedule: str = "joint"  # joint: decay * warm-up [ELECTRA] | linear: warm-up, then decay [RoBERTa] | constant
     weight_decay: float = 0.01
+    decay_all: bool = False  # decay biases and LayerNorm, too [fairseq]; not in [ELECTRA]
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-6
@@ -72,14 +73,14 @@ class OptimConfig:
 
 @dataclass
 class PretrainConfig(OptimConfig):
-    """Pretraining from packed blocks."""
+    """Pretraining on a corpus."""
 
     total_steps: int = 1_000_000  # with budget=steps; every other budget replaces it
     budget: str = "steps"  # what sets the length: steps | tokens | epochs | flops | seconds (budget=<name>)
     budget_amount: float | None = (
-        None  # how much: tokens, passes over the corpus, FLOPs by formula, seconds of training
+        None  # how much: tokens (padding counts), passes over the corpus, FLOPs by formula, seconds of training
     )
-    packing: str = "segments"  # segments: [CLS] A [SEP] B [SEP] [ELECTRA] | full: one run of text [RoBERTa]
+    packing: str = "segments"  # segments: sentences of one document, padded [ELECTRA] | full: one run of text [RoBERTa]
     eval_every: int = 0  # steps between held-out losses; 0: at the end only
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from selfpretrain import start
-from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, UserError
 from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.segments import Marks, SegmentBlocks, count_epoch
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_yaml
@@ -26,17 +31,37 @@ from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, choose_autocast, choose_device, move
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
+TRIMMED_PARTS = 4  # of a batch of padded rows, if nothing else is asked for: more save padding and cost products
+PADDED = ("input_ids", "original_ids", "token_type_ids", "attention_mask", "token_weights")  # [B, seq_len]
 
 
 class MicroBatches:
-    """The rows of a pretraining batch in equal parts."""
+    """The rows of a pretraining batch in equal parts; ``trims`` them where rows are padded."""
 
-    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None):
-        self.batches = batches
-        self.size = micro_batch_size or batches.batch_size
+    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None, trims: bool = False):
+        self.batches, self.trims = batches, trims
+        self.size = micro_batch_size
 
     def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
-        return split_rows(self.batches[step], self.size)
+        batch = self.batches[step]
+        if self.trims and "attention_mask" in batch:
+            return trim(batch, self.size or math.ceil(self.batches.batch_size / TRIMMED_PARTS))
+        return split_rows(batch, self.size or self.batches.batch_size)
+
+
+def trim(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
+    """:func:`split_rows` of rows sorted by length, each part cut to its longest; their losses add up to the same."""
+    order = np.argsort(batch["num_tokens"], kind="stable")
+    parts = split_rows({name: value[order] for name, value in batch.items()}, size)
+    for _, part in parts:
+        longest = int(part["num_tokens"][-1])
+        part |= {name: part[name][:, :longest] for name in PADDED if name in part}
+    return parts
+
+
+def choose_trimming(runtime: RuntimeConfig, device: torch.device) -> bool:
+    """Whether padded sequences are cut to what is needed: a compiler and a GPU want shapes that recur."""
+    return device.type == "cpu" and not runtime.compile
 
 
 def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
@@ -68,7 +93,7 @@ class Pretraining:
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
         self.tokens, self.tokenizer, self.corpus_id = prepare_corpus(settings)
-        self.settings = budget.resolve(settings, len(self.tokens.tokens), self.tokenizer.vocab_size)
+        self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
         run_id = identity.identify_pretrain(self.settings, self.corpus_id)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.group, self.name = group, name or run_id
@@ -87,8 +112,9 @@ class Pretraining:
             settings=identity.to_plain(settings), folder=self.run.path,
         )  # fmt: skip
         trainer = Trainer(
-            module, MicroBatches(batches, config.micro_batch_size), config, config.total_steps, run=self.run,
-            runtime=settings.runtime, tracker=tracker, seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
+            module, MicroBatches(batches, config.micro_batch_size, choose_trimming(settings.runtime, self.device)), config,
+            config.total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
+            seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
         )  # fmt: skip
         self.held_out = HeldOut(trainer, batches)
         every = config.eval_every or config.total_steps
@@ -104,13 +130,15 @@ class Pretraining:
         assert isinstance(trainer.module, (MaskedLanguageModel, ReplacedTokenDetection))
         save_encoder(self.run.path / "encoder", trainer.module.encoder, self.tokenizer)
         final = self.held_out.last or self.held_out.compute()
-        processed = config.total_steps * config.batch_size * config.seq_len
+        sequences = config.total_steps * config.batch_size
+        epoch = count_epoch(self.tokens.sizes, config.seq_len, config.packing)
         self.run.finish(
             {
                 "held_out": final,
-                "tokens": processed,
+                "positions": sequences * config.seq_len,
+                "tokens": round(sequences * epoch.tokens / epoch.sequences),
                 "corpus": self.tokens.folder.name,
-                "epochs": processed / max(1, len(self.tokens.tokens)),
+                "epochs": sequences / epoch.sequences,
                 "flops": config.total_steps
                 * count_step_flops(
                     settings.model, settings.objective, self.tokenizer.vocab_size, config.batch_size, config.seq_len
@@ -143,7 +171,8 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
     if find_latest(run.checkpoints):
         raise UserError(f"{run.path / budget.FILE} is missing; delete {run.path} and run the command again")
     assert config.budget_amount is not None
-    micro_batches = MicroBatches(batches, config.micro_batch_size)
+    trims = choose_trimming(settings.runtime, choose_device(settings.runtime))
+    micro_batches = MicroBatches(batches, config.micro_batch_size, trims)
     trainer = build_timed_trainer(build_model(settings, tokenizer), micro_batches, config, settings.runtime)
     seconds = time_steps(trainer, min(MEASURED_SECONDS, config.budget_amount))
     total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)), trainer.world)
@@ -165,9 +194,22 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel
 
 def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -> PretrainBatches:
     config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
-    special = SpecialIds(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size)  # fmt: skip
-    blocks = PackedBlocks(tokens.tokens, special, config.seq_len, config.packing, seeds["data"])
+    special = SpecialIds(
+        tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id,
+        tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size,
+    )  # fmt: skip
+    blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+
+
+def build_blocks(
+    tokens: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], special: SpecialIds, entries: Sequence[str],
+    config: PretrainConfig, seed: int,
+) -> PackedBlocks | SegmentBlocks:  # fmt: skip
+    """The sequences of documents that lie one after the other, by ``pretrain.packing``; ``entries``: the vocabulary."""
+    if config.packing == "full":
+        return PackedBlocks(tokens, special, config.seq_len, seed)
+    return SegmentBlocks(tokens, sizes, special, Marks.find(entries), config.seq_len, seed)
 
 
 def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.encoder import Embeddings, Encoder, Layer
+from selfpretrain.model.heads import ReplacedTokenHead
 
 VALUE_GAIN = 0.6  # value and output weights multiply to -0.36 I (arXiv 2305.09828, section 4)
 # The paper starts vision models; these three were measured by this project on masked language modelling (2 layers of
@@ -20,9 +21,11 @@ POSITION_BASE = 100.0  # longest wavelength / 2 pi; Vaswani et al. 2017 have 10,
 
 
 def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Generator) -> None:
-    """Draw every weight of ``module`` from ``generator``: N(0, init_std), biases 0, LayerNorm 1.
+    """Draw every weight of ``module`` from ``generator``: N(0, init_std) but for what follows, biases 0, LayerNorm 1.
 
-    ELECTRA and BERT cut the normal at two standard deviations [ELECTRA modeling.py]; RoBERTa does not [RoBERTa].
+    ELECTRA and BERT cut the normal at two standard deviations; two layers that ELECTRA leaves to TensorFlow's default
+    start as that, Glorot's uniform: what projects the embeddings, and the discriminator's last [ELECTRA modeling.py,
+    run_pretraining.py]. RoBERTa does neither [RoBERTa].
     ``init_scheme=mimetic`` then sets attention and positions of every encoder inside ``module``.
     """
     for part in module.modules():
@@ -36,6 +39,12 @@ def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Genera
             nn.init.zeros_(part.bias)
         if isinstance(part, nn.LayerNorm):
             nn.init.ones_(part.weight)
+    if config.family != "roberta":
+        for part in module.modules():
+            if isinstance(part, Encoder) and isinstance(part.project, nn.Linear):
+                nn.init.xavier_uniform_(part.project.weight, generator=generator)
+            if isinstance(part, ReplacedTokenHead):
+                nn.init.xavier_uniform_(part.out.weight, generator=generator)
     if config.init_scheme == "mimetic":
         for part in module.modules():
             if isinstance(part, Embeddings):

@@ -2,8 +2,10 @@
 
 A batch is a dict of tensors made by ``selfpretrain.data.packing``:
 ``input_ids`` [B, L] with masks applied, ``original_ids`` [B, L], ``token_type_ids`` [B, L] or absent,
-``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD). Every sequence has exactly M chosen positions and no
-padding, so the mean over a micro-batch is the mean over the batch.
+``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD). Where sequences are padded also ``attention_mask``
+[B, L] and the weights ``token_weights`` [B, L] and ``slot_weights`` [B, M], 0 at padding and at slots without a use,
+with which a micro-batch's losses, summed over tokens and averaged over rows, or averaged over slots, are its share of
+the batch's mean over what is real.
 """
 
 from __future__ import annotations
@@ -30,35 +32,35 @@ class _CrossEntropy(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         log_probs_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-        loss = -log_probs_NV.gather(-1, targets_N.unsqueeze(-1)).mean()
+        loss = -(log_probs_NV.gather(-1, targets_N.unsqueeze(-1)).squeeze(-1) * weights_N).mean()
         return loss, log_probs_NV.exp_()
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[override,no-untyped-def]
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[override,no-untyped-def]
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1], inputs[1])
+        ctx.save_for_backward(output[1], inputs[1], inputs[2])
         ctx.set_materialize_grads(False)
         ctx.dtype = inputs[0].dtype
 
     @staticmethod
-    def backward(ctx, grad: Tensor, _: None) -> tuple[Tensor, None]:  # type: ignore[override,no-untyped-def]
-        probs_NV, targets_N = ctx.saved_tensors
-        share = grad / len(targets_N)
-        probs_NV.mul_(share).scatter_add_(-1, targets_N.unsqueeze(-1), (-share).expand(len(targets_N), 1))
-        return probs_NV.to(ctx.dtype), None
+    def backward(ctx, grad: Tensor, _: None) -> tuple[Tensor, None, None]:  # type: ignore[override,no-untyped-def]
+        probs_NV, targets_N, weights_N = ctx.saved_tensors
+        shares_N1 = (grad / len(targets_N) * weights_N).unsqueeze(-1)
+        probs_NV.mul_(shares_N1).scatter_add_(-1, targets_N.unsqueeze(-1), -shares_N1)
+        return probs_NV.to(ctx.dtype), None, None
 
 
-def compute_cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy and, without gradient, the probabilities [N, V]; both fp32.
+def compute_cross_entropy(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of cross-entropy times weight and, without gradient, the probabilities [N, V]; both fp32.
 
     The backward pass consumes the probabilities: use them before it.
     """
     if logits_NV.device.type == "cpu" and not torch.compiler.is_compiling():  # a compiler fuses the library's loss
-        loss, probs_NV = _CrossEntropy.apply(logits_NV, targets_N)
+        loss, probs_NV = _CrossEntropy.apply(logits_NV, targets_N, weights_N)
         return loss, probs_NV
-    loss = F.cross_entropy(logits_NV.float(), targets_N)
+    loss = (F.cross_entropy(logits_NV.float(), targets_N, reduction="none") * weights_N).mean()
     return loss, torch.softmax(logits_NV.detach().float(), dim=-1)
 
 
@@ -75,6 +77,14 @@ def sample_tokens(probs_NV: Tensor, uniforms_N: Tensor, temperature: float) -> T
         return torch.searchsorted(cumulative_NV, targets_N1).squeeze(-1).clamp(max=probs_NV.shape[-1] - 1)
 
 
+def get_targets(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The original tokens at the chosen positions, and the weights of their slots, [B * M] each."""
+    targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
+    weights_BM = batch.get("slot_weights")
+    weights_N = torch.ones_like(targets_N, dtype=torch.float32) if weights_BM is None else weights_BM.flatten()
+    return targets_N, weights_N
+
+
 class MaskedLanguageModel(nn.Module):
     """Predict the tokens at the masked positions [RoBERTa; BERT without the next-sentence task]."""
 
@@ -87,17 +97,17 @@ class MaskedLanguageModel(nn.Module):
     def compute_logits(self, batch: Batch) -> Tensor:
         """Logits at the masked positions only, [B * M, V]."""
         hidden_BMD = self.encoder(
-            batch["input_ids"], batch.get("token_type_ids"), positions_BM=batch["masked_positions"]
+            batch["input_ids"], batch.get("token_type_ids"), batch.get("attention_mask"), batch["masked_positions"]
         )
         logits: Tensor = self.head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
         return logits
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy (nats per masked token) and named measures."""
-        targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
+        targets_N, weights_N = get_targets(batch)
         logits_NV = self.compute_logits(batch)
-        loss, _ = compute_cross_entropy(logits_NV, targets_N)
-        accuracy = (logits_NV.detach().argmax(-1) == targets_N).float().mean()
+        loss, _ = compute_cross_entropy(logits_NV, targets_N, weights_N)
+        accuracy = ((logits_NV.detach().argmax(-1) == targets_N) * weights_N).mean()
         return loss, {"loss": loss.detach(), "mlm_accuracy": accuracy}
 
 
@@ -124,18 +134,25 @@ class ReplacedTokenDetection(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """gen_weight * generator loss + disc_weight * discriminator loss, and named measures."""
-        types_BL = batch.get("token_type_ids")
-        hidden_BMG = self.generator(batch["input_ids"], types_BL, positions_BM=batch["masked_positions"])
+        types_BL, mask_BL, weights_BL = (
+            batch.get(name) for name in ("token_type_ids", "attention_mask", "token_weights")
+        )
+        hidden_BMG = self.generator(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
         logits_NV = self.generator_head(hidden_BMG.flatten(0, 1), self.encoder.embeddings.word.weight)
-        targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
-        gen_loss, probs_NV = compute_cross_entropy(logits_NV, targets_N)  # over all chosen positions, masked or kept
+        # over all chosen positions, masked or kept
+        gen_loss, probs_NV = compute_cross_entropy(logits_NV, *get_targets(batch))
         corrupted_BL, replaced_BL = self.corrupt(batch, probs_NV)
-        disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL)).float()
-        disc_loss = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL)
+        disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL, mask_BL)).float()
+        if weights_BL is None:
+            disc_loss = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL)
+        else:
+            total = F.binary_cross_entropy_with_logits(disc_logits_BL, replaced_BL, weights_BL, reduction="sum")
+            disc_loss = total / len(weights_BL)
         loss = self.objective.gen_weight * gen_loss + self.objective.disc_weight * disc_loss
         with torch.no_grad():
             found = ((disc_logits_BL > 0) & (replaced_BL > 0)).float().sum() / replaced_BL.sum().clamp(min=1)
-            accuracy = ((disc_logits_BL > 0) == (replaced_BL > 0)).float().mean()
+            right_BL = ((disc_logits_BL > 0) == (replaced_BL > 0)).float()
+            accuracy = right_BL.mean() if weights_BL is None else (right_BL * weights_BL).sum() / len(weights_BL)
         measures = {
             "loss": loss,
             "gen_loss": gen_loss,

@@ -9,34 +9,38 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+import numpy.typing as npt
+
 from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
-from selfpretrain.data.store import read_manifest
+from selfpretrain.data.segments import count_epoch
+from selfpretrain.data.store import TokenFile
 from selfpretrain.files import read_json, write_json
 from selfpretrain.model.flops import count_step_flops
 from selfpretrain.study.runs import RunFolder
 
-OF_THE_CORPUS = ("epochs", "flops")  # known once the corpus is built: its tokens, or the size of its vocabulary
+OF_THE_CORPUS = ("epochs", "flops")  # known once the corpus is built: its documents, or the size of its vocabulary
 FILE = "budget.json"
 
 
-def compute_total_steps(settings: Settings, corpus_tokens: int, vocab_size: int) -> int:
+def compute_total_steps(settings: Settings, epoch_sequences: float, vocab_size: int) -> int:
     """The optimizer steps nearest to the budget, at least one.
 
     Args:
-        corpus_tokens: in the token file, separators included; an epoch. vocab_size: of the corpus's tokenizer.
+        epoch_sequences: in a pass over the corpus (``count_epoch``). vocab_size: of the corpus's tokenizer.
 
-    A step costs batch_size * seq_len tokens, that share of an epoch, or ``count_step_flops``. Not for budget=seconds.
+    A step costs batch_size * seq_len tokens, batch_size of an epoch's sequences, or ``count_step_flops``; tokens and
+    FLOPs count padding, since it is computed like the rest. Not for budget=seconds.
     """
     config = settings.pretrain
     if config.budget == "steps":
         return config.total_steps
     assert config.budget_amount is not None, config.budget
-    tokens = config.batch_size * config.seq_len
     if config.budget == "tokens":
-        per_step: float = tokens
+        per_step: float = config.batch_size * config.seq_len
     elif config.budget == "epochs":
-        per_step = tokens / corpus_tokens
+        per_step = config.batch_size / epoch_sequences
     else:
         assert config.budget == "flops", config.budget
         per_step = count_step_flops(settings.model, settings.objective, vocab_size, config.batch_size, config.seq_len)
@@ -58,11 +62,15 @@ def fix_steps(settings: Settings, total_steps: int) -> Settings:
     return dataclasses.replace(settings, pretrain=steps)
 
 
-def resolve(settings: Settings, corpus_tokens: int, vocab_size: int) -> Settings:
-    """The settings with tokens, epochs or FLOPs turned into steps; steps and seconds stay as they are."""
+def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int) -> Settings:
+    """The settings with tokens, epochs or FLOPs turned into steps; steps and seconds stay as they are.
+
+    ``sizes`` [num_docs] are the tokens of the corpus's documents, each with its separator.
+    """
     if settings.pretrain.budget in ("steps", "seconds"):
         return settings
-    return fix_steps(settings, compute_total_steps(settings, corpus_tokens, vocab_size))
+    epoch = count_epoch(sizes, settings.pretrain.seq_len, settings.pretrain.packing)
+    return fix_steps(settings, compute_total_steps(settings, epoch.sequences, vocab_size))
 
 
 def resolve_planned(settings: Settings, corpus_id: str) -> Settings:
@@ -70,9 +78,9 @@ def resolve_planned(settings: Settings, corpus_id: str) -> Settings:
     if not is_unresolved(settings.pretrain):
         return settings
     if is_corpus_built(corpus_id, settings.runtime):
-        manifest = read_manifest(get_corpus_folder(corpus_id, settings.runtime))
-        return resolve(settings, manifest["tokens"], manifest["tokenizer"]["vocab_size"])
-    return settings if settings.pretrain.budget in OF_THE_CORPUS else resolve(settings, 0, 0)
+        corpus = TokenFile.open(get_corpus_folder(corpus_id, settings.runtime), verify=False)
+        return resolve(settings, corpus.sizes, corpus.manifest["tokenizer"]["vocab_size"])
+    return settings if settings.pretrain.budget in OF_THE_CORPUS else resolve(settings, np.zeros(0, np.int32), 0)
 
 
 def is_unresolved(config: PretrainConfig) -> bool:

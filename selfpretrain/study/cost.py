@@ -94,13 +94,13 @@ class Costs:
         config = cell.settings.pretrain
         if config.budget == "seconds":
             return budget.read_steps(cell.run)
-        tokens = 0
+        sequences = 0.0
         if config.budget == "epochs":  # the corpus is not built, or the plan would have resolved it
             text = self.estimate_text_bytes(cell)
             if text is None:
                 return None
-            tokens = max(1, round(text / BYTES_PER_TOKEN))
-        return budget.compute_total_steps(cell.settings, tokens, self.get_vocab_size(cell))
+            sequences = max(1.0, text / BYTES_PER_TOKEN / config.seq_len)  # at least: each document's end is padded
+        return budget.compute_total_steps(cell.settings, sequences, self.get_vocab_size(cell))
 
     def _compute_finetuning(self, cell: Cell) -> Work:
         from selfpretrain.finetune import count_steps

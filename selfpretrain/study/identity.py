@@ -19,8 +19,8 @@ from selfpretrain.data.vocabulary import compute_vocabulary_id, is_own
 from selfpretrain.door import compute_identity, to_plain
 
 # raised when the same settings would give another result
-PRETRAIN_VERSION = 3
-FINETUNE_VERSION = 4
+PRETRAIN_VERSION = 4
+FINETUNE_VERSION = 5
 
 _SEEN = "where the examples are found; their ids, texts and labels are hashed"
 _WORDS = "words for readers"

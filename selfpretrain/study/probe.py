@@ -15,13 +15,13 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
-from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.finetune import choose_layout
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches
+from selfpretrain.pretrain import MicroBatches, build_blocks
 from selfpretrain.study.cost import Costs, count_outputs, list_once
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
@@ -130,7 +130,8 @@ def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_
     settings, vocab_size = cells[0].settings, costs.get_vocab_size(cells[0])
     config, objective = settings.pretrain, settings.objective
     tokens = np.random.default_rng(0).integers(5, vocab_size, config.seq_len * 64).astype(np.int32)
-    blocks = PackedBlocks(tokens, SpecialIds(2, 3, 4, (0, 1, 2, 3, 4), vocab_size), config.seq_len, config.packing, 0)
+    special = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), vocab_size)
+    blocks = build_blocks(tokens, np.array([len(tokens)]), special, [""] * vocab_size, config, 0)
 
     def get_batches(rows: int) -> MicroBatches:
         return MicroBatches(PretrainBatches(blocks, objective, rows, 0), config.micro_batch_size)

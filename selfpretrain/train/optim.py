@@ -36,9 +36,9 @@ def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
     return config.peak_lr * (total_steps - step) / max(1, total_steps - warmup)
 
 
-def has_decay(name: str) -> bool:
-    """Weight decay spares biases and LayerNorm; embeddings are decayed [ELECTRA, RoBERTa]."""
-    return not (name.endswith("bias") or "norm" in name)
+def has_decay(name: str, config: OptimConfig) -> bool:
+    """Weight decay spares biases and LayerNorm [ELECTRA optimization.py], with ``decay_all`` nothing [fairseq]."""
+    return config.decay_all or not (name.endswith("bias") or "norm" in name)
 
 
 def compute_depth_multiplier(name: str, num_layers: int, decay: float) -> float:
@@ -68,7 +68,7 @@ class AdamW:
         self.names: list[str] = []  # in the order of torch's state indices
         named: dict[tuple[float, float], list[str]] = {}
         for name, parameter in module.named_parameters():
-            key = (multiplier(name), config.weight_decay if has_decay(name) else 0.0)
+            key = (multiplier(name), config.weight_decay if has_decay(name, config) else 0.0)
             groups.setdefault(key, []).append(parameter)
             named.setdefault(key, []).append(name)
         self.keys = list(groups)

@@ -12,12 +12,16 @@ from selfpretrain.data.packing import (
     SpecialIds,
     apply_masks,
     choose_positions,
+    count_chosen,
     count_slots,
     repeat_first,
+    weigh,
 )
+from selfpretrain.data.segments import Marks, SegmentBlocks
 
 CLS, SEP, MASK, VOCAB = 2, 3, 4, 1000
-IDS = SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), VOCAB)
+PAD, UNK = 0, 1
+IDS = SpecialIds(CLS, SEP, MASK, PAD, UNK, (0, 1, 2, 3, 4), VOCAB)
 RTD = ObjectiveConfig()
 MLM = ObjectiveConfig(name="mlm", mask_token_prob=0.8, random_token_prob=0.1)
 
@@ -28,13 +32,12 @@ def make_text(count, seed=0):
     return np.where(rng.random(count) < 0.05, SEP, rng.integers(5, VOCAB, count)).astype(np.uint16)
 
 
-def make_blocks(count=4000, seq_len=16, packing="full", seed=0):
+def make_blocks(count=4000, seq_len=16, seed=0):
     # every token names its own place in the stream, so that blocks can be traced back
     return PackedBlocks(
         np.arange(count, dtype=np.int32) + 1000,
-        SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), 2000),
+        SpecialIds(CLS, SEP, MASK, PAD, UNK, (0, 1, 2, 3, 4), 2000),
         seq_len,
-        packing,
         seed,
     )
 
@@ -42,18 +45,18 @@ def make_blocks(count=4000, seq_len=16, packing="full", seed=0):
 # blocks
 
 
-@pytest.mark.parametrize("packing", ["full", "segments"])
-def test_every_token_of_the_training_text_is_read_and_no_other(packing):
-    blocks = make_blocks(count=1000, packing=packing)
+def test_every_token_of_the_training_text_is_read_and_no_other():
+    blocks = make_blocks(count=1000)
     read = set()
     for epoch in range(150):  # the offset leaves a block's worth out of each epoch
-        ids, _ = blocks.build(blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks), np.random.default_rng(0))
+        starts = blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks)
+        ids = blocks.build(starts, np.random.default_rng(0)).ids
         places = ids[ids >= 1000] - 1000
         assert len(set(places.tolist())) == len(places)  # once per epoch
         assert len(places) >= blocks.train_tokens - blocks.content
         read |= set(places.tolist())
     assert read == set(range(blocks.train_tokens))
-    held_out, _ = blocks.build(blocks.get_held_out_starts(), np.random.default_rng(0))
+    held_out = blocks.build(blocks.get_held_out_starts(), np.random.default_rng(0)).ids
     kept = set((held_out[held_out >= 1000] - 1000).tolist())
     assert len(kept) == blocks.num_held_out * blocks.content
     assert not kept & read
@@ -83,19 +86,11 @@ def test_starts_do_not_depend_on_how_they_are_asked_for():
 
 def test_layout_of_a_full_block():
     blocks = make_blocks()
-    ids, types = blocks.build(np.array([100, 7]), np.random.default_rng(0))
-    assert types is None
+    rows = blocks.build(np.array([100, 7]), np.random.default_rng(0))
+    ids = rows.ids
+    assert rows.types is None and rows.mask is None
     assert ids[0].tolist() == [CLS, *range(1100, 1114), SEP]
     assert ids[1].tolist() == [CLS, *range(1007, 1021), SEP]
-
-
-def test_layout_of_two_segments():
-    blocks = make_blocks(packing="segments")
-    ids, types = blocks.build(np.full(4000, 100), np.random.default_rng(0))
-    assert (ids == [CLS, *range(1100, 1106), SEP, *range(1106, 1113), SEP]).all()
-    single = (types == 0).all(1)
-    assert (types[~single] == [0] * 8 + [1] * 8).all()
-    assert single.mean() == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize(("tokens", "held_out"), [(28, 1), (14 * 100, 2), (14 * 1000, 20), (14 * 50_000, 256)])
@@ -169,8 +164,47 @@ def test_rows_with_fewer_tokens_than_slots_repeat_them():
     ids = np.array([[CLS, 7, SEP, SEP, SEP, SEP, 8, SEP]])
     positions = choose_positions(ids, IDS.special_ids, 4, False, np.random.default_rng(0))
     assert set(positions.ravel()) <= {1, 6}
+    assert np.bincount(positions.ravel()).tolist() == [0, 2, 0, 0, 0, 0, 2]  # each as often
     with pytest.raises(UserError, match="special tokens only"):
         choose_positions(np.array([[CLS, SEP, SEP]]), IDS.special_ids, 1, False, np.random.default_rng(0))
+
+
+def test_a_row_with_few_ordinary_tokens_changes_no_other_row():
+    ids, positions, _ = draw(MLM, rows=50, seq_len=64)
+    ids[7, 5:-1] = SEP  # four ordinary tokens, ten slots
+    again = choose_positions(ids, IDS.special_ids, 10, False, np.random.default_rng(0))
+    others = np.arange(50) != 7
+    assert (again[others] == positions[others]).all()
+    assert (np.diff(again[others]) > 0).all()  # without replacement
+    assert set(again[7].tolist()) == set(range(1, 5))
+
+
+@pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
+def test_a_row_may_have_fewer_positions_than_slots(objective):
+    ids, _, rng = draw(objective, rows=3000, seq_len=64)
+    counts = rng.integers(1, 10, len(ids))
+    positions = choose_positions(ids, IDS.special_ids, 9, objective is RTD, rng, counts)
+    assert (np.diff(positions) >= 0).all()
+    used = np.arange(9) < counts[:, None]
+    assert (positions == np.where(used, positions, np.max(positions, axis=1, keepdims=True))).all()
+    spread = np.bincount(positions[used], minlength=64)[1:63]  # a cut-off sample must not prefer the beginning
+    assert abs(spread - spread.mean()).max() < 5 * spread.mean() ** 0.5
+
+
+def test_positions_are_the_share_of_the_real_tokens():
+    mask = np.arange(128) < np.array([[2], [10], [17], [64], [128]])
+    assert count_chosen(mask, 0.15, 19).tolist() == [1, 2, 3, 10, 19]  # 1.5 and 2.55; numpy rounds half to even
+    assert count_chosen(mask, 0.15, 15).tolist() == [1, 2, 3, 10, 15]
+
+
+def test_weights_turn_means_over_places_into_means_over_what_is_real():
+    mask, used = np.arange(8) < np.array([[8], [3], [5]]), np.arange(2) < np.array([[2], [1], [1]])
+    weights = weigh(mask, used)
+    values = np.random.default_rng(0).random((3, 8))
+    parts = [(values[rows] * weights["token_weights"][rows]).sum(1).mean() for rows in (slice(0, 2), slice(2, 3))]
+    assert 2 / 3 * parts[0] + 1 / 3 * parts[1] == pytest.approx(values[mask].mean())  # in two micro-batches
+    assert (values[:, :2] * weights["slot_weights"]).mean() == pytest.approx(values[:, :2][used].mean())
+    assert weights["num_tokens"].tolist() == [8, 3, 5]
 
 
 def test_a_position_drawn_twice_keeps_the_values_of_its_first_draw():
@@ -219,7 +253,7 @@ def test_a_position_drawn_twice_is_decided_once():
 
 def test_random_tokens_are_spread_over_the_ordinary_vocabulary():
     objective = ObjectiveConfig(name="mlm", mask_token_prob=0.0, random_token_prob=1.0)
-    special = SpecialIds(CLS, SEP, MASK, (0, 1, 2, 3, 4), 25)
+    special = SpecialIds(CLS, SEP, MASK, PAD, UNK, (0, 1, 2, 3, 4), 25)
     ids = np.full((500, 100), 5)
     positions = np.broadcast_to(np.arange(100), ids.shape)
     counts = np.bincount(
@@ -232,10 +266,21 @@ def test_random_tokens_are_spread_over_the_ordinary_vocabulary():
 # batches
 
 
+def make_batches(packing, objective):
+    text = make_text(5000)
+    if packing == "full":
+        return PretrainBatches(PackedBlocks(text, IDS, 32, 1), objective, 8, 2)
+    ends = np.flatnonzero(np.r_[text[:-1] == SEP, True])  # a document may hold nothing but its separator
+    sizes = np.diff(np.r_[-1, ends]).astype(np.int32)
+    marks = Marks(np.arange(VOCAB) % 9 == 5, np.zeros(VOCAB, bool))
+    return PretrainBatches(SegmentBlocks(text, sizes, IDS, marks, 32, 1), objective, 8, 2)
+
+
+@pytest.mark.parametrize("packing", ["full", "segments"])
 @pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
-def test_a_batch_is_a_function_of_its_step_alone(objective):
+def test_a_batch_is_a_function_of_its_step_alone(objective, packing):
     def make():
-        return PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "segments", 1), objective, 8, 2)
+        return make_batches(packing, objective)
 
     batches = make()
     straight = [batches[step] for step in range(40)]  # several epochs
@@ -245,13 +290,25 @@ def test_a_batch_is_a_function_of_its_step_alone(objective):
         again = fresh[step]
         assert again.keys() == straight[step].keys()
         assert all((again[name] == straight[step][name]).all() for name in again)
-    keys = {"input_ids", "original_ids", "masked_positions", "token_type_ids"}
-    assert set(straight[0]) == keys | ({"sample_uniforms"} if objective is RTD else set())
+    keys = {"input_ids", "original_ids", "masked_positions"} | ({"sample_uniforms"} if objective is RTD else set())
+    padded = {"token_type_ids", "attention_mask", "num_tokens", "token_weights", "slot_weights"}
+    assert set(straight[0]) == keys | (padded if packing == "segments" else set())
+
+
+@pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
+def test_nothing_is_chosen_from_padding(objective):
+    for step in range(20):
+        batches = make_batches("segments", objective)
+        batch, slots = batches[step], batches.slots
+        inside = np.take_along_axis(batch["attention_mask"], batch["masked_positions"], 1)
+        assert inside.all()
+        assert (batch["input_ids"][~batch["attention_mask"]] == PAD).all()
+        assert ((batch["slot_weights"] > 0).sum(1) == count_chosen(batch["attention_mask"], 0.15, slots)).all()
 
 
 def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
-    blocks = PackedBlocks(make_text(5000), IDS, 32, "full", 1)
-    plain = make_blocks(packing="full")  # without separators inside, a position is the rank that was drawn
+    blocks = PackedBlocks(make_text(5000), IDS, 32, 1)
+    plain = make_blocks()  # without separators inside, a position is the rank that was drawn
     steps = [PretrainBatches(plain, RTD, 8, 2)[step] for step in range(30)]
     for name in ("masked_positions", "sample_uniforms"):
         assert len({step[name].tobytes() for step in steps}) == 30
@@ -259,12 +316,12 @@ def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
     assert (first["original_ids"] == other["original_ids"]).all()
     assert (first["masked_positions"] != other["masked_positions"]).any()
     assert (first["sample_uniforms"] != other["sample_uniforms"]).any()
-    moved = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "full", 9), RTD, 8, 2)[0]
+    moved = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, 9), RTD, 8, 2)[0]
     assert (first["original_ids"] != moved["original_ids"]).any()
 
 
 def test_the_inputs_of_a_batch_fit_together():
-    batches = PretrainBatches(PackedBlocks(make_text(20_000), IDS, 64, "full", 1), RTD, 64, 2)
+    batches = PretrainBatches(PackedBlocks(make_text(20_000), IDS, 64, 1), RTD, 64, 2)
     batch = batches[3]
     assert batch["masked_positions"].shape == batch["sample_uniforms"].shape == (64, 9)
     assert batch["sample_uniforms"].dtype == np.float32
@@ -281,7 +338,7 @@ def test_the_inputs_of_a_batch_fit_together():
 
 
 def test_held_out_blocks_are_masked_once_and_for_all():
-    batches = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, "full", 1), RTD, 8, 2)
+    batches = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, 1), RTD, 8, 2)
     first, again = batches.get_held_out(), batches.get_held_out()
     assert len(first["input_ids"]) == batches.blocks.num_held_out
     assert all((first[name] == again[name]).all() for name in first)

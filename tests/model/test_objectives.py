@@ -179,9 +179,10 @@ def test_cross_entropy_is_the_librarys(dtype):
     generator = torch.Generator().manual_seed(1)
     logits = (torch.randn(6, 11, generator=generator) * 30).to(dtype).requires_grad_()  # some probabilities underflow
     targets = torch.tensor([0, 10, 3, 3, 7, 1])
-    expected = F.cross_entropy(logits.float(), targets)
+    weights = torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0, 1.5])
+    expected = (F.cross_entropy(logits.float(), targets, reduction="none") * weights).mean()
     (expected_grad,) = torch.autograd.grad(2 * expected, logits)
-    loss, probs = compute_cross_entropy(logits, targets)
+    loss, probs = compute_cross_entropy(logits, targets, weights)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(probs, torch.softmax(logits.detach().float(), dim=-1), rtol=1e-6, atol=1e-6)
     assert not probs.requires_grad
@@ -192,10 +193,36 @@ def test_cross_entropy_is_the_librarys(dtype):
 
 def test_cross_entropy_is_walked_back_once():
     logits = torch.randn(2, 5, requires_grad=True)
-    loss, _ = compute_cross_entropy(logits, torch.tensor([1, 2]))
+    loss, _ = compute_cross_entropy(logits, torch.tensor([1, 2]), torch.ones(2))
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):  # never a wrong gradient
         loss.backward()
+
+
+@pytest.mark.parametrize("name", ["rtd", "mlm"])
+def test_padding_and_unused_slots_change_nothing(name):
+    module = build(name)
+    short = {key: value[:, :3] if key.endswith("ids") else value[:, :1] for key, value in BATCH.items()}
+    padding, slots = torch.tensor([[True] * 3 + [False]] * 2), torch.tensor([[1.0, 0.0]] * 2)
+    padded = {
+        **BATCH,
+        "input_ids": BATCH["input_ids"].where(padding, 0),
+        "original_ids": BATCH["original_ids"].where(padding, 0),
+        "masked_positions": torch.tensor([[1, 1], [1, 1]]),  # the second slot has no use
+        "sample_uniforms": BATCH["sample_uniforms"][:, :1].expand(-1, 2),
+        "attention_mask": padding,
+        "token_weights": padding / 3,
+        "slot_weights": slots / 0.5,
+    }
+    (loss, measures), (alone, known) = module(padded), module(short)
+    torch.testing.assert_close(loss, alone, rtol=1e-5, atol=1e-6)
+    for measure in measures:
+        torch.testing.assert_close(measures[measure], known[measure], rtol=1e-5, atol=1e-6)
+    grads = [torch.autograd.grad(value, list(module.parameters()), allow_unused=True) for value in (loss, alone)]
+    for padded_grad, grad in zip(*grads, strict=True):
+        if grad is not None:
+            width = grad.shape[0]  # the position behind the short rows gets no gradient
+            torch.testing.assert_close(padded_grad[:width], grad, rtol=1e-4, atol=1e-5)
 
 
 def gradients(module):

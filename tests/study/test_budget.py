@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from selfpretrain.config import ModelConfig, PretrainConfig, Settings, UserError
@@ -15,7 +16,9 @@ from selfpretrain.study.identity import identify_pretrain
 from selfpretrain.study.runs import open_run
 
 TINY = ModelConfig(hidden_size=16, embedding_size=16, num_layers=1, num_heads=2, intermediate_size=32)
-VOCAB, CORPUS_TOKENS = 300, 5000
+VOCAB = 300
+SIZES = np.full(50, 100, np.int32)  # documents of 99 tokens and a separator: 4 sequences of 29 tokens each
+SEQUENCES = 200
 STEP_TOKENS = 4 * 32
 
 
@@ -34,8 +37,8 @@ STEP_FLOPS = count_step_flops(TINY, Settings().objective, VOCAB, 4, 32)
         ("tokens", 10.4 * STEP_TOKENS, 10),
         ("tokens", 10.6 * STEP_TOKENS, 11),
         ("tokens", 1, 1),
-        ("epochs", 1, round(CORPUS_TOKENS / STEP_TOKENS)),
-        ("epochs", 2.5, round(2.5 * CORPUS_TOKENS / STEP_TOKENS)),
+        ("epochs", 1, SEQUENCES // 4),
+        ("epochs", 2.5, round(2.5 * SEQUENCES / 4)),
         ("epochs", 1e-6, 1),
         ("flops", 7.0 * STEP_FLOPS, 7),
         ("flops", 1.0, 1),
@@ -44,16 +47,16 @@ STEP_FLOPS = count_step_flops(TINY, Settings().objective, VOCAB, 4, 32)
 )
 def test_the_nearest_number_of_steps(name, amount, steps):
     settings = make(name, amount)
-    assert budget.compute_total_steps(settings, CORPUS_TOKENS, VOCAB) == steps
-    resolved = budget.resolve(settings, CORPUS_TOKENS, VOCAB).pretrain
+    assert budget.compute_total_steps(settings, SEQUENCES, VOCAB) == steps
+    resolved = budget.resolve(settings, SIZES, VOCAB).pretrain
     assert (resolved.total_steps, resolved.budget, resolved.budget_amount) == (steps, "steps", None)
 
 
 def test_steps_and_seconds_are_left_alone():
     for settings in (make("steps"), make("seconds", 60.0)):
-        assert budget.resolve(settings, CORPUS_TOKENS, VOCAB) is settings
+        assert budget.resolve(settings, SIZES, VOCAB) is settings
         assert not budget.is_unresolved(settings.pretrain)
-    assert budget.compute_total_steps(make("steps", total_steps=123), CORPUS_TOKENS, VOCAB) == 123
+    assert budget.compute_total_steps(make("steps", total_steps=123), SEQUENCES, VOCAB) == 123
 
 
 def test_an_equal_budget_costs_equal_flops():
@@ -63,9 +66,14 @@ def test_an_equal_budget_costs_equal_flops():
         settings = compose_settings("pretrain", [f"model={preset}", "budget=flops", f"pretrain.budget_amount={amount}"])
         config = settings.pretrain
         step = count_step_flops(settings.model, settings.objective, 2000, config.batch_size, config.seq_len)
-        spent.append(budget.compute_total_steps(settings, CORPUS_TOKENS, 2000) * step)
+        spent.append(budget.compute_total_steps(settings, SEQUENCES, 2000) * step)
         assert abs(spent[-1] - amount) <= step / 2
     assert math.isclose(*spent, rel_tol=0.01)
+
+
+def test_a_pass_over_documents_is_longer_where_each_is_padded():
+    full = budget.resolve(make("epochs", 1, packing="full"), SIZES, VOCAB).pretrain
+    assert (full.total_steps, budget.resolve(make("epochs", 1), SIZES, VOCAB).pretrain.total_steps) == (39, 50)
 
 
 # names of runs
@@ -76,10 +84,10 @@ def test_a_run_has_one_name_however_its_length_was_said():
     name = identify_pretrain(by_steps, "c")
     for how, amount in (
         ("tokens", 20 * STEP_TOKENS),
-        ("epochs", 20 * STEP_TOKENS / CORPUS_TOKENS),
+        ("epochs", 20 * 4 / SEQUENCES),
         ("flops", 20.0 * STEP_FLOPS),
     ):
-        assert identify_pretrain(budget.resolve(make(how, amount), CORPUS_TOKENS, VOCAB), "c") == name
+        assert identify_pretrain(budget.resolve(make(how, amount), SIZES, VOCAB), "c") == name
     assert identify_pretrain(make("steps", total_steps=21), "c") != name
 
 
@@ -103,15 +111,15 @@ def test_steps_said_and_unsaid_name_one_run():
 def test_a_fixed_warmup_that_does_not_fit_is_refused():
     settings = make("tokens", 100 * STEP_TOKENS, warmup_steps=100, total_steps=10_000)
     with pytest.raises(UserError, match=r"warmup_steps=100 does not fit into the 100 steps of budget=tokens") as error:
-        budget.resolve(settings, CORPUS_TOKENS, VOCAB)
+        budget.resolve(settings, SIZES, VOCAB)
     assert "pretrain.warmup_steps=null pretrain.warmup_fraction=0.01" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_warmup_that_fits_and_one_as_a_fraction_stay():
-    fits = budget.resolve(make("tokens", 101 * STEP_TOKENS, warmup_steps=100), CORPUS_TOKENS, VOCAB)
+    fits = budget.resolve(make("tokens", 101 * STEP_TOKENS, warmup_steps=100), SIZES, VOCAB)
     assert fits.pretrain.warmup_steps == 100
-    share = budget.resolve(make("tokens", 2 * STEP_TOKENS, warmup_fraction=0.06), CORPUS_TOKENS, VOCAB)
+    share = budget.resolve(make("tokens", 2 * STEP_TOKENS, warmup_fraction=0.06), SIZES, VOCAB)
     assert (share.pretrain.warmup_steps, share.pretrain.warmup_fraction) == (None, 0.06)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, OptimConfig
+from selfpretrain.door import compose_settings
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.train.optim import (
     AdamW,
@@ -88,10 +90,10 @@ def test_decay_spares_biases_and_norms_only():
     encoder = Encoder(
         ModelConfig(hidden_size=16, embedding_size=8, num_layers=1, num_heads=2, intermediate_size=16), 20, 0
     )
-    spared = {name for name, p in encoder.named_parameters() if not has_decay(name)}
+    spared = {name for name, p in encoder.named_parameters() if not has_decay(name, OptimConfig())}
     assert spared == {name for name, p in encoder.named_parameters() if p.ndim == 1}
-    assert has_decay("encoder.embeddings.word.weight")
-    assert not has_decay("generator_head.bias")
+    assert has_decay("encoder.embeddings.word.weight", OptimConfig())
+    assert not has_decay("generator_head.bias", OptimConfig())
 
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
     optimizer = AdamW(encoder, OptimConfig(weight_decay=0.5))
@@ -100,6 +102,16 @@ def test_decay_spares_biases_and_norms_only():
     optimizer.step(0.1, 0)
     for name, parameter in encoder.named_parameters():
         torch.testing.assert_close(parameter, before[name] * (1 if name in spared else 0.95), rtol=1e-5, atol=1e-7)
+
+
+def test_decay_of_everything_as_in_fairseq():
+    config = compose_settings("pretrain", ["model=roberta_tiny"]).pretrain
+    assert config.decay_all and not compose_settings("pretrain", ["model=electra_tiny"]).pretrain.decay_all
+    layer = nn.LayerNorm(4)
+    optimizer = AdamW(nn.ModuleDict({"norm": layer}), dataclasses.replace(config, weight_decay=0.5))
+    layer.weight.grad, layer.bias.grad = torch.zeros(4), torch.zeros(4)
+    optimizer.step(0.1, 0)
+    torch.testing.assert_close(layer.weight, torch.full((4,), 0.95))
 
 
 def test_layerwise_rates_are_those_of_the_released_code():

@@ -12,13 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from selfpretrain.config import FinetuneConfig, ModelConfig, ObjectiveConfig, OptimConfig, RuntimeConfig, TaskConfig
+from selfpretrain.config import (
+    FinetuneConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    PretrainConfig,
+    RuntimeConfig,
+    TaskConfig,
+)
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
-from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches
+from selfpretrain.pretrain import MicroBatches, build_blocks
 from selfpretrain.seeds import derive_seed, make_generator
 from selfpretrain.study.runs import open_run
 from selfpretrain.tasks.sequence import SequenceModel
@@ -54,12 +62,12 @@ def make_pretraining(folder, kind, seed, **options):
     model = MODELS[kind]
     objective = ObjectiveConfig(name=kind[:3], mask_prob=0.2)
     tokens = np.random.default_rng(7).integers(5, VOCAB, 3000).astype(np.int32)
-    special = SpecialIds(1, 2, 3, (0, 1, 2, 3, 4), VOCAB)
-    blocks = PackedBlocks(tokens, special, 24, "full" if objective.name == "mlm" else "segments", seed)
-    config = OptimConfig(**OPTIM, seq_len=24)
+    special = SpecialIds(1, 2, 3, PAD, 4, (0, 1, 2, 3, 4), VOCAB)
+    config = PretrainConfig(**OPTIM, seq_len=24, packing="full" if objective.name == "mlm" else "segments")
+    blocks = build_blocks(tokens, np.full(100, 30, np.int32), special, ["."] + ["a"] * VOCAB, config, seed)
     batches = PretrainBatches(blocks, objective, config.batch_size, seed)
     module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
-    trainer = make(folder, module, MicroBatches(batches, 3), config, seed, **options)
+    trainer = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)
 
     @torch.no_grad()
     def evaluate():
