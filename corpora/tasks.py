@@ -195,7 +195,8 @@ def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[
 
 def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
     labels_of_train = parts["train"].labels
-    lines = [facts.describe_labels(task, labels_of_train)]
+    missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
+    lines = [facts.describe_labels(task, labels_of_train) + missing]
     if task.label_kind == "class":
         counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
         lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))

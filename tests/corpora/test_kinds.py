@@ -12,7 +12,7 @@ from selfpretrain.config import TaskConfig, UserError
 def load(tmp_path, values: list[Any], as_json: bool = False, **changes: Any) -> TaskData:
     """120 rows in which the labels ``values`` recur; as CSV, whose cells are all text, or as JSON."""
     rows = [{"text": f"this is text {row}", "label": values[row % len(values)]} for row in range(max(120, len(values)))]
-    path = tmp_path / "x"
+    path = tmp_path / ("x.jsonl" if as_json else "x.csv")
     if as_json:
         path.write_text("\n".join(map(json.dumps, rows)))
     else:
@@ -212,7 +212,7 @@ def test_labels_in_other_spellings_are_named(tmp_path):
 
 def test_kind_counts_and_range_are_said(tmp_path):
     notes = load(tmp_path, ["b", "a", "b"]).notes
-    assert notes[0] == f"train: 120 rows read from {tmp_path}/x (CSV, commas, UTF-8)"
+    assert notes[0] == f"train: 120 rows read from {tmp_path}/x.csv (CSV, commas, UTF-8)"
     assert any(note.startswith("label: 2 classes, column 'label', training rows: a: ") for note in notes)
     assert any("(task.label_kind=score if they are scores)" in note for note in load(tmp_path, ["1", "2"]).notes)
     assert any("0 to 8.43" in note for note in load(tmp_path, [f"{n / 7:.2f}" for n in range(60)]).notes)
