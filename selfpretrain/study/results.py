@@ -87,7 +87,7 @@ def load_predictions(path: Path) -> Predictions:
         Unreadable: for a file that cannot be used, with the file and the reason in one line.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, use_threads=False)  # Arrow's threads may abort the interpreter at its exit
     except FileNotFoundError:
         raise Unreadable(f"{path} is missing although the run says done") from None
     except (pa.ArrowException, OSError) as error:
