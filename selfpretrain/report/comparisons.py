@@ -106,7 +106,7 @@ def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[I
 def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:
     """expt - base, for independent pretrainings."""
     result = _bootstrap(base, expt, metric, sampling)
-    greater = result.p, result.p_is_floor
+    greater = compute_percentile_p(result.samples.delta, "greater")
     less = compute_percentile_p(result.samples.delta, "less")
     p, is_floor = min(greater, less)
     num_seeds = (result.num_expt_seeds, result.num_base_seeds)
