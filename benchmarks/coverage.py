@@ -1,0 +1,265 @@
+"""How often the statistics are right: made-up studies whose truth is known, through the shipped functions.
+
+    python -m benchmarks coverage [part=all|accuracy|metrics|families|decisions|benefit|one_seed] [simulations=2000]
+
+Each cell draws studies (``simulation``) and asks ``multibootstrap`` by both methods, ``compute_holm``, ``decide`` and
+``compute_benefit``. A quarter of the studies of a cell has a difference, the others none. Written to
+``results/coverage.json`` and ``coverage.md`` after every cell.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.coverage_table import render_coverage
+from benchmarks.simulation import SCORES, Study, World, draw_study
+from selfpretrain.config import UserError
+from selfpretrain.files import make_folder, read_json, write_json, write_text
+from selfpretrain.stats import BootstrapResult, compute_benefit, compute_holm, decide, multibootstrap
+
+ALPHA = 0.05
+EFFECT = 0.03  # of every fourth study
+FAMILY = 8  # comparisons corrected together
+MARGIN = 0.01
+SEED_HEAVY, EXAMPLE_HEAVY = {"seed_sd": 0.022, "side_sd": 0.3}, {"seed_sd": 0.004, "side_sd": 0.7}
+DOUBTS = {"seeds": SEED_HEAVY, "examples": EXAMPLE_HEAVY}
+METHODS = ("t", "percentile")
+SEEDS, EXAMPLES = (3, 5, 10, 25), (200, 1000, 5000)
+Rows = Iterator[dict[str, Any]]
+
+
+@dataclass
+class Options(harness.Options):
+    part: str = "all"  # all, or one of PARTS
+    simulations: int = 2000  # of a cell with accuracy, by t; 5,000 examples: half as many, all else: a quarter
+    replicates: int = 200  # of the examples; families by percentiles: 1000
+
+
+def write_results(options: Options, surroundings: dict[str, Any], folder: Path | None) -> None:
+    """Simulate the parts asked for; print each cell as it is done, and the tables at the end."""
+    if options.part not in ("all", *PARTS):
+        raise UserError(f"part={options.part} is not known; allowed: all, {', '.join(PARTS)}")
+    if options.simulations < 20:
+        raise UserError(f"simulations={options.simulations} measures nothing; at least 20")
+    path = None if folder is None else make_folder(folder) / "coverage.json"
+    results: dict[str, Any] = read_json(path) if path and path.is_file() else {}
+    for part in PARTS if options.part == "all" else [options.part]:
+        start, rows = time.perf_counter(), []
+        for row in PARTS[part](options):
+            rows.append(row)
+            print(part, row, file=sys.stderr, flush=True)
+            results[part] = {**surroundings, "minutes": (time.perf_counter() - start) / 60, "rows": rows}
+            if path is not None:
+                write_json(path, results)
+                write_text(path.with_suffix(".md"), render_coverage(results))
+    print(render_coverage(results), end="")
+
+
+def iter_worlds(metric: str, seeds: tuple[int, ...], examples: tuple[int, ...]) -> Iterator[tuple[World, dict]]:
+    """Every combination, with what names it in a row."""
+    for doubt, paired, num_examples, num_seeds in itertools.product(DOUBTS, (False, True), examples, seeds):
+        world = World(metric, num_seeds, num_examples, paired, **DOUBTS[doubt])
+        yield world, describe(world, doubt)
+
+
+def describe(world: World, doubt: str) -> dict[str, Any]:
+    return {
+        "metric": world.metric,
+        "doubt": doubt,
+        "paired": world.paired,
+        "examples": world.num_examples,
+        "seeds": world.num_seeds,
+        "finetunings": world.num_finetunings,
+    }
+
+
+def make_generator(*names: Any) -> np.random.Generator:
+    """Each cell has draws of its own, the same in every run."""
+    return np.random.default_rng(zlib.crc32(repr(names).encode()))
+
+
+def compare(study: Study, world: World, method: str, replicates: int, seed: int) -> BootstrapResult:
+    """Second procedure minus first."""
+    return multibootstrap(
+        (study.predictions[0], study.predictions[1]),
+        study.labels,
+        world.metric,
+        base_seeds=study.seeds,
+        expt_seeds=study.seeds,
+        paired=world.paired,
+        method=method,
+        num_replicates=replicates,
+        seed=seed,
+    )
+
+
+def get_two_sided_p(result: BootstrapResult) -> float:
+    """Of percentiles: twice the smaller one-sided one."""
+    if result.method == "t":
+        return math.nan if result.p is None else result.p
+    opposite = max(float(np.mean(result.samples.delta >= -1e-12)), 1 / len(result.samples.delta))
+    assert result.p is not None
+    return min(1.0, 2 * min(result.p, opposite))
+
+
+def simulate_cell(world: World, num_studies: int, replicates: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Coverage, type-I error and width by both methods; percentiles on a fifth of the studies."""
+    base = SCORES[world.metric]
+    levels = [(world.find_level(base), world.find_level(base + effect)) for effect in (0.0, EFFECT)]
+    found: dict[str, Any] = {method: {"covered": [], "single": [], "p": [], "width": []} for method in METHODS}
+    for number in range(num_studies):
+        has_effect = number % 4 == 3
+        study = draw_study(world, levels[int(has_effect)], generator)
+        for method in METHODS[: 2 if number < num_studies / 5 else 1]:
+            result, kept = compare(study, world, method, replicates, number), found[method]
+            kept["covered"].append(result.delta.low <= EFFECT * has_effect <= result.delta.high)
+            kept["single"].append(result.base.low <= base <= result.base.high)
+            kept["width"].append(result.delta.high - result.delta.low)
+            if not has_effect:
+                kept["p"].append(get_two_sided_p(result))
+    return {method: summarise(kept) for method, kept in found.items()}
+
+
+def summarise(kept: dict[str, list[float]]) -> dict[str, Any]:
+    p = np.array(kept["p"])
+    families = p[: len(p) // FAMILY * FAMILY].reshape(-1, FAMILY)
+    return {
+        "studies": len(kept["covered"]),
+        "coverage": float(np.mean(kept["covered"])),
+        "single": float(np.mean(kept["single"])),
+        "type1": float(np.mean(p < ALPHA)),
+        "width": float(np.mean(kept["width"])),
+        "families": len(families),
+        "wrong_families": sum(is_wrong_family(family) for family in families),
+    }
+
+
+def is_wrong_family(p_values: Any) -> bool:
+    """Any claim among comparisons none of which differs."""
+    return bool((compute_holm(p_values) < ALPHA).any())
+
+
+def run_accuracy(options: Options) -> Rows:
+    """The whole grid, and two cells with several fine-tunings of each seed."""
+    cells = [*iter_worlds("accuracy", SEEDS, EXAMPLES)]
+    for num_seeds in SEEDS[:2]:
+        world = World("accuracy", num_seeds, 1000, False, **SEED_HEAVY, num_finetunings=3)
+        cells.append((world, describe(world, "seeds")))
+    for world, names in cells:
+        studies = options.simulations // (2 if world.num_examples == max(EXAMPLES) else 1)
+        yield {**names, **simulate_cell(world, studies, options.replicates, make_generator(names))}
+
+
+def run_metrics(options: Options) -> Rows:
+    """A thinner grid for the other metrics."""
+    for metric in ("macro_f1", "mcc", "pearson"):
+        cells = [*iter_worlds(metric, (3, 10), EXAMPLES[:2])]
+        for num_seeds in (3, 25):
+            world = World(metric, num_seeds, EXAMPLES[2], False, **SEED_HEAVY)
+            cells.append((world, describe(world, "seeds")))
+        for world, names in cells:
+            studies = options.simulations // 4
+            yield {**names, **simulate_cell(world, studies, options.replicates, make_generator(names))}
+
+
+def run_families(options: Options) -> Rows:
+    """A claim among comparisons none of which differs, after Holm; percentiles need 1,000 replicates to reach so low a p."""
+    for num_seeds in SEEDS[:3]:
+        world = World("accuracy", num_seeds, 1000, False, **SEED_HEAVY)
+        generator = make_generator("families", num_seeds)
+        levels = [world.find_level(SCORES["accuracy"])] * 2
+        wrong = dict.fromkeys(METHODS, 0)
+        num_families = max(1, options.simulations // 20)
+        for family in range(num_families):
+            studies = [draw_study(world, levels, generator) for _ in range(FAMILY)]
+            for method in METHODS:
+                p = [get_two_sided_p(compare(study, world, method, 1000, family)) for study in studies]
+                wrong[method] += is_wrong_family(p)
+        yield {"seeds": num_seeds, "families": num_families, **{m: wrong[m] / num_families for m in METHODS}}
+
+
+def run_decisions(options: Options) -> Rows:
+    """What ``decide`` says where the truth is nothing, exactly the margin below, and a clear loss or gain."""
+    worlds = [one for one in iter_worlds("accuracy", (3, 10), (1000, 5000)) if not one[0].paired]
+    for (world, names), truth in itertools.product(worlds, (0.0, -MARGIN, -EFFECT, EFFECT)):
+        generator = make_generator("decisions", names, truth)
+        levels = [world.find_level(SCORES["accuracy"] + difference) for difference in (0.0, truth)]
+        outcomes: dict[str, int] = {}
+        for number in range(options.simulations // 4):
+            result = compare(draw_study(world, levels, generator), world, "t", options.replicates, number)
+            outcome = get_outcome(result)
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        studies = sum(outcomes.values())
+        shares = {outcome: count / studies for outcome, count in sorted(outcomes.items())}
+        yield {**names, "truth": truth, "studies": studies, "outcomes": shares}
+
+
+def get_outcome(result: BootstrapResult) -> str:
+    assert result.variance is not None
+    return decide(
+        result.delta,
+        result.variance,
+        result.p,
+        margin=MARGIN,
+        alpha=ALPHA,
+        num_seeds=(result.num_base_seeds, result.num_expt_seeds),
+        num_examples=result.num_examples,
+    ).outcome
+
+
+def run_benefit(options: Options) -> Rows:
+    """Fieller's interval where the reference gains .10 and the procedure .06, so that 60 % is the truth."""
+    worlds = [one for one in iter_worlds("accuracy", SEEDS, (1000,)) if not one[0].paired]
+    for world, names in worlds:
+        generator = make_generator("benefit", names)
+        levels = [world.find_level(score) for score in (0.60, 0.66, 0.70)]
+        covered, studies = [], options.simulations // 4
+        for number in range(studies):
+            study = draw_study(world, levels, generator)
+            sides = {f"{name}_seeds": study.seeds for name in ("none", "expt", "reference")}
+            found = compute_benefit(
+                *study.predictions, study.labels, "accuracy", num_replicates=options.replicates, seed=number, **sides
+            ).benefit
+            if found is not None:
+                covered.append(found.low <= 60 <= found.high)
+        yield {**names, "studies": studies, "defined": len(covered), "coverage": float(np.mean(covered or [math.nan]))}
+
+
+def run_one_seed(options: Options) -> Rows:
+    """One seed a side: the interval holds for these checkpoints and not for pretraining again."""
+    for doubt, num_examples in itertools.product(DOUBTS, EXAMPLES):
+        world = World("accuracy", 1, num_examples, False, **DOUBTS[doubt])
+        names = describe(world, doubt)
+        generator = make_generator("one seed", names)
+        levels = [world.find_level(SCORES["accuracy"])] * 2
+        procedures, checkpoints, claims = [], [], []
+        for number in range(options.simulations // 4):
+            study = draw_study(world, levels, generator)
+            result = compare(study, world, "t", options.replicates, number)
+            base, expt = study.checkpoint_scores
+            procedures.append(result.delta.low <= 0 <= result.delta.high)
+            checkpoints.append(result.delta.low <= expt - base <= result.delta.high)
+            claims.append(result.p is not None)
+        shares = {"procedures": float(np.mean(procedures)), "checkpoints": float(np.mean(checkpoints))}
+        yield {**names, "studies": len(claims), **shares, "p_given": int(sum(claims))}
+
+
+PARTS: dict[str, Callable[[Options], Rows]] = {
+    "accuracy": run_accuracy,
+    "metrics": run_metrics,
+    "families": run_families,
+    "decisions": run_decisions,
+    "benefit": run_benefit,
+    "one_seed": run_one_seed,
+}
