@@ -213,7 +213,7 @@ def test_wrong_value_ends_a_sweep_in_one_line(command, tiny, local):
 
 @pytest.fixture
 def study(tiny, local):
-    return ["study", *tiny, *local(), "study.pretrain_seeds=2", "study.num_replicates=50"]
+    return ["study", *tiny, *local(), "study.pretrain_seeds=2", "study.num_replicates=200"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from selfpretrain.train.stacked import StackedTrainer
 from selfpretrain.train.trainer import Trainer
 
 SHORT = ["pretrain.total_steps=12", "finetune.max_steps=12", "finetune.epochs=5", "runtime.save_every=5", "runtime.log_every=5",
-         "study.num_replicates=50", "study.pretrain_seeds=3"]  # fmt: skip
+         "study.num_replicates=200", "study.pretrain_seeds=3"]  # fmt: skip
 
 
 def make_cell(stage, run_id, condition="own", rate=1e-3, **seeds):
