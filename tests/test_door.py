@@ -159,7 +159,7 @@ def test_contradictions_are_refused_in_one_line(sections, said):
         "finetune.epochs=-1", "finetune.max_steps=0", "finetune.min_steps=-1", "finetune.evals_per_epoch=0",
         "finetune.layerwise_lr_decay=0", "finetune.layerwise_lr_decay=1.5", "seeds.seed=-1", "runtime.num_threads=0",
         "runtime.num_workers=0", "runtime.log_every=0", "runtime.save_every=0", "runtime.keep_checkpoints=0",
-        "study.pretrain_seeds=0", "study.finetune_seeds=0", "study.num_replicates=0", "study.confidence=1",
+        "study.pretrain_seeds=0", "study.finetune_seeds=0", "study.num_replicates=199", "study.confidence=1",
         "study.confidence=95", "corpus.max_mb=0", "study.general_mb=-1",
     ],
 )  # fmt: skip
