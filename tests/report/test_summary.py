@@ -196,9 +196,7 @@ def test_few_seeds_and_few_replicates_are_said(fake_study):
     fake_study.add("none", [0.5]).add("own", [0.7])
     assert any("one pretraining seed" in line for line in summarize(fake_study.finish()).warnings)
     fake_study.add("none", [0.5, 0.5], first=1).add("own", [0.7, 0.7], first=1)
-    lines = summarize(fake_study.finish(num_replicates=30)).warnings
-    assert any("factor of 2/3" in line for line in lines)
-    assert any("study.num_replicates=80" in line for line in lines)
+    assert any("factor of 2/3" in line for line in summarize(fake_study.finish()).warnings)
 
 
 def test_json_holds_everything_but_what_differs_between_equal_studies(fake_study):
