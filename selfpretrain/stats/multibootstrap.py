@@ -119,7 +119,7 @@ def multibootstrap(
         paired: True if a seed stands for the same pretraining on both sides (continued pretraining, another
             fine-tuning): its two scores are then compared. False for independent pretrainings.
         method: "t" adds the variance by seeds to that by examples (``variance``); "percentile" is the published
-            procedure, whose intervals are too narrow below some 25 seeds.
+            procedure, whose intervals are too narrow where few seeds make most of the doubt.
         num_replicates: 1000 in the paper, at least 200.
         seed: of the random draws.
         confidence: of the intervals.
