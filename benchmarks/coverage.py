@@ -136,14 +136,14 @@ def simulate_cell(world: World, num_studies: int, replicates: int, generator: np
 
 
 def summarise(kept: dict[str, list[float]]) -> dict[str, Any]:
-    return {
+    found = {
         "studies": len(kept["covered"]),
         "coverage": float(np.mean(kept["covered"])),
         "single": float(np.mean(kept["single"])),
         "type1": float(np.mean(np.array(kept["p"]) < ALPHA)),
         "width": float(np.mean(kept["width"])),
-        "by_examples": float(np.mean(kept["by_examples"] or [math.nan])),
     }
+    return {**found, "by_examples": float(np.mean(kept["by_examples"]))} if kept["by_examples"] else found
 
 
 def is_wrong_family(p_values: Any) -> bool:
@@ -238,7 +238,12 @@ def run_benefit(options: Options) -> Rows:
             ).benefit
             if found is not None:
                 covered.append(found.low <= 60 <= found.high)
-        yield {**names, "studies": studies, "defined": len(covered), "coverage": float(np.mean(covered or [math.nan]))}
+        yield {
+            **names,
+            "studies": studies,
+            "defined": len(covered),
+            "coverage": float(np.mean(covered)) if covered else None,
+        }
 
 
 def run_one_seed(options: Options) -> Rows:

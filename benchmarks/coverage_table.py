@@ -49,8 +49,8 @@ def _tabulate(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _format(share: float) -> str:
-    return "—" if math.isnan(share) else f"{share:.3f}".removeprefix("0")
+def _format(share: float | None) -> str:
+    return "—" if share is None else f"{share:.3f}".removeprefix("0")
 
 
 def _name(row: dict[str, Any]) -> list[str]:
