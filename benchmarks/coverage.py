@@ -135,20 +135,15 @@ def simulate_cell(world: World, num_studies: int, replicates: int, generator: np
     return {method: summarise(kept) for method, kept in found.items()}
 
 
-def average(values: list[Any]) -> float | None:
-    """Their mean; None, which JSON can hold, of nothing."""
-    return float(np.mean(values)) if values else None
-
-
 def summarise(kept: dict[str, list[float]]) -> dict[str, Any]:
-    return {
+    found = {
         "studies": len(kept["covered"]),
         "coverage": float(np.mean(kept["covered"])),
         "single": float(np.mean(kept["single"])),
         "type1": float(np.mean(np.array(kept["p"]) < ALPHA)),
         "width": float(np.mean(kept["width"])),
-        "by_examples": average(kept["by_examples"]),
     }
+    return {**found, "by_examples": float(np.mean(kept["by_examples"]))} if kept["by_examples"] else found
 
 
 def is_wrong_family(p_values: Any) -> bool:
@@ -243,7 +238,12 @@ def run_benefit(options: Options) -> Rows:
             ).benefit
             if found is not None:
                 covered.append(found.low <= 60 <= found.high)
-        yield {**names, "studies": studies, "defined": len(covered), "coverage": average(covered)}
+        yield {
+            **names,
+            "studies": studies,
+            "defined": len(covered),
+            "coverage": float(np.mean(covered)) if covered else None,
+        }
 
 
 def run_one_seed(options: Options) -> Rows:

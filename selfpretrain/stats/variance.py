@@ -19,6 +19,7 @@ from selfpretrain.stats.inputs import Procedure
 from selfpretrain.stats.statistics import FloatArray
 
 ROUNDING = 1e-12  # a difference this small is a tie; without it p would hang on the order of summation
+_MOST_DF = 1e9  # a normal distribution for all that matters; SciPy's older versions know no infinite df
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,14 @@ def compute_t_quantile(probability: float, df: float) -> float:
     """The value below which a t distribution with df degrees of freedom lies with this probability."""
     from scipy.special import stdtrit  # late: it takes longer to import than all of this package
 
-    return float(stdtrit(df, probability))
+    return float(stdtrit(min(df, _MOST_DF), probability))
 
 
 def compute_t_tail(value: float, df: float) -> float:
     """The chance that a t distribution with df degrees of freedom exceeds value."""
     from scipy.special import stdtr
 
-    return float(stdtr(df, -value))
+    return float(stdtr(min(df, _MOST_DF), -value))
 
 
 def compute_t_estimate(

@@ -92,15 +92,24 @@ def test_tables_name_what_misses() -> None:
     assert "All 1 cells keep it" in render_coverage({"accuracy": {**where, "rows": [row]}})
 
 
-def test_the_command_writes_each_part(tmp_path, capsys) -> None:
+def test_the_command_writes_every_part(tmp_path, capsys, monkeypatch) -> None:
     from benchmarks import __main__ as command
 
+    monkeypatch.setattr(coverage, "SEEDS", (3, 4, 5))
+    monkeypatch.setattr(coverage, "EXAMPLES", (50, 60, 70))
     arguments = ["coverage", "simulations=20", f"results_dir={tmp_path}"]
-    assert command.main([*arguments, "part=one_seed"]) == 0
-    assert command.main([*arguments, "part=benefit"]) == 0  # added to what is there
-    page = (tmp_path / "coverage.md").read_text()
-    assert "## One seed a side" in page and "## Benefit %" in page and "## Accuracy" not in page
+    for part in coverage.PARTS:  # each is added to what is there
+        assert command.main([*arguments, f"part={part}"]) == 0
+    page = (tmp_path / "coverage.md").read_text(encoding="utf-8")
+    assert page.count("\n## ") == len(coverage.PARTS) == page.count("`python -m benchmarks coverage simulations=20 ")
     assert capsys.readouterr().out.endswith(page)
-    assert command.main([*arguments, "part=bca"]) == 2
-    assert "part=bca is not known" in capsys.readouterr().err
-    assert command.main(["coverage", "simulations=5"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"), [("part=bca", "part=bca is not known"), ("simulations=5", "at least 20")]
+)
+def test_what_measures_nothing_is_refused(argument: str, message: str, capsys) -> None:
+    from benchmarks import __main__ as command
+
+    assert command.main(["coverage", argument]) == 2
+    assert message in capsys.readouterr().err
