@@ -32,7 +32,7 @@ def test_differences_are_those_of_the_public_function(fake_study):
     found = compute_difference(base, expt, "accuracy", SAMPLING)
     expected = multibootstrap(
         (base.predictions, expt.predictions), base.labels, "accuracy", base_seeds=[0, 0, 1, 1, 2, 2],
-        expt_seeds=[0, 1], paired=False, method="percentile", num_replicates=200, seed=0,
+        expt_seeds=[0, 1], paired=False, num_replicates=200, seed=0,
     )  # fmt: skip
     assert found.delta.point == pytest.approx(0.76 - 0.7)
     assert (found.delta.low, found.delta.high) == (expected.delta.low, expected.delta.high)
