@@ -97,7 +97,7 @@ def _correlate_spearman(labels: Array, outputs: Array) -> float:
 
 def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float], list[str]]:
     """The procedure's score with its interval, each run's score, and notes. Raises UserError where it is undefined."""
-    result = _compare(runs, runs, metric, sampling, paired=True)
+    result = _compare(runs, runs, metric, sampling)
     return (
         _to_interval(result.base),
         [float(score) for score in result.base_run_scores],
@@ -117,7 +117,7 @@ def _name_sides(notes: Sequence[str], metric: str) -> list[str]:
 
 def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:
     """expt - base, for independent pretrainings."""
-    result = _compare(base, expt, metric, sampling, paired=False)
+    result = _compare(base, expt, metric, sampling)
     assert result.variance is not None
     return Difference(
         _to_interval(result.delta),
@@ -128,7 +128,7 @@ def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampli
     )
 
 
-def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling, paired: bool) -> BootstrapResult:
+def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> BootstrapResult:
     return multibootstrap(
         (base.predictions, expt.predictions),
         base.labels,
@@ -137,7 +137,7 @@ def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampli
         expt_seeds=get_seeds(expt),
         base_ids=base.ids,
         expt_ids=expt.ids,
-        paired=paired,
+        paired=False,
         **asdict(sampling),
     )
 

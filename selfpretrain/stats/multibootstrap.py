@@ -20,7 +20,7 @@ from selfpretrain.stats.inputs import (
     check_two_examples,
     choose_alternative,
 )
-from selfpretrain.stats.notes import note_scope
+from selfpretrain.stats.notes import note_pairs, note_scope
 from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates
 from selfpretrain.stats.statistics import RANGES, AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
@@ -157,6 +157,7 @@ def multibootstrap(
     replicates, found = compare([base, expt], label_array, metric, drawing, confidence, alternative)
 
     notes = [*replicates.notes, *note_scope([base, expt], method, resample_seeds, resample_examples), *found.notes]
+    notes += note_pairs(base.num_seeds, method) if paired else []
     if len(label_array) in (base.num_runs, expt.num_runs):
         notes.append("as many runs as examples: make sure that rows are runs, swapped axes cannot be seen here")
     base_samples, expt_samples = replicates.scores

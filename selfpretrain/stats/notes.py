@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from selfpretrain.stats.inputs import Procedure
 
 _FEW_SEEDS = 5
+_ENOUGH_PAIRS = 10  # benchmarks/results/coverage.md, eight comparisons after Holm
 
 
 def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
@@ -20,6 +21,16 @@ def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
     if procedure.seeds == (None,) and procedure.num_runs > 1:
         notes.append(f"the seeds of {procedure.name} are all None: its runs count as fine-tunings of one pretraining")
     return notes
+
+
+def note_pairs(num_seeds: int, method: str) -> list[str]:
+    """Where the t distribution's far tails, which a correction for many comparisons needs, are not to be trusted."""
+    if method != "t" or not 2 <= num_seeds < _ENOUGH_PAIRS:
+        return []
+    return [
+        f"{num_seeds} paired seeds: a p far below .05 is smaller than it should be, so several comparisons corrected together "
+        f"err more often than said; take {_ENOUGH_PAIRS} pairs, or compare unpaired"
+    ]
 
 
 def note_scope(
