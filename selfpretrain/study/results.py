@@ -87,7 +87,9 @@ def load_predictions(path: Path) -> Predictions:
         Unreadable: for a file that cannot be used, with the file and the reason in one line.
     """
     try:
-        table = pq.read_table(path, use_threads=False)  # Arrow's threads may abort the interpreter at its exit
+        # not read_table, which imports pandas; and without Arrow's threads, which may abort the interpreter at its exit
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError:
         raise Unreadable(f"{path} is missing although the run says done") from None
     except (pa.ArrowException, OSError) as error:
