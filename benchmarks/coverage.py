@@ -175,9 +175,7 @@ def run_metrics(options: Options) -> Rows:
 
 
 def run_families(options: Options) -> Rows:
-    """A claim among comparisons none of which differs, after Holm, where it is likeliest: doubt by seeds.
-
-    Reports compare unpaired. Paired seeds leave half as many degrees of freedom to the tails that Holm asks for.
+    """A claim among comparisons none of which differs, after Holm, where it is likeliest: most doubt by seeds.
 
     Percentiles need 1,000 replicates to reach a p that survives the correction; they are asked on a fifth of the families.
     """

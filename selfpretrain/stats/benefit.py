@@ -1,6 +1,6 @@
 """Benefit %: which share of the reference pretraining's gain another procedure reaches.
 
-The interval is Fieller's (1954, doi 10.1111/j.2517-6161.1954.tb00159.x): the share may be any theta for which
+The interval is Fieller's (1954): the share may be any theta for which
 ``(expt - none) - theta (reference - none)`` is not told from 0 by the t rule of ``variance``. It needs no ratio of
 replicates, which has neither mean nor variance.
 """

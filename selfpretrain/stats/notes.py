@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from selfpretrain.stats.inputs import Procedure
 
 _FEW_SEEDS = 5
-_ENOUGH_PAIRS = 10  # benchmarks/results/coverage.md, eight comparisons after Holm
+_FEW_PAIRS = 10  # with fewer, claims corrected together err too often: benchmarks/results/coverage.md
 
 
 def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
@@ -23,18 +23,12 @@ def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
     return notes
 
 
-def note_pairs(num_seeds: int, method: str) -> list[str]:
-    """Where the t distribution's far tails, which a correction for many comparisons needs, are not to be trusted."""
-    if method != "t" or not 2 <= num_seeds < _ENOUGH_PAIRS:
-        return []
-    return [
-        f"{num_seeds} paired seeds: a p far below .05 is smaller than it should be, so several comparisons corrected together "
-        f"err more often than said; take {_ENOUGH_PAIRS} pairs, or compare unpaired"
-    ]
-
-
 def note_scope(
-    procedures: Sequence[Procedure], method: str, resample_seeds: bool = True, resample_examples: bool = True
+    procedures: Sequence[Procedure],
+    method: str,
+    paired: bool = False,
+    resample_seeds: bool = True,
+    resample_examples: bool = True,
 ) -> list[str]:
     """What the interval leaves out: the chance of pretraining, or of having drawn these examples."""
     if not resample_seeds:
@@ -51,4 +45,7 @@ def note_scope(
                 f"{procedure.num_seeds} pretraining seeds for {procedure.name}: the bootstrap understates seed variance "
                 f"by a factor of {procedure.num_seeds - 1}/{procedure.num_seeds}"
             )
+    pairs = procedures[0].num_seeds
+    if method == "t" and paired and 1 < pairs < _FEW_PAIRS:
+        notes.append(f"{pairs} paired seeds: a p far below .05 is too small, do not rely on it among several claims")
     return notes

@@ -3,7 +3,7 @@
 Pretraining seeds and test examples are crossed: every seed is scored on every example. A mean over both varies by
 the choice of seeds (the variance of the seeds' scores over their number) and by the choice of examples (the variance
 over bootstrap replicates of the examples alone, every seed kept once). Their sum has the degrees of freedom of
-Satterthwaite 1946, doi 10.2307/3002019. What seeds and examples do together stands in both parts, so where examples
+Satterthwaite 1946. What seeds and examples do together stands in both parts, so where examples
 make much of the doubt the interval is somewhat too wide (``benchmarks/results/coverage.md`` has how much).
 """
 

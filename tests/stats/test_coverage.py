@@ -89,6 +89,12 @@ def test_tables_name_what_misses() -> None:
     where = {"machine": "here", "commit": "abc", "date": "2026-01-01", "command": "python", "minutes": 1.0}
     page = render_coverage({"accuracy": {**where, "rows": [row, bad]}})
     assert "Missed by: accuracy, seeds, unpaired, 1,000, 10 seeds" in page and "| .950 / .950 |" in page
+    families = {**row, "t": {"families": 500, "wrong": 0.05}, "percentile": {"families": 100, "wrong": 0.3}}
+    assert "All keep it" in render_coverage({"families": {**where, "rows": [families]}})
+    families["t"] = {"families": 500, "wrong": 0.08}
+    assert "Missed by: seeds, unpaired, 1,000, 5 seeds: .080." in render_coverage(
+        {"families": {**where, "rows": [families]}}
+    )
     assert "All 1 cells keep it" in render_coverage({"accuracy": {**where, "rows": [row]}})
 
 

@@ -276,14 +276,3 @@ def test_import_brings_in_nothing_heavy() -> None:
     code = "import sys, selfpretrain.stats; print(sorted({'scipy', 'sklearn', 'torch', 'pandas'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(("num_seeds", "paired", "said"), [(3, True, True), (10, True, False), (3, False, False)])
-def test_the_tails_of_few_pairs_are_noted(num_seeds, paired, said):
-    labels = np.arange(300) % 2
-    predictions = np.random.default_rng(0).integers(0, 2, (num_seeds, 300))
-    result = multibootstrap(
-        (predictions, predictions[:, ::-1]), labels, "accuracy", base_seeds=range(num_seeds), expt_seeds=range(num_seeds),
-        paired=paired,
-    )  # fmt: skip
-    assert any(f"{num_seeds} paired seeds: a p far below .05" in note for note in result.notes) == said

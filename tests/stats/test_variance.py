@@ -141,6 +141,16 @@ def test_notes_on_seeds_and_replicates() -> None:
     assert not any("understates" in note for note in compare().notes)  # t makes up for few seeds
 
 
+def test_few_pairs_are_noted() -> None:
+    """Their p has too heavy a tail for a correction; independent seeds have twice the degrees of freedom."""
+    assert any(note.startswith("3 paired seeds") for note in compare(paired=True).notes)
+    assert not any("paired seeds" in note for note in compare(paired=False).notes)
+    ten = [*range(10)]
+    assert not compare(
+        make_runs([0.6] * 10, 6), make_runs([0.7] * 10, 7), base_seeds=ten, expt_seeds=ten, paired=True
+    ).notes
+
+
 def test_nobody_is_told_to_leave_a_run_out() -> None:
     bad = np.where(EXPT == 1, np.nan, 0.5)
     for metric, runs in (("pearson", bad), ("pearson", np.zeros_like(bad))):
