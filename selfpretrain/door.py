@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from selfpretrain.config import FinetuneConfig, Settings, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError
+from selfpretrain.overrides import escape_interpolation
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ def _escape(value: Any) -> Any:
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_escape(item) for item in value]
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
+    return escape_interpolation(value) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> list[str] | None:

@@ -73,9 +73,14 @@ def _split(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+def escape_interpolation(text: str) -> str:
+    """A text for OmegaConf in which a ``${`` is no interpolation."""
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+
+
 def quote(text: str) -> str:
     """A text in Hydra's quotes; a ``${`` in it is no interpolation."""
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+    text = escape_interpolation(text)
     text = re.sub(r"(\\+)(?='|\Z)", lambda found: found[1] * 2, text)  # or they would escape the quote
     return "'" + text.replace("'", "\\'") + "'"
 
