@@ -11,6 +11,7 @@ import ast
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -239,6 +240,7 @@ def _show_progress(done: int, total: int) -> None:
 
 def _run_worker(jobs: str) -> None:
     """Print the records of each listed file as a line of JSON."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one and says so
     for path in read_json(Path(jobs)):
         records = [record for record in extract_module(Path(path).read_bytes()) if _is_encodable(record)]
         sys.stdout.write(json.dumps(records) + "\n")
