@@ -212,15 +212,7 @@ def run_decisions(options: Options) -> Rows:
 
 def get_outcome(result: BootstrapResult) -> str:
     assert result.variance is not None
-    return decide(
-        result.delta,
-        result.variance,
-        result.p,
-        margin=MARGIN,
-        alpha=ALPHA,
-        num_seeds=(result.num_base_seeds, result.num_expt_seeds),
-        num_examples=result.num_examples,
-    ).outcome
+    return decide(result.delta, result.variance, result.p, margin=MARGIN, alpha=ALPHA).outcome
 
 
 def run_benefit(options: Options) -> Rows:

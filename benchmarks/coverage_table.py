@@ -9,10 +9,6 @@ from typing import Any
 LOWEST_COVERAGE, LOWEST_SINGLE, HIGHEST_TYPE1 = 0.93, 0.91, 0.065  # what is asked of t; type I at 3 seeds: .08
 HIGHEST_TYPE1_OF_THREE = 0.08
 HIGHEST_FAMILY = 0.07
-TAIL = (
-    "The degrees of freedom are estimated from the same few seeds: seeds that happen to lie close make the variance small "
-    "and the degrees many at once, which shows far out in the tail, where the correction looks."
-)
 OVER_COVERED = 0.97
 
 INTRODUCTION = """Made from the JSON beside it by `python -m benchmarks coverage`. Studies are drawn from a probit model whose truth is
@@ -141,7 +137,7 @@ def _render_families(rows: list[dict[str, Any]]) -> list[str]:
         if row["t"]["wrong"] > HIGHEST_FAMILY
     ]
     explained = "Share of families with any claim. Percentiles with 1,000 replicates."
-    verdict = f"Missed by: {'; '.join(misses)}. {TAIL}" if misses else "All keep it."
+    verdict = f"Missed by: {'; '.join(misses)}." if misses else "All keep it."
     asked = f"Asked of t: at most {HIGHEST_FAMILY}. {verdict}"
     return [explained, _tabulate((*NAMES, "families", "t", "percentiles"), table), asked]
 

@@ -275,8 +275,6 @@ def _decide(panel: Panel, study: StudyConfig, num_claims: int) -> None:
         versus.p_holm,
         margin=margin,
         alpha=alpha,
-        num_seeds=(versus.num_seeds[1], versus.num_seeds[0]),
-        num_examples=panel.num_examples,
         num_claims=num_claims,
     )
 

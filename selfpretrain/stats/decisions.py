@@ -14,11 +14,8 @@ from selfpretrain.stats.statistics import FloatArray
 from selfpretrain.stats.variance import (
     Estimate,
     Variance,
-    compute_df,
     compute_t_estimate,
     compute_t_p,
-    compute_t_quantile,
-    compute_t_tail,
 )
 
 MOST_SEEDS = 1000  # per side, up to which a decision by more seeds is looked for
@@ -73,11 +70,11 @@ def compute_equivalence(
     check_margin(margin)
     if not 0 < alpha < 0.5:
         raise UserError(f"alpha={alpha!r}: a number between 0 and 0.5 is needed, e.g. 0.05")
-    point, standard_error, df = _unpack(difference)
-    half = compute_t_quantile(1 - alpha, df) * standard_error
+    point, variance = _unpack(difference)
+    half = variance.compute_half_width(1 - 2 * alpha)
     low, high = point - half, point + half
     inside = margin - abs(point)  # the nearer end decides
-    p = compute_t_tail(inside / standard_error, df) if standard_error > 0 else float(inside <= 0)
+    p = variance.compute_tail(inside) if variance.total > 0 else float(inside <= 0)
     verdict = "equivalent" if p < alpha else "not shown to be equivalent"
     conditional = isinstance(difference, BootstrapResult) and difference.scope == "checkpoints"
     of = ", these checkpoints only" if conditional else ""
@@ -92,16 +89,16 @@ def check_margin(margin: float) -> None:
         raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
 
 
-def _unpack(difference: BootstrapResult | tuple[float, float, float]) -> tuple[float, float, float]:
+def _unpack(difference: BootstrapResult | tuple[float, float, float]) -> tuple[float, Variance]:
     if not isinstance(difference, BootstrapResult):
         point, standard_error, df = difference
         if not (math.isfinite(point) and 0 <= standard_error < math.inf and df > 0):
             wanted = "(point, standard error, degrees of freedom) are a number, one of at least 0, a positive one"
             raise UserError(f"difference={difference!r}: {wanted}")
-        return point, standard_error, df
+        return point, Variance(0.0, 0.0, standard_error**2, (1, 1, df + 1))
     if difference.variance is None:
         raise UserError("difference was compared by percentiles, which give no standard error: use method='t'")
-    return difference.delta.point, difference.variance.standard_error, difference.variance.df
+    return difference.delta.point, difference.variance
 
 
 @dataclass(frozen=True)
@@ -123,19 +120,16 @@ def decide(
     *,
     margin: float,
     alpha: float,
-    num_seeds: tuple[int, int],
-    num_examples: int,
     num_claims: int = 1,
 ) -> Decision:
     """The first of these that holds: better, not worse by more than the margin, worse, undecided.
 
     Args:
         delta: expt - base; `low` must be the end of its interval at confidence 1 - alpha.
-        variance: of delta.
+        variance: of delta, whose `sizes` say how many seeds and examples there are.
         p: two-sided, corrected for the number of claims; None if nothing can be said about procedures. Then the
             outcome is "checkpoints only", whatever the numbers.
         margin: the largest loss that does not count, in the metric's unit. Fix it before looking.
-        num_seeds: of base and expt.
         num_claims: in whose number p is corrected; how many seeds are needed is counted with alpha / num_claims.
 
     What is needed supposes that point and variances stay as they are, each falling with the number of its kind.
@@ -152,7 +146,7 @@ def decide(
     rule = _RULES[outcome].format(alpha=alpha, margin=margin)
     if outcome != "undecided":
         return Decision(outcome, rule, margin, clear)
-    seeds, examples = _find_needed(_Question(delta.point, variance, margin, alpha, num_claims), num_seeds, num_examples)
+    seeds, examples = _find_needed(_Question(delta.point, variance, margin, alpha, num_claims))
     return Decision(outcome, rule, margin, clear, seeds, examples)
 
 
@@ -182,32 +176,32 @@ class _Question:
     alpha: float
     num_claims: int
 
-    def is_decided(self, before: tuple[int, int, int], after: tuple[int, int, int]) -> bool:
-        """With the numbers of base's seeds, expt's seeds and examples raised so."""
-        now = (self.variance.base, self.variance.expt, self.variance.examples)
-        base, expt, examples = (part * old / new for part, old, new in zip(now, before, after, strict=True))
-        variance = Variance(base, expt, examples, compute_df((base, expt, examples), after))
+    def is_decided(self, sizes: tuple[float, float, float]) -> bool:
+        """With the numbers of base's seeds, expt's seeds and examples raised to these."""
+        parts = zip(self.variance.parts, self.variance.sizes, sizes, strict=True)
+        base, expt, examples = (part * old / new for part, old, new in parts)
+        variance = Variance(base, expt, examples, sizes)
         low = compute_t_estimate(self.point, variance, 1 - self.alpha).low
         clear = compute_t_p(self.point, variance, "two-sided") * self.num_claims < self.alpha
         return _judge(self.point, low, clear, self.margin) != "undecided"
 
 
-def _find_needed(asked: _Question, num_seeds: tuple[int, int], num_examples: int) -> tuple[int | None, int | None]:
+def _find_needed(asked: _Question) -> tuple[int | None, int | None]:
     """Seeds per side that would decide it; else examples that would; else both, raised by one factor."""
-    now = (*num_seeds, num_examples)
-    for seeds in range(min(num_seeds) + 1, MOST_SEEDS + 1):
-        if asked.is_decided(now, (*_raise_to(seeds, num_seeds), num_examples)):
+    base, expt, now = asked.variance.sizes
+    fewest = min(size for size in (base, expt) if size > 1)
+
+    def raise_to(seeds: int) -> tuple[float, float]:
+        return max(base, seeds) if base > 1 else base, max(expt, seeds)
+
+    for seeds in range(int(fewest) + 1, MOST_SEEDS + 1):
+        if asked.is_decided((*raise_to(seeds), now)):
             return seeds, None
     for factor in _FACTORS:
-        examples = math.ceil(num_examples * factor)
-        if asked.is_decided(now, (*num_seeds, examples)):
-            return None, examples
+        if asked.is_decided((base, expt, math.ceil(now * factor))):
+            return None, math.ceil(now * factor)
     for factor in _FACTORS:
-        seeds, examples = math.ceil(min(num_seeds) * factor), math.ceil(num_examples * factor)
-        if asked.is_decided(now, (*_raise_to(seeds, num_seeds), examples)):
+        seeds, examples = math.ceil(fewest * factor), math.ceil(now * factor)
+        if asked.is_decided((*raise_to(seeds), examples)):
             return seeds, examples
     return None, None
-
-
-def _raise_to(seeds: int, num_seeds: tuple[int, int]) -> tuple[int, int]:
-    return max(num_seeds[0], seeds), max(num_seeds[1], seeds)

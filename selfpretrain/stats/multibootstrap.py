@@ -117,8 +117,7 @@ def multibootstrap(
             released checkpoint, its fine-tunings. Runs of one seed are averaged within it. With one seed on a side
             nothing can be said about procedures: the interval is over examples only and p is None.
         paired: True if a seed stands for the same pretraining on both sides (continued pretraining, another
-            fine-tuning): its two scores are then compared. False for independent pretrainings. Fewer than 10 pairs
-            leave so few degrees of freedom that p far below .05 comes out too small; a note says so.
+            fine-tuning): its two scores are then compared. False for independent pretrainings.
         method: "t" adds the variance by seeds to that by examples (``variance``); "percentile" is the published
             procedure, whose intervals are too narrow where few seeds make most of the doubt.
         num_replicates: 1000 in the paper, at least 200.
@@ -157,7 +156,7 @@ def multibootstrap(
     compare = _compare_by_t if method == "t" else _compare_by_percentiles
     replicates, found = compare([base, expt], label_array, metric, drawing, confidence, alternative)
 
-    scope_notes = note_scope([base, expt], method, paired, resample_seeds, resample_examples)
+    scope_notes = note_scope([base, expt], method, resample_seeds, resample_examples)
     notes = [*replicates.notes, *scope_notes, *found.notes]
     if len(label_array) in (base.num_runs, expt.num_runs):
         notes.append("as many runs as examples: make sure that rows are runs, swapped axes cannot be seen here")

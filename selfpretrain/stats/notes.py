@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from selfpretrain.stats.inputs import Procedure
 
 _FEW_SEEDS = 5
-_FEW_PAIRS = 10  # with fewer, claims corrected together err too often: benchmarks/results/coverage.md
 
 
 def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
@@ -26,7 +25,6 @@ def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
 def note_scope(
     procedures: Sequence[Procedure],
     method: str,
-    paired: bool = False,
     resample_seeds: bool = True,
     resample_examples: bool = True,
 ) -> list[str]:
@@ -45,7 +43,4 @@ def note_scope(
                 f"{procedure.num_seeds} pretraining seeds for {procedure.name}: the bootstrap understates seed variance "
                 f"by a factor of {procedure.num_seeds - 1}/{procedure.num_seeds}"
             )
-    pairs = procedures[0].num_seeds
-    if method == "t" and paired and 1 < pairs < _FEW_PAIRS:
-        notes.append(f"{pairs} paired seeds: a p far below .05 is too small, do not rely on it among several claims")
     return notes

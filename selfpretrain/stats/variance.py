@@ -2,15 +2,20 @@
 
 Pretraining seeds and test examples are crossed: every seed is scored on every example. A mean over both varies by
 the choice of seeds (the variance of the seeds' scores over their number) and by the choice of examples (the variance
-over bootstrap replicates of the examples alone, every seed kept once). Their sum has the degrees of freedom of
-Satterthwaite 1946. What seeds and examples do together stands in both parts, so where examples
-make much of the doubt the interval is somewhat too wide (``benchmarks/results/coverage.md`` has how much).
+over bootstrap replicates of the examples alone, every seed kept once). What seeds and examples do together stands in
+both parts, so where examples make much of the doubt the interval is somewhat too wide
+(``benchmarks/results/coverage.md`` has how much).
+
+Two independent sets of seeds: one t quantile, with the degrees of freedom of Satterthwaite 1946. One set (a single
+score, paired seeds): each part has a quantile of its own, ``sqrt(sum t(df_i)^2 V_i)`` (Banerjee 1960, Sankhya 22).
+Satterthwaite's would hang on one estimate there: few seeds that happen to lie close make the variance small and the
+degrees many at once, and far out in the tail, where corrections for several claims look, p is then much too small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +24,8 @@ from selfpretrain.stats.inputs import Procedure
 from selfpretrain.stats.statistics import FloatArray
 
 ROUNDING = 1e-12  # a difference this small is a tie; without it p would hang on the order of summation
+_HALVINGS = 100  # of the bracket of a tail on a scale of logarithms: down to rounding
+_SMALLEST = 1e-300  # tail; smaller ones count as this
 _MOST_DF = 1e9  # a normal distribution for all that matters; SciPy's older versions know no infinite df
 
 
@@ -36,26 +43,66 @@ class Estimate:
 class Variance:
     """Where the doubt about a mean comes from, in squared units of the metric.
 
-    Paired seeds are one axis: it stands under `expt`, and `base` is 0.
+    Where seeds are one axis (a single score, paired seeds), their part stands under `expt`, and `base` is 0.
     """
 
     base: float  # by the choice of base's pretraining seeds
     expt: float  # by the choice of expt's
     examples: float  # by the choice of test examples
-    df: float  # degrees of freedom; infinite where there is no variance at all
+    sizes: tuple[float, float, float]  # of how many values each is the variance; 1 where there is nothing to vary
+
+    @property
+    def parts(self) -> tuple[float, float, float]:
+        return self.base, self.expt, self.examples
 
     @property
     def total(self) -> float:
-        return self.base + self.expt + self.examples
+        return sum(self.parts)
 
     @property
     def standard_error(self) -> float:
         return math.sqrt(self.total)
 
+    @property
+    def df(self) -> float:
+        """Satterthwaite's; infinite where there is no variance at all."""
+        return compute_df(self.parts, self.sizes)
+
     def find_largest(self) -> str:
         """What more of would narrow the interval most: "base seeds", "expt seeds" or "examples"."""
         parts = {"base seeds": self.base, "expt seeds": self.expt, "examples": self.examples}
         return max(parts, key=lambda name: parts[name])
+
+    def compute_half_width(self, confidence: float) -> float:
+        """Of the interval around the mean at this confidence."""
+        return self._compute_distance((1 - confidence) / 2)
+
+    def compute_tail(self, distance: float) -> float:
+        """The chance that the mean exceeds its expectation by this, which may be negative; needs some variance."""
+        if distance < 0:
+            return 1 - self.compute_tail(-distance)
+        ratio = distance / self.standard_error
+        if self._has_two_sets:
+            return compute_t_tail(ratio, self.df)
+        dfs = [size - 1 for part, size in self._iter_parts()]
+        low, high = compute_t_tail(ratio, max(dfs)), compute_t_tail(ratio, min(dfs))  # equal if there is one part
+        for _ in range(_HALVINGS if low < high else 0):
+            middle = math.sqrt(max(low, _SMALLEST) * high)
+            low, high = (middle, high) if self._compute_distance(middle) > distance else (low, middle)
+        return high
+
+    def _compute_distance(self, tail: float) -> float:
+        """How far above its expectation the mean is with this chance."""
+        if self._has_two_sets:
+            return -compute_t_quantile(tail, self.df) * self.standard_error
+        return math.sqrt(sum(compute_t_quantile(tail, size - 1) ** 2 * part for part, size in self._iter_parts()))
+
+    @property
+    def _has_two_sets(self) -> bool:
+        return min(self.sizes[:2]) > 1
+
+    def _iter_parts(self) -> Iterator[tuple[float, float]]:
+        return ((part, size) for part, size in zip(self.parts, self.sizes, strict=True) if part > 0)
 
 
 def compute_score_variance(seed_scores: FloatArray, replicates: FloatArray, num_examples: int) -> Variance:
@@ -65,7 +112,8 @@ def compute_score_variance(seed_scores: FloatArray, replicates: FloatArray, num_
         seed_scores: [seeds], on all examples; a single one adds nothing.
         replicates: [replicates] mean scores, the examples resampled alone.
     """
-    return _combine(0.0, compute_mean_variance(seed_scores), replicates, (1, len(seed_scores)), num_examples)
+    sizes = (1, len(seed_scores), num_examples)
+    return Variance(0.0, compute_mean_variance(seed_scores), compute_spread(replicates), sizes)
 
 
 def compute_difference_variance(
@@ -77,21 +125,13 @@ def compute_difference_variance(
         base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
         replicates: [replicates] differences, the examples resampled alone.
     """
-    num_seeds = (len(base), len(expt))
-    if min(num_seeds) < 2:
-        parts = 0.0, 0.0
-    elif paired:
-        parts = 0.0, compute_mean_variance(expt - base)
-    else:
-        parts = compute_mean_variance(base), compute_mean_variance(expt)
-    return _combine(*parts, replicates, num_seeds, num_examples)
-
-
-def _combine(
-    base: float, expt: float, replicates: FloatArray, num_seeds: tuple[int, int], num_examples: int
-) -> Variance:
     examples = compute_spread(replicates)
-    return Variance(base, expt, examples, compute_df((base, expt, examples), (*num_seeds, num_examples)))
+    if min(len(base), len(expt)) < 2:
+        return Variance(0.0, 0.0, examples, (1, 1, num_examples))
+    if paired:
+        return Variance(0.0, compute_mean_variance(expt - base), examples, (1, len(expt), num_examples))
+    sizes = (len(base), len(expt), num_examples)
+    return Variance(compute_mean_variance(base), compute_mean_variance(expt), examples, sizes)
 
 
 def compute_mean_variance(values: FloatArray) -> float:
@@ -99,7 +139,7 @@ def compute_mean_variance(values: FloatArray) -> float:
     return compute_spread(values) / len(values)
 
 
-def compute_df(parts: Sequence[float], sizes: Sequence[int]) -> float:
+def compute_df(parts: Sequence[float], sizes: Sequence[float]) -> float:
     """Satterthwaite's degrees of freedom of a sum of variances, each from so many values; infinite if all are 0."""
     spread = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True) if part > 0)
     return sum(parts) ** 2 / spread if spread > 0 else math.inf
@@ -134,8 +174,8 @@ def compute_t_tail(value: float, df: float) -> float:
 def compute_t_estimate(
     point: float, variance: Variance, confidence: float, bounds: tuple[float, float] | None = None
 ) -> Estimate:
-    """``point ± t(df) · standard error``, clipped to the metric's range if bounds are given."""
-    half = compute_t_quantile((1 + confidence) / 2, variance.df) * variance.standard_error
+    """The point and the variance's interval around it, clipped to the metric's range if bounds are given."""
+    half = variance.compute_half_width(confidence)
     low, high = bounds or (-math.inf, math.inf)
     return Estimate(point, max(low, point - half), min(high, point + half), point)
 
@@ -147,10 +187,9 @@ def compute_t_p(point: float, variance: Variance, alternative: str) -> float:
     if variance.total == 0:
         against = {"two-sided": point == 0, "greater": point <= 0, "less": point >= 0}[alternative]
         return float(against)
-    ratio = point / variance.standard_error
     if alternative == "two-sided":
-        return 2 * compute_t_tail(abs(ratio), variance.df)
-    return compute_t_tail(ratio if alternative == "greater" else -ratio, variance.df)
+        return 2 * variance.compute_tail(abs(point))
+    return variance.compute_tail(point if alternative == "greater" else -point)
 
 
 def compute_percentile_estimate(samples: FloatArray, point: float, confidence: float) -> Estimate:

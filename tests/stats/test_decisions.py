@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from selfpretrain.stats import Decision, Variance, compute_equivalence, compute_holm, decide, multibootstrap
-from selfpretrain.stats.variance import compute_df, compute_t_estimate, compute_t_p
+from selfpretrain.stats.variance import compute_t_estimate, compute_t_p
 
 
 def test_holm_by_hand() -> None:
@@ -51,7 +51,9 @@ def test_equivalence_of_a_comparison() -> None:
     result = multibootstrap((runs[:3], runs[3:]), np.ones(400, dtype=int), "accuracy", **seeds)
     assert result.variance is not None
     by_hand = compute_equivalence((result.delta.point, result.variance.standard_error, result.variance.df), margin=0.1)
-    assert compute_equivalence(result, margin=0.1) == by_hand
+    found = compute_equivalence(result, margin=0.1)
+    assert found.statement == by_hand.statement
+    assert (found.low, found.high, found.p) == pytest.approx((by_hand.low, by_hand.high, by_hand.p))
     one = multibootstrap((runs[:1], runs[3:]), np.ones(400, dtype=int), "accuracy", **{**seeds, "base_seeds": [0]})
     assert "these checkpoints only" in compute_equivalence(one, margin=0.1).statement
     shares = multibootstrap((runs[:3], runs[3:]), np.ones(400, dtype=int), "accuracy", method="percentile", **seeds)
@@ -69,10 +71,9 @@ def test_equivalence_refuses(settings: dict[str, float]) -> None:
 
 def judge(point: float, parts: tuple[float, float, float], *, factor: float = 1.0, **changes: Any) -> Decision:
     """3 seeds a side, 1,000 examples, margin .01; p times factor stands for the correction."""
-    sizes = (3, 3, 1000)
-    variance = Variance(*parts, df=compute_df(parts, sizes))
+    variance = Variance(*parts, sizes=(3, 3, 1000))
     p: float | None = min(1.0, factor * compute_t_p(point, variance, "two-sided"))
-    settings = {"margin": 0.01, "alpha": 0.05, "num_seeds": (3, 3), "num_examples": 1000, **changes}
+    settings = {"margin": 0.01, "alpha": 0.05, **changes}
     return decide(compute_t_estimate(point, variance, 0.95), variance, settings.pop("p", p), **settings)
 
 
@@ -126,10 +127,9 @@ def test_so_many_seeds_would_decide_it() -> None:
 
     def judge_at(seeds: int) -> str:
         scaled = (parts[0] * 3 / seeds, parts[1] * 3 / seeds, parts[2])
-        variance = Variance(*scaled, df=compute_df(scaled, (seeds, seeds, 1000)))
+        variance = Variance(*scaled, sizes=(seeds, seeds, 1000))
         p = compute_t_p(point, variance, "two-sided")
-        more = {"margin": 0.01, "alpha": 0.05, "num_seeds": (seeds, seeds), "num_examples": 1000}
-        return decide(compute_t_estimate(point, variance, 0.95), variance, p, **more).outcome
+        return decide(compute_t_estimate(point, variance, 0.95), variance, p, margin=0.01, alpha=0.05).outcome
 
     assert judge_at(found.needed_seeds) == "not worse"
     assert judge_at(found.needed_seeds - 1) == "undecided"
@@ -162,7 +162,18 @@ def test_some_differences_are_out_of_reach() -> None:
 
 def test_a_side_with_more_seeds_keeps_them() -> None:
     parts = (1e-4, 1e-6, 2e-6)
-    variance = Variance(*parts, df=compute_df(parts, (3, 25, 1000)))
-    settings = {"margin": 0.01, "alpha": 0.05, "num_seeds": (3, 25), "num_examples": 1000}
-    found = decide(compute_t_estimate(0.0, variance, 0.95), variance, 1.0, **settings)
+    variance = Variance(*parts, sizes=(3, 25, 1000))
+    found = decide(compute_t_estimate(0.0, variance, 0.95), variance, 1.0, margin=0.01, alpha=0.05)
     assert found.needed_seeds is not None and 3 < found.needed_seeds < 25
+
+
+def test_pairs_that_would_decide_it() -> None:
+    """One axis of seeds stays one: the number found decides, one less does not."""
+    variance = Variance(0.0, 1e-4, 1e-5, sizes=(1, 3, 1000))
+    found = decide(compute_t_estimate(0.0, variance, 0.95), variance, 1.0, margin=0.01, alpha=0.05)
+    assert found.outcome == "undecided" and found.needed_seeds is not None and found.needed_examples is None
+    halves = [
+        Variance(0.0, 3e-4 / seeds, 1e-5, sizes=(1, seeds, 1000)).compute_half_width(0.95)
+        for seeds in (found.needed_seeds, found.needed_seeds - 1)
+    ]
+    assert halves[0] <= 0.01 < halves[1]

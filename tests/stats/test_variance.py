@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from selfpretrain.stats import BootstrapResult, Variance, multibootstrap
 from selfpretrain.stats.variance import compute_df, compute_t_estimate, compute_t_p
@@ -31,6 +31,12 @@ def compare(base: Any = BASE, expt: Any = EXPT, **changes: Any) -> BootstrapResu
     return multibootstrap((base, expt), labels, metric, **settings)
 
 
+def widen(p: float, of_seeds: float, of_examples: float) -> float:
+    """Half of the interval at confidence 1 - p where three seeds are one axis."""
+    quantiles = stats.t.ppf(1 - p / 2, [2, NUM_EXAMPLES - 1])
+    return math.sqrt(quantiles**2 @ [of_seeds, of_examples])
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_the_rule_by_hand(paired: bool) -> None:
     result = compare(paired=paired)
@@ -42,17 +48,22 @@ def test_the_rule_by_hand(paired: bool) -> None:
     alone = compare(paired=paired, method="percentile", resample_seeds=False)  # the same draws of examples
     of_examples = np.var(alone.samples.delta, ddof=1)
     total = of_base + of_expt + of_examples
-    df = total**2 / (of_base**2 / 2 + of_expt**2 / 2 + of_examples**2 / (NUM_EXAMPLES - 1))
     assert result.variance is not None
     assert result.variance.base == pytest.approx(of_base, rel=1e-12)
     assert result.variance.expt == pytest.approx(of_expt, rel=1e-12)
     assert result.variance.examples == pytest.approx(of_examples, rel=1e-12)
-    assert result.variance.df == pytest.approx(df, rel=1e-12)
     point = expt.mean() - base.mean()
-    low, high = stats.t.interval(0.95, df, point, math.sqrt(total))
+    if paired:
+        half = widen(0.05, of_expt, of_examples)
+        p = optimize.brentq(lambda p: widen(p, of_expt, of_examples) - abs(point), 1e-9, 1, xtol=1e-13)
+    else:
+        df = total**2 / (of_base**2 / 2 + of_expt**2 / 2 + of_examples**2 / (NUM_EXAMPLES - 1))
+        half = stats.t.ppf(0.975, df) * math.sqrt(total)
+        p = 2 * stats.t.sf(abs(point) / math.sqrt(total), df)
+    low, high = point - half, point + half
     assert (result.delta.point, result.delta.mean) == pytest.approx((point, point), abs=1e-12)
     assert (result.delta.low, result.delta.high) == pytest.approx((low, high), abs=1e-9)
-    assert result.p == pytest.approx(2 * stats.t.sf(abs(point) / math.sqrt(total), df), abs=1e-9)
+    assert result.p == pytest.approx(p, abs=1e-9)
     assert (result.scope, result.method, result.alternative) == ("procedures", "t", "two-sided")
 
 
@@ -60,9 +71,8 @@ def test_a_single_score_has_its_own_seeds_and_examples() -> None:
     result = compare()
     expt = np.array([EXPT[:2].mean(), EXPT[2:4].mean(), EXPT[4:].mean()])
     of_seeds, of_examples = np.var(expt, ddof=1) / 3, np.var(result.samples.expt, ddof=1)
-    total = of_seeds + of_examples
-    df = total**2 / (of_seeds**2 / 2 + of_examples**2 / (NUM_EXAMPLES - 1))
-    low, high = stats.t.interval(0.95, df, expt.mean(), math.sqrt(total))
+    half = widen(0.05, of_seeds, of_examples)
+    low, high = expt.mean() - half, expt.mean() + half
     assert (result.expt.low, result.expt.high) == pytest.approx((low, high), abs=1e-9)
 
 
@@ -119,7 +129,7 @@ def test_no_difference_and_no_variance() -> None:
     assert any("no certainty" in note for note in apart.notes)
     assert any(note.startswith("4 of 4 runs of base predict one value only") for note in apart.notes)
     identical = compare(BASE, BASE, expt_seeds=BASE_SEEDS, paired=True)
-    assert identical.p == 1.0 and identical.variance == Variance(0.0, 0.0, 0.0, math.inf)
+    assert identical.p == 1.0 and identical.variance == Variance(0.0, 0.0, 0.0, sizes=(1, 3, NUM_EXAMPLES))
 
 
 def test_rounding_is_no_variance() -> None:
@@ -141,16 +151,6 @@ def test_notes_on_seeds_and_replicates() -> None:
     assert not any("understates" in note for note in compare().notes)  # t makes up for few seeds
 
 
-def test_few_pairs_are_noted() -> None:
-    """Their p has too heavy a tail for a correction; independent seeds have twice the degrees of freedom."""
-    assert any(note.startswith("3 paired seeds") for note in compare(paired=True).notes)
-    assert not any("paired seeds" in note for note in compare(paired=False).notes)
-    ten = [*range(10)]
-    assert not compare(
-        make_runs([0.6] * 10, 6), make_runs([0.7] * 10, 7), base_seeds=ten, expt_seeds=ten, paired=True
-    ).notes
-
-
 def test_nobody_is_told_to_leave_a_run_out() -> None:
     bad = np.where(EXPT == 1, np.nan, 0.5)
     for metric, runs in (("pearson", bad), ("pearson", np.zeros_like(bad))):
@@ -160,10 +160,10 @@ def test_nobody_is_told_to_leave_a_run_out() -> None:
 
 
 def test_the_largest_part_is_named() -> None:
-    assert Variance(3.0, 2.0, 1.0, 5.0).find_largest() == "base seeds"
-    assert Variance(0.0, 2.0, 1.0, 5.0).find_largest() == "expt seeds"
-    assert Variance(0.0, 2.0, 2.5, 5.0).find_largest() == "examples"
-    assert Variance(0.5, 0.25, 0.25, 5.0).standard_error == 1.0
+    assert Variance(3.0, 2.0, 1.0, sizes=(3, 3, 100)).find_largest() == "base seeds"
+    assert Variance(0.0, 2.0, 1.0, sizes=(3, 3, 100)).find_largest() == "expt seeds"
+    assert Variance(0.0, 2.0, 2.5, sizes=(3, 3, 100)).find_largest() == "examples"
+    assert Variance(0.5, 0.25, 0.25, sizes=(3, 3, 100)).standard_error == 1.0
 
 
 def test_degrees_of_freedom() -> None:
@@ -172,9 +172,29 @@ def test_degrees_of_freedom() -> None:
     assert compute_df((0.0, 0.0, 0.0), (3, 3, 100)) == math.inf
 
 
-def test_t_against_scipy() -> None:
-    variance = Variance(0.02, 0.01, 0.01, 3.7)
+def test_two_sets_of_seeds_share_their_degrees() -> None:
+    variance = Variance(0.02, 0.01, 0.01, sizes=(3, 4, 50))
     estimate = compute_t_estimate(0.1, variance, 0.9)
-    assert (estimate.low, estimate.high) == pytest.approx(stats.t.interval(0.9, 3.7, 0.1, 0.2))
-    assert compute_t_p(0.1, variance, "less") == pytest.approx(stats.t.cdf(0.5, 3.7))
+    assert (estimate.low, estimate.high) == pytest.approx(stats.t.interval(0.9, variance.df, 0.1, 0.2))
+    assert compute_t_p(0.1, variance, "less") == pytest.approx(stats.t.cdf(0.5, variance.df))
     assert compute_t_p(1e-13, variance, "two-sided") == 1.0
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 50), (1, 3, 50), (1, 1, 50)])
+@pytest.mark.parametrize("confidence", [1e-9, 0.1, 0.9, 0.95, 0.999999])
+def test_interval_and_tail_are_one_rule(sizes: tuple[int, int, int], confidence: float) -> None:
+    variance = Variance(
+        *(part if size > 1 else 0.0 for part, size in zip((2e-4, 1e-4, 3e-5), sizes, strict=True)), sizes
+    )
+    half = variance.compute_half_width(confidence)
+    assert 2 * variance.compute_tail(half) == pytest.approx(1 - confidence, rel=1e-6)
+    assert variance.compute_tail(-half) == pytest.approx(1 - variance.compute_tail(half))
+
+
+def test_tails_far_out() -> None:
+    """Where the seeds' two degrees of freedom rule, and where no number is small enough any more."""
+    of_seeds = Variance(0.0, 1.0, 0.0, sizes=(1, 3, 50))
+    assert of_seeds.compute_tail(1e4) == pytest.approx(stats.t.sf(1e4, 2))
+    both = Variance(0.0, 1.0, 1.0, sizes=(1, 3, 5000))
+    assert stats.t.sf(1e4, 2) < both.compute_tail(1e4) < 1.1 * stats.t.sf(1e4, 2)
+    assert 0 <= Variance(0.0, 1e-9, 1e-9, sizes=(1, 30, 5000)).compute_tail(1e9) < 1e-100
