@@ -27,13 +27,13 @@ from benchmarks import harness
 from benchmarks.harness import Row, interleave, open_contestants
 from benchmarks.memory import TreePeak
 from benchmarks.pretrain import find_obstacle
-from corpora.documents import iter_documents
-from corpora.hub import find_mirror
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
-from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.tokenizer import train_tokenizer
 from selfpretrain.door import load_text_card
 from selfpretrain.files import make_folder
+from selfpretrain.sources.documents import iter_documents
+from selfpretrain.sources.hub import find_mirror
+from selfpretrain.stages.corpus import build_corpus
 
 PEERS = {"run_mlm": "datasets.map + group_texts (run_mlm)", "ids": "datasets.map + group_texts, ids only"}
 NOTES = {

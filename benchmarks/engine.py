@@ -18,15 +18,16 @@ from selfpretrain.config import OptimConfig, SeedConfig
 from selfpretrain.data.examples import FinetuneBatches
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.finetune import choose_layout, encode
+from selfpretrain.devices import choose_device
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches, build_batches, choose_trimming
-from selfpretrain.study.data import read_task
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.runs.folder import RunFolder
+from selfpretrain.sources.tasks import read_task
+from selfpretrain.stages.finetune import choose_layout, encode
+from selfpretrain.stages.pretrain import MicroBatches, build_batches, choose_trimming
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
-from selfpretrain.train.trainer import Trainer, choose_device
+from selfpretrain.train.trainer import Trainer
 
 SEED = SeedConfig().seed  # of our side, unless a benchmark sets another, and of the peers
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Options, Rate
+from selfpretrain.devices import keep_freed_memory
 from selfpretrain.model.linear import apply_linear
-from selfpretrain.train.allocator import keep_freed_memory
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 

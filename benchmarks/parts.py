@@ -39,9 +39,9 @@ def undo_products() -> None:
 
 def undo_memory() -> None:
     """Freed arrays go back to the kernel, as the C library has it."""
-    from selfpretrain.train import trainer
+    from selfpretrain import devices
 
-    trainer.keep_freed_memory = lambda: False  # type: ignore[assignment]
+    devices.keep_freed_memory = lambda: False  # type: ignore[assignment]
 
 
 def undo_positions() -> None:
@@ -112,7 +112,7 @@ def undo_optimizer() -> None:
 def undo_packing() -> None:
     """Fine-tuning in micro-batches of a few texts of similar length, padded."""
     from benchmarks import engine
-    from selfpretrain.finetune import PADDED_MICRO_BATCH
+    from selfpretrain.stages.finetune import PADDED_MICRO_BATCH
 
     engine.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
 

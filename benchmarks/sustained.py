@@ -17,7 +17,7 @@ from benchmarks.harness import Row, open_contestants
 from benchmarks.work import Options as TrainingOptions
 from benchmarks.work import Work, prepare_work
 from selfpretrain.files import remove_folder
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.runs.folder import RunFolder
 
 MODEL, BATCH_SIZE, TOY_BATCH = "electra_small", 128, 8
 NUM_LINES = 20  # of metrics.jsonl
@@ -56,9 +56,9 @@ def run(options: Options) -> Iterator[Row]:
 
 def train(work: Work, steps: int) -> RunFolder:
     """The command's own function, anew even if such a run was done before."""
-    from selfpretrain.pretrain import pretrain
-    from selfpretrain.study.identity import identify_pretrain
-    from selfpretrain.study.runs import open_run
+    from selfpretrain.runs.folder import open_run
+    from selfpretrain.runs.identity import identify_pretrain
+    from selfpretrain.stages.pretrain import pretrain
 
     runtime = dataclasses.replace(work.settings.runtime, log_every=max(1, steps // NUM_LINES))
     config = dataclasses.replace(work.settings.pretrain, total_steps=steps)

@@ -29,12 +29,12 @@ from benchmarks.record import ROOT
 from benchmarks.work import TEXTS, TOY_MODEL, choose_text
 from benchmarks.work import Options as TextOptions
 from selfpretrain.config import Settings, UserError
-from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import compose_settings
-from selfpretrain.study.identity import identify_pretrain
-from selfpretrain.study.runs import RunFolder, open_run
+from selfpretrain.runs.folder import RunFolder, open_run
+from selfpretrain.runs.identity import identify_pretrain
+from selfpretrain.stages.corpus import build_corpus
 
 MODELS = ("roberta_tiny", "electra_tiny")  # by default; any preset can be asked for
 SCHEMES = ("mimetic", "normal")
@@ -177,7 +177,7 @@ def compute_unigram_entropy(settings: Settings, corpus: Path) -> float:
 
     Special tokens are left out on both sides: they are never masked.
     """
-    from selfpretrain.pretrain import build_batches
+    from selfpretrain.stages.pretrain import build_batches
 
     tokenizer, stored = Tokenizer.load(corpus / "tokenizer"), TokenFile.open(corpus).tokens
     blocks = build_batches(settings, TokenFile.open(corpus), tokenizer).blocks

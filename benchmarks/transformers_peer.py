@@ -22,19 +22,19 @@ from benchmarks.engine import SEED
 from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
 from benchmarks.work import Work
-from corpora.tasks import TaskData
 from selfpretrain.config import OptimConfig, Settings
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.devices import choose_autocast, keep_freed_memory
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
-from selfpretrain.pretrain import build_batches
-from selfpretrain.study.data import read_task
+from selfpretrain.sources.labelled import TaskData
+from selfpretrain.sources.tasks import read_task
+from selfpretrain.stages.pretrain import build_batches
 from selfpretrain.tasks.sequence import SequenceModel
-from selfpretrain.train.allocator import keep_freed_memory
-from selfpretrain.train.trainer import choose_autocast, move
+from selfpretrain.train.trainer import move
 
 IGNORED = -100  # a label that CrossEntropyLoss leaves out
 NUM_READY = 16  # batches made before the clock runs

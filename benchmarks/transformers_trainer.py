@@ -28,9 +28,9 @@ from benchmarks.transformers_peer import (
 from benchmarks.work import Work
 from selfpretrain.config import Settings
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.devices import choose_autocast
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.study.data import read_task
-from selfpretrain.train.trainer import choose_autocast
+from selfpretrain.sources.tasks import read_task
 
 
 class Counting(nn.Module):

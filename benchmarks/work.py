@@ -8,11 +8,11 @@ from pathlib import Path
 from random import Random
 
 from benchmarks import harness
-from corpora.hub import find_mirror
 from selfpretrain.config import Settings, UserError
-from selfpretrain.data.corpus import build_corpus
 from selfpretrain.door import compose_settings
 from selfpretrain.files import make_folder
+from selfpretrain.sources.hub import find_mirror
+from selfpretrain.stages.corpus import build_corpus
 
 MODELS = ("electra_small", "roberta_base")
 TEXTS = {"agnews": "AG News", "docs_topic": "docstrings", "local": "made text"}

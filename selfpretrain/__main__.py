@@ -30,9 +30,9 @@ def print_commands() -> None:
 
 
 def run_corpus(settings: Any) -> Any:
-    from selfpretrain.data.corpus import build_corpus
     from selfpretrain.files import read_json
-    from selfpretrain.start import choose_tokenizer
+    from selfpretrain.stages.corpus import build_corpus
+    from selfpretrain.stages.start import choose_tokenizer
 
     folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
     manifest = read_json(folder / "manifest.json")
@@ -40,7 +40,7 @@ def run_corpus(settings: Any) -> Any:
 
 
 def run_pretrain(settings: Any) -> Any:
-    from selfpretrain.pretrain import pretrain
+    from selfpretrain.stages.pretrain import pretrain
 
     run = pretrain(settings)
     next_step = f"selfpretrain finetune model={settings.model.preset} task=<name> init=run:{run.id}"
@@ -48,7 +48,7 @@ def run_pretrain(settings: Any) -> Any:
 
 
 def run_finetune(settings: Any) -> Any:
-    from selfpretrain.finetune import finetune
+    from selfpretrain.stages.finetune import finetune
     from selfpretrain.study.facts import describe_task
 
     print_once(describe_task(settings))
@@ -56,7 +56,7 @@ def run_finetune(settings: Any) -> Any:
 
 
 def run_evaluate(settings: Any) -> Any:
-    from selfpretrain.evaluate import evaluate
+    from selfpretrain.stages.evaluate import evaluate
 
     print_result(evaluate(settings))
 

@@ -56,13 +56,15 @@ class Outcome:
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outcome]]:
     """``command("study", "task=local", ...)``: the real entry point in this process, its output and exit code."""
     from selfpretrain.__main__ import main
-    from selfpretrain.study import data, identity, sweep
+    from selfpretrain.runs import identity
+    from selfpretrain.sources import tasks
+    from selfpretrain.study import sweep
 
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main() sets it; restored with the test
 
     def run(*arguments: object) -> Outcome:
-        for cache in (data._cache, identity._corpus_ids, sweep._plans):
+        for cache in (tasks._read, identity._corpus_ids, sweep._plans):
             cache.clear()  # a process of its own would begin without them
         monkeypatch.setattr(sys, "argv", ["selfpretrain", *map(str, arguments)])
         capfd.readouterr()

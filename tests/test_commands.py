@@ -383,7 +383,7 @@ def test_tokens_and_steps_are_one_run(command, tiny, local, no_training):
 
 def test_seconds_are_measured_once(command, tiny, local, tmp_path, monkeypatch, interrupt):
     """A run that is stopped goes on with the steps it began with, to the bits of one that was not."""
-    from selfpretrain import pretrain
+    from selfpretrain.stages import pretrain
 
     speed = [0.01]
     monkeypatch.setattr(pretrain, "time_steps", lambda *_: speed[0])

@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 from omegaconf import OmegaConf
 
-from corpora.tasks import TaskData
 from selfpretrain.config import (
     ModelConfig,
     RuntimeConfig,
@@ -32,7 +31,8 @@ from selfpretrain.door import (
     to_plain,
     to_yaml,
 )
-from selfpretrain.study.identity import identify_finetune, identify_pretrain
+from selfpretrain.runs.identity import identify_finetune, identify_pretrain
+from selfpretrain.sources.labelled import TaskData
 
 
 def open_plain(**sections):

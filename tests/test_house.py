@@ -6,42 +6,28 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = [p for folder in ("selfpretrain", "corpora", "hydra_plugins") for p in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((ROOT / folder).rglob("*.py"))]
 
-# a module may import modules of its own layer or lower ones
-LAYERS = [
-    ["config", "seeds"],
-    ["door", "files", "overrides", "endings"],
-    [
-        "corpora",
-        "model",
-        "stats",
-        "tracking",
-        "study.runs",
-        "study.predictions",
-        "train.optim",
-        "train.distributed",
-        "train.allocator",
-    ],
-    ["data", "tasks", "train.checkpoint", "study.data", "model.flops"],
-    [
-        "study.identity",
-        "study.budget",
-        "train.trainer",
-        "train.timing",
-        "train.stacked",
-        "train.jobs",
-        "train.provenance",
-        "interop",
-    ],
-    ["start", "study.results"],
-    ["pretrain", "finetune", "study.plan", "study.facts", "study.cost", "report"],
-    ["evaluate", "study.probe", "study.sweep", "study.preview"],
+# a room may import rooms of lower floors, also from inside a function; within a room modules make no circle
+FLOORS = [
+    ["config", "seeds", "numbers"],
+    ["files", "overrides", "stats", "tracking"],
+    ["door", "endings", "devices"],
+    ["sources"],
+    ["data"],
+    ["model"],
+    ["tasks", "runs"],
+    ["train"],
+    ["interop"],
+    ["stages"],
+    ["study"],
+    ["report"],
     ["__main__", "hydra_plugins"],
 ]
 OWNERS = {
@@ -49,15 +35,16 @@ OWNERS = {
     "hydra": {"selfpretrain.door", "selfpretrain.__main__", "hydra_plugins"},
     "omegaconf": {"selfpretrain.door", "selfpretrain.__main__", "hydra_plugins"},
     "transformers": {"selfpretrain.interop"},
-    "huggingface_hub": {"selfpretrain.interop", "corpora"},
+    "huggingface_hub": {"selfpretrain.interop", "selfpretrain.sources"},
     "fairseq": {"selfpretrain.interop"},
     "tokenizers": {"selfpretrain.data.tokenizer"},
-    "datasets": {"corpora"},
+    "datasets": {"selfpretrain.sources"},
     "matplotlib": {"selfpretrain.report"},
 }
-WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.study.runs", "selfpretrain.study.plan", "selfpretrain.study.sweep",
-                 "selfpretrain.study.budget", "selfpretrain.study.cost", "selfpretrain.model.flops",
-                 "selfpretrain.report", "selfpretrain.door", "corpora.documents", "selfpretrain.data.corpus"]  # fmt: skip
+WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
+                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.facts",
+                 "selfpretrain.model.flops", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
+                 "selfpretrain.sources.documents", "selfpretrain.stages.corpus"]  # fmt: skip
 
 
 def get_module(path: Path) -> str:
@@ -65,14 +52,9 @@ def get_module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def find_layer(module: str) -> int | None:
-    """The layer of the longest entry that is this module or a package above it."""
-    name = module.removeprefix("selfpretrain.")
-    matches = [
-        (len(entry), layer) for layer, entries in enumerate(LAYERS) for entry in entries
-        if name == entry or name.startswith(entry + ".")
-    ]  # fmt: skip
-    return max(matches)[1] if matches else None
+def get_room(module: str) -> str:
+    """The package right below selfpretrain that a module lies in, or the module itself."""
+    return module.removeprefix("selfpretrain.").split(".")[0]
 
 
 def iter_imports(path: Path, inside_functions: bool = True):
@@ -88,16 +70,22 @@ def iter_imports(path: Path, inside_functions: bool = True):
                 yield full if full in known else node.module
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=get_module)
-def test_imports_go_down_the_layers(path):
-    own = find_layer(get_module(path))
-    if get_module(path) in ("selfpretrain", "selfpretrain.study", "selfpretrain.train"):
-        return  # package markers
-    assert own is not None, f"{get_module(path)} stands in no layer"
-    # a function may import upwards only to keep a command light; the plan of such imports is the sweep's and the commands'
-    for name in iter_imports(path, inside_functions=own < 7):
-        layer = find_layer(name) if name.split(".")[0] in ("selfpretrain", "corpora") else None
-        assert layer is None or layer <= own, f"{get_module(path)} imports {name}, which is above it"
+@pytest.mark.parametrize("path", [p for p in SOURCES if get_module(p) != "selfpretrain"], ids=get_module)
+def test_imports_go_down(path):
+    floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    own = get_room(get_module(path))
+    assert own in floors, f"{own} stands on no floor"
+    for name in iter_imports(path):
+        room = get_room(name)
+        if name.startswith("selfpretrain.") and room != own and name in {get_module(p) for p in SOURCES}:
+            assert floors[room] < floors[own], f"{get_module(path)} imports {name}, which is not below it"
+
+
+def test_modules_make_no_circle():
+    known = {get_module(p) for p in SOURCES}
+    graph = {get_module(p): {name for name in iter_imports(p) if name in known} - {get_module(p)} for p in SOURCES}
+    graph["selfpretrain"] = set()  # its name and version
+    TopologicalSorter(graph).prepare()  # CycleError names the modules
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=get_module)

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTING = """
 import os
 from selfpretrain.__main__ import main
-from selfpretrain.data import corpus
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.stages import corpus
+from selfpretrain.runs.folder import RunFolder
 
 def note(kind, name):
     with open(os.environ["BEGUN"], "a") as file:

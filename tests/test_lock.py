@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from corpora.docs_extract import DISTRIBUTIONS
+from selfpretrain.sources.docs_extract import DISTRIBUTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 GPU_LIBRARIES = ("nvidia-", "cuda-", "triton")  # chosen by torch's own build; no text is cut from them

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfpretrain import finetune
 from selfpretrain.config import UserError
+from selfpretrain.stages import finetune
 
 
 def read_run(outcome) -> tuple[Path, dict]:

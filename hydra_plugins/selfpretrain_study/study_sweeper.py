@@ -21,7 +21,9 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from selfpretrain.study.sweep import run_study
+        from selfpretrain.endings import Terminal
+        from selfpretrain.report import write_report
+        from selfpretrain.study.sweep import end_study, run_study
 
         started = 0
 
@@ -34,6 +36,7 @@ class StudySweeper(Sweeper):
             return [str(job.return_value) for job in returns]
 
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
-        code = run_study(own, list(arguments), launch)
-        if code:
+        plan = run_study(own, list(arguments), launch)
+        write_report(plan, Terminal(), arguments)
+        if code := end_study(plan):
             raise SystemExit(code)  # Hydra drops what a sweep returns

@@ -43,7 +43,7 @@ def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
     elif config.source == "released":
         parts = {"released": config.released}
     else:
-        from corpora import documents
+        from selfpretrain.sources import documents
 
         text = documents.compute_fingerprint(_get_text(config), None, runs_dir)
         parts = {"text": text, "train": [config.kind, int(config.vocab_size), float(config.train_mb)]}
@@ -76,7 +76,7 @@ def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenize
 
 
 def load_released(config: TokenizerConfig) -> Tokenizer:
-    from corpora import hub
+    from selfpretrain.sources import hub
 
     assert config.released is not None  # the door refused that
     return _check(Tokenizer.load(hub.fetch_tokenizer(config.released)), config)
@@ -102,6 +102,6 @@ def _get_text(config: TokenizerConfig) -> CorpusConfig:
 
 
 def _learn(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
-    from corpora import documents
+    from selfpretrain.sources import documents
 
     return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

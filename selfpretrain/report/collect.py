@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own
 from selfpretrain.overrides import to_typed
-from selfpretrain.study import budget
+from selfpretrain.runs import budget
+from selfpretrain.runs.provenance import read_starts
+from selfpretrain.runs.results import DIVERGED, FAILED, CellResult, StudyResults
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_lengths
-from selfpretrain.study.results import DIVERGED, FAILED, CellResult, StudyResults
-from selfpretrain.study.runs import read_starts
 
 # what a start notes that may move a result, by its name in the report
 MIXABLE: dict[str, Callable[[dict[str, Any]], Any]] = {

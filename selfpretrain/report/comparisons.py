@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from selfpretrain.runs.results import AlignedRuns, Array
 from selfpretrain.stats import BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
-from selfpretrain.study.results import AlignedRuns, Array
 from selfpretrain.tasks.metrics import compute_metric
 
 CORRELATIONS = ("pearson", "spearman")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfpretrain.report.comparisons import SHARED_CHECKPOINT, Difference, Interval
+from selfpretrain.runs.results import DONE
 from selfpretrain.stats import Decision
-from selfpretrain.study.results import DONE
 
 NONE, OWN, CROSS_PREFIX = "none", "own", "own_of:"
 START = "mimetic"  # the structured start: a condition (without pretraining) and the init_scheme of the same name

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selfpretrain.numbers import format_score, format_signed, format_whole
 from selfpretrain.report.findings import CROSS_PREFIX, Cross, Entry, Panel, Summary
-from selfpretrain.report.numbers import format_score, format_signed, format_whole
 
 # Okabe and Ito's colours, told apart with every kind of colour blindness
 COLOURS = {

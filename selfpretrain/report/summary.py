@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import (
     SHARED_CHECKPOINT,
     Sampling,
@@ -30,10 +31,8 @@ from selfpretrain.report.findings import (
     count_claims,
     list_claims,
 )
-from selfpretrain.report.numbers import format_counted, format_score
 from selfpretrain.report.verdict import compose_evidence, compose_verdict, name_condition
-from selfpretrain.stats import Estimate, decide
-from selfpretrain.study.results import (
+from selfpretrain.runs.results import (
     DIVERGED,
     DONE,
     FAILED,
@@ -44,6 +43,7 @@ from selfpretrain.study.results import (
     StudyResults,
     read_runs,
 )
+from selfpretrain.stats import Estimate, decide
 
 MARGIN = 0.01  # one point of the metric
 MARGIN_SHARE = 0.1  # of the reference's gain

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary, count_claims
-from selfpretrain.report.numbers import (
+from selfpretrain.numbers import (
     format_interval,
     format_p,
     format_percent_interval,
@@ -14,6 +12,8 @@ from selfpretrain.report.numbers import (
     format_signed,
     format_whole,
 )
+from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary, count_claims
 
 NOT_APPLICABLE = "-"
 CSV_NOT_APPLICABLE = "NA"

@@ -7,9 +7,7 @@ Nothing is concluded from a p-value that is not small, nor from one difference b
 
 from __future__ import annotations
 
-from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
-from selfpretrain.report.numbers import (
+from selfpretrain.numbers import (
     format_counted,
     format_interval,
     format_p_clause,
@@ -18,6 +16,8 @@ from selfpretrain.report.numbers import (
     format_signed,
     format_whole,
 )
+from selfpretrain.report.comparisons import Difference
+from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
 from selfpretrain.stats import Decision
 
 NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help

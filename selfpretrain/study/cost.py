@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpora import documents
 from selfpretrain.config import CorpusConfig, Settings
-from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.packing import HELD_OUT_BLOCKS
 from selfpretrain.data.store import choose_dtype, read_manifest
 from selfpretrain.door import to_plain
 from selfpretrain.model.flops import count_finetune_flops, count_pretrain_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters, count_pretrain_parameters
-from selfpretrain.study import budget, identity
+from selfpretrain.runs import budget, identity
+from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
+from selfpretrain.sources import documents
 from selfpretrain.study.plan import Cell, StudyPlan
 
 BYTES_PER_TOKEN = 4.0  # of English text, where no corpus of the study says its own
@@ -103,7 +103,7 @@ class Costs:
         return budget.compute_total_steps(cell.settings, sequences, self.get_vocab_size(cell))
 
     def _compute_finetuning(self, cell: Cell) -> Work:
-        from selfpretrain.finetune import count_steps
+        from selfpretrain.stages.finetune import count_steps
 
         config, data = cell.settings.finetune, self.plan.data[cell.task]
         examples = self._count_examples(cell)
@@ -126,7 +126,7 @@ class Costs:
         return len(data.splits["train"].ids) * (2 if swaps else 1)
 
     def _choose_evaluations(self, cell: Cell, steps: int) -> set[int]:
-        from selfpretrain.finetune import choose_evaluation_steps
+        from selfpretrain.stages.finetune import choose_evaluation_steps
 
         return choose_evaluation_steps(cell.settings.finetune, steps, self._count_examples(cell))
 

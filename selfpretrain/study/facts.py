@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from corpora.tasks import TaskData
 from selfpretrain.config import Settings
-from selfpretrain.data.corpus import get_corpus_folder, is_corpus_built
 from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.study import identity
-from selfpretrain.study.data import read_task
+from selfpretrain.runs import identity
+from selfpretrain.runs.folder import find_run, get_corpus_folder, is_corpus_built
+from selfpretrain.sources.labelled import TaskData
+from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.plan import StudyPlan
-from selfpretrain.study.runs import find_run
 
 
 def describe_data(data: TaskData) -> list[str]:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
-from selfpretrain.data.corpus import is_corpus_built
 from selfpretrain.data.vocabulary import is_own
 from selfpretrain.door import choose_general, follow_card, list_choices, load_task_card, to_dataclass, to_plain
-from selfpretrain.study import budget, identity
-from selfpretrain.study.data import read_task
-from selfpretrain.study.runs import RunFolder, open_run
+from selfpretrain.runs import budget, identity
+from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
+from selfpretrain.sources.tasks import read_task
 
 CONDITIONS = ("none", "mimetic", "own", "bookwiki", "bookwiki_sized", "own_of:<task>", "offshelf")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more

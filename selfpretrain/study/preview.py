@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from selfpretrain.report.numbers import format_counted
+from selfpretrain.numbers import format_counted
+from selfpretrain.runs.provenance import describe_machine
 from selfpretrain.study.cost import DISK_KINDS, Costs, list_once, measure_bytes
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
-from selfpretrain.study.runs import describe_machine
 from selfpretrain.study.sweep import describe_choices, list_data
 
 UNKNOWN = "unknown"

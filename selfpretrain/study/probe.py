@@ -17,16 +17,17 @@ from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.data.vocabulary import sample_vocabulary
-from selfpretrain.finetune import choose_layout
+from selfpretrain.devices import choose_device
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches, build_blocks
+from selfpretrain.stages.finetune import choose_layout
+from selfpretrain.stages.pretrain import MicroBatches, build_blocks
 from selfpretrain.study.cost import Costs, count_outputs, list_once
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.timing import build_timed_trainer, time_steps
-from selfpretrain.train.trainer import Trainer, choose_device
+from selfpretrain.train.trainer import Trainer
 
 Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
 

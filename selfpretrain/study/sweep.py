@@ -16,10 +16,10 @@ from rich.table import Table
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import Terminal, explain
-from selfpretrain.study import budget
+from selfpretrain.runs import budget
+from selfpretrain.runs.folder import Busy
 from selfpretrain.study.facts import describe_data, describe_lengths
 from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
-from selfpretrain.study.runs import Busy
 
 BUSY_WAIT_SECONDS = 2.0
 
@@ -45,8 +45,8 @@ def _with_models(settings: Settings) -> Settings:
     return dataclasses.replace(settings, study=dataclasses.replace(settings.study, models=[settings.model.preset]))
 
 
-def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> int:
-    """Run what is missing, wave by wave, then write and print the report; returns the exit code."""
+def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> StudyPlan:
+    """Run what is missing, wave by wave; returns the plan, for the report."""
     settings = open_config(config, overrides)
     if settings.study.cell is not None:
         raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
@@ -63,9 +63,11 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
         run_wave(name, open_cells, launch, console, settings.study.seeds_per_process)
         if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
             print_lines(console, [f"data of {task}: {line}" for task, line in describe_lengths(plan)])
-    from selfpretrain.report import write_report
+    return plan
 
-    write_report(plan, console, overrides)
+
+def end_study(plan: StudyPlan) -> int:
+    """Say how many cells are not done; returns the exit code."""
     failed = [
         c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked
     ]
@@ -101,8 +103,8 @@ def run_cells(cells: list[Cell], group: str) -> str:
 
 
 def run_together(cells: list[Cell], group: str) -> None:
-    from selfpretrain.finetune import Finetuning
-    from selfpretrain.pretrain import Pretraining
+    from selfpretrain.stages.finetune import Finetuning
+    from selfpretrain.stages.pretrain import Pretraining
     from selfpretrain.train.jobs import carry_out_together
 
     job = Pretraining if cells[0].stage == "pretrain" else Finetuning
@@ -124,10 +126,10 @@ def run_cell(cell: Cell, group: str) -> str:
     A corpus stops the study: everything stands on it. What is wrong with one training is that cell's failure, its
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
-    from selfpretrain.data.corpus import build_corpus
-    from selfpretrain.finetune import finetune
-    from selfpretrain.pretrain import pretrain
-    from selfpretrain.start import choose_tokenizer
+    from selfpretrain.stages.corpus import build_corpus
+    from selfpretrain.stages.finetune import finetune
+    from selfpretrain.stages.pretrain import pretrain
+    from selfpretrain.stages.start import choose_tokenizer
     from selfpretrain.train.trainer import Diverged
 
     try:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.runs.folder import RunFolder
 
 
 def start(device: torch.device) -> tuple[int, int]:

@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 
 from selfpretrain.config import RuntimeConfig
-from selfpretrain.study.runs import Busy, RunFolder
+from selfpretrain.devices import return_freed_memory
+from selfpretrain.runs.folder import Busy, RunFolder
 from selfpretrain.train import checkpoint, distributed
-from selfpretrain.train.allocator import return_freed_memory
 from selfpretrain.train.stacked import StackedTrainer
 from selfpretrain.train.trainer import Diverged, Trainer
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.devices import choose_autocast
+from selfpretrain.runs.folder import RunFolder
 from selfpretrain.train import distributed
-from selfpretrain.train.trainer import choose_autocast
 
 
 def note_start(

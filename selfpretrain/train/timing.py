@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import distributed
 from selfpretrain.train.trainer import BatchSource, Trainer

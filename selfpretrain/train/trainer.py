@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from selfpretrain.config import OptimConfig, RuntimeConfig, UserError
+from selfpretrain.config import OptimConfig, RuntimeConfig
+from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.files import remove_folder
+from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
-from selfpretrain.study.runs import RunFolder
 from selfpretrain.tracking import Tracker
 from selfpretrain.train import checkpoint, distributed
-from selfpretrain.train.allocator import keep_freed_memory
 from selfpretrain.train.optim import AdamW, compute_lr
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -66,26 +66,6 @@ class Evaluation:
     best_score: float = -math.inf
     best_step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def choose_device(runtime: RuntimeConfig) -> torch.device:
-    """The device a run uses; UserError for CUDA where there is none."""
-    has_cuda = torch.cuda.is_available()
-    if runtime.device == "cuda" and not has_cuda:
-        raise UserError("runtime.device=cuda, but torch sees no CUDA device; use runtime.device=cpu or auto")
-    if runtime.num_threads:
-        torch.set_num_threads(runtime.num_threads)
-    device = torch.device("cuda" if has_cuda and runtime.device != "cpu" else "cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
-    return device
-
-
-def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """bf16 where asked for, or on GPUs that have it; None for plain fp32."""
-    if precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
-        return torch.bfloat16
-    return None
 
 
 def move(arrays: Arrays, device: torch.device) -> dict[str, Tensor]:

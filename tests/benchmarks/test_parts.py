@@ -13,7 +13,8 @@ import sys, torch
 from benchmarks.parts import PARTS
 from selfpretrain.config import ModelConfig, ObjectiveConfig, OptimConfig
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.train import optim, trainer
+from selfpretrain import devices
+from selfpretrain.train import optim
 
 if len(sys.argv) > 1:
     PARTS[sys.argv[1]][0]()
@@ -31,7 +32,7 @@ module.train()
 module(batch)[0].backward()
 optimizer = optim.AdamW(module, OptimConfig())
 optimizer.step(1e-3, 0)
-print(loss.item(), optimizer.inner.defaults["fused"], trainer.keep_freed_memory())
+print(loss.item(), optimizer.inner.defaults["fused"], devices.keep_freed_memory())
 """
 
 LAYOUT = """

@@ -15,7 +15,7 @@ from benchmarks.work import Work, prepare_work
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.model.objectives import build_objective, sample_tokens
-from selfpretrain.pretrain import build_batches
+from selfpretrain.stages.pretrain import build_batches
 from selfpretrain.train.trainer import move
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ import pytest
 from benchmarks import record, tokens
 from benchmarks.tokens import Curve, Options, build_row, compute_mean_ratio, compute_tokens
 from selfpretrain.config import UserError
-from selfpretrain.data.corpus import build_corpus
 from selfpretrain.data.store import TokenFile
 from selfpretrain.door import compose_settings
+from selfpretrain.stages.corpus import build_corpus
 
 MILLION = 1e6
 

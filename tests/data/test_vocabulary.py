@@ -6,12 +6,13 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from corpora import documents, hub
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
-from selfpretrain.data.corpus import build_corpus, compute_corpus_id
 from selfpretrain.data.store import read_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import compute_vocabulary_id, prepare_vocabulary, sample_vocabulary
+from selfpretrain.runs.identity import compute_corpus_id
+from selfpretrain.sources import documents, hub
+from selfpretrain.stages.corpus import build_corpus
 
 GENERAL = TokenizerConfig(kind="bpe", vocab_size=300, source="general", card="docs")
 RELEASED = TokenizerConfig(kind="bpe", vocab_size=300, source="released", released="someone/roberta@abc")

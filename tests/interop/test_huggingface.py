@@ -24,7 +24,7 @@ from selfpretrain.interop.huggingface import export_huggingface, fetch_snapshot,
 from selfpretrain.interop.names import get_architecture
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
-from selfpretrain.study.identity import identify_start
+from selfpretrain.runs.identity import identify_start
 
 SIZES: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "intermediate_size": 48, "max_positions": 20}
 CONFIGS = {

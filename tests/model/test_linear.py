@@ -88,7 +88,7 @@ def test_the_same_product_twice_is_the_same_to_the_bit():
 SHAPES = """
 import torch
 from selfpretrain.model.linear import apply_linear
-from selfpretrain.train.allocator import return_freed_memory
+from selfpretrain.devices import return_freed_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
 weight = torch.ones(256, 256)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import StudyConfig, TaskConfig
-from selfpretrain.study.predictions import write_predictions
-from selfpretrain.study.results import CellResult, StudyResults
+from selfpretrain.runs.predictions import write_predictions
+from selfpretrain.runs.results import CellResult, StudyResults
 
 NUM_EXAMPLES = 400
 METRICS = {"class": "accuracy", "score": "pearson", "multilabel": "micro_auc"}

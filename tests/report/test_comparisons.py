@@ -15,8 +15,8 @@ from selfpretrain.report.comparisons import (
     correct,
     get_seeds,
 )
+from selfpretrain.runs.results import read_runs
 from selfpretrain.stats import multibootstrap
-from selfpretrain.study.results import read_runs
 
 SAMPLING = Sampling(200, 0.95)
 

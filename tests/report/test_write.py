@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from corpora.tasks import Split, TaskData
 from selfpretrain.config import (
     ModelConfig,
     PretrainConfig,
@@ -27,7 +26,8 @@ from selfpretrain.config import (
 from selfpretrain.files import write_json
 from selfpretrain.report import collect, print_report, save_report, summarize, write_report
 from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
-from selfpretrain.study.runs import RunFolder
+from selfpretrain.runs.folder import RunFolder
+from selfpretrain.sources.labelled import Split, TaskData
 
 FILES = {
     "report.md",

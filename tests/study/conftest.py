@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from selfpretrain.door import compose_settings
-from selfpretrain.study import data, identity, sweep
+from selfpretrain.runs import identity
+from selfpretrain.sources import tasks
+from selfpretrain.study import sweep
 from selfpretrain.study.sweep import build_plan, run_cell
 
 
@@ -14,7 +16,7 @@ def make_plan(tiny, local):
     """``make_plan("budget=tokens", ...)``: the plan of a study of none and own on a small CSV, as a new process sees it."""
 
     def make(*overrides):
-        for cache in (data._cache, identity._corpus_ids, sweep._plans):
+        for cache in (tasks._read, identity._corpus_ids, sweep._plans):
             cache.clear()
         given = [*tiny, *local(), "study.pretrain_seeds=2", *overrides]
         return build_plan(compose_settings("study", given), given)

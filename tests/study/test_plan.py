@@ -6,9 +6,10 @@ import pytest
 
 from selfpretrain.door import compose_settings
 from selfpretrain.report.collect import collect_results
-from selfpretrain.study import identity
+from selfpretrain.runs import identity
+from selfpretrain.runs.folder import open_run
+from selfpretrain.runs.provenance import read_starts
 from selfpretrain.study.plan import group_seeds
-from selfpretrain.study.runs import open_run, read_starts
 from selfpretrain.study.sweep import run_cell
 
 TWO_STARTS = ["model.init_scheme=mimetic", "study.conditions=[none,mimetic,own]", "finetune.lr_grid=[1e-3,1e-4]"]
@@ -97,7 +98,7 @@ def test_a_run_that_goes_on_keeps_its_first_start_on_record(make_plan):
 
 @pytest.fixture
 def general(monkeypatch):
-    from corpora import documents
+    from selfpretrain.sources import documents
 
     real = documents.compute_fingerprint
     monkeypatch.setattr(

@@ -12,8 +12,8 @@ import pytest
 
 from selfpretrain.config import FinetuneConfig, PretrainConfig, Settings, StudyConfig, UserError
 from selfpretrain.report import plots
+from selfpretrain.runs.predictions import load_predictions
 from selfpretrain.study.plan import Cell, StudyPlan, group_seeds, join_keys
-from selfpretrain.study.results import load_predictions
 from selfpretrain.train.stacked import StackedTrainer
 from selfpretrain.train.trainer import Trainer
 

@@ -21,9 +21,9 @@ from torch import nn
 from selfpretrain.__main__ import main, print_result
 from selfpretrain.config import OptimConfig, PretrainConfig, RuntimeConfig, UserError
 from selfpretrain.model.dropout import Dropout
-from selfpretrain.pretrain import check_ranks
+from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
-from selfpretrain.study.runs import open_run
+from selfpretrain.stages.pretrain import check_ranks
 from selfpretrain.train import distributed
 from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer
 

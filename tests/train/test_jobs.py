@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from selfpretrain.config import RuntimeConfig
-from selfpretrain.study.runs import open_run
+from selfpretrain.runs.folder import open_run
 from selfpretrain.train import jobs as jobs_module
 from selfpretrain.train.checkpoint import list_steps, remove_newer
 from selfpretrain.train.jobs import carry_out_together, choose_parties

@@ -26,9 +26,9 @@ from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.init import build_encoder
 from selfpretrain.model.objectives import build_objective
-from selfpretrain.pretrain import MicroBatches, build_blocks
+from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import derive_seed, make_generator
-from selfpretrain.study.runs import open_run
+from selfpretrain.stages.pretrain import MicroBatches, build_blocks
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import checkpoint

@@ -13,8 +13,8 @@ from torch import nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig, UserError
 from selfpretrain.model.dropout import Dropout
+from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
-from selfpretrain.study.runs import open_run
 from selfpretrain.train import trainer as trainer_module
 from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer
 

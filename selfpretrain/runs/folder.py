@@ -1,0 +1,151 @@
+"""The run folder, and the only code that knows what lies where in it.
+
+    <runs_dir>/<stage>/<id>/
+        config.yaml  provenance.json  status  metrics.jsonl  checkpoints/  predictions/<split>.parquet  result.json
+
+``status`` holds one word: running, done, failed or diverged. A run that says running but whose lock is free was
+killed, and is continued from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from selfpretrain.config import RuntimeConfig, UserError
+from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
+from selfpretrain.runs.provenance import collect_provenance, read_starts
+
+STAGES = ("pretrain", "finetune", "evaluate")
+
+
+class Busy(RuntimeError):
+    """Another process is working on this run."""
+
+
+class RunFolder:
+    """One run on disk. Create with :func:`open_run`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def predictions(self, split: str) -> Path:
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def status(self) -> str:
+        """missing | running | done | failed | diverged."""
+        file = self.path / "status"
+        return file.read_text(encoding="utf-8").strip() if file.exists() else "missing"
+
+    @property
+    def note(self) -> str:
+        """Why the run failed or diverged; empty otherwise."""
+        file = self.path / "error.txt"
+        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+    def read_result(self) -> dict[str, Any]:
+        result = read_json(self.path / "result.json")
+        assert isinstance(result, dict)
+        return result
+
+    def start(self, config_yaml: str, command: str, num_seeds: int = 1, facts: Mapping[str, Any] | None = None) -> None:
+        """Write down what runs, add this start to those before (where, with which versions), mark the run as running.
+
+        ``num_seeds``: runs trained together by this process, which share its time. ``facts``: what else a start knows.
+        """
+        make_folder(self.path)
+        write_text(self.path / "config.yaml", config_yaml)
+        this = {**collect_provenance(), "command": command, "seeds_together": num_seeds, **(facts or {})}
+        write_json(self.path / "provenance.json", [*read_starts(self.path), this])
+        self.set_status("running")
+
+    def set_status(self, status: str, note: str = "") -> None:
+        make_folder(self.path)  # a run may fail before it begins
+        if note:
+            write_text(self.path / "error.txt", note + "\n")
+        else:
+            (self.path / "error.txt").unlink(missing_ok=True)
+        write_text(self.path / "status", status + "\n")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Store the result; only then is the run done."""
+        write_json(self.path / "result.json", result)
+        self.set_status("done")
+
+    def cut_metrics(self, last_step: int) -> None:
+        """Drop lines past ``last_step`` (written after the checkpoint that training resumes from)."""
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the line a kill cut short
+                break
+            if row["step"] > last_step:
+                break
+            kept.append(line + "\n")
+        write_text(file, "".join(kept))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with explain_write_errors(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    @contextmanager
+    def lock(self, wait: bool = True) -> Iterator[None]:
+        """Hold the run; the operating system frees it when the process dies. ``Busy`` if not to wait."""
+        make_folder(self.path.parent)
+        with explain_write_errors(self.path):
+            lock = FileLock(self.path.parent / f"{self.id}.lock")
+            try:
+                lock.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                raise Busy(self.id) from None
+        try:
+            remove_leftovers(self.path)
+            yield
+        finally:
+            lock.release()
+
+
+def get_corpus_folder(corpus_id: str, runtime: RuntimeConfig) -> Path:
+    return Path(runtime.runs_dir) / "corpora" / corpus_id
+
+
+def is_corpus_built(corpus_id: str, runtime: RuntimeConfig) -> bool:
+    return (get_corpus_folder(corpus_id, runtime) / "manifest.json").is_file()
+
+
+def open_run(runs_dir: str | Path, stage: str, run_id: str) -> RunFolder:
+    assert stage in STAGES, stage
+    return RunFolder(Path(runs_dir) / stage / run_id)
+
+
+def find_run(runs_dir: str | Path, stage: str, run_id: str) -> RunFolder:
+    """A finished run by its id; UserError when there is none or it did not finish."""
+    run = open_run(runs_dir, stage, run_id)
+    if run.status == "missing":
+        folder = Path(runs_dir) / stage
+        known = sorted(p.name for p in folder.iterdir() if p.is_dir())[:5] if folder.is_dir() else []
+        raise UserError(
+            f"run:{run_id} does not exist under {folder}; {'there: ' + ', '.join(known) if known else 'it is empty'}"
+            " (runtime.runs_dir chooses the folder)"
+        )
+    if run.status != "done":
+        raise UserError(f"run:{run_id} in {run.path} is {run.status}, not done; finish it by its own command first")
+    return run

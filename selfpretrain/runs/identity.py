@@ -1,0 +1,167 @@
+"""The id of every run, from the settings that decide its result.
+
+A stage hashes every setting of every section it reads, but those named in :data:`LEFT_OUT`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import (
+    CorpusConfig,
+    RuntimeConfig,
+    SeedConfig,
+    Settings,
+    TaskConfig,
+    TokenizerConfig,
+    UserError,
+)
+from selfpretrain.data.store import FORMAT_VERSION
+from selfpretrain.data.vocabulary import compute_vocabulary_id, is_own
+from selfpretrain.devices import resolve_precision
+from selfpretrain.door import compute_identity, to_plain
+from selfpretrain.sources.labelled import TaskData
+
+# raised when the same settings would give another result
+PRETRAIN_VERSION = 4
+FINETUNE_VERSION = 5
+
+_SEEN = "where the examples are found; their ids, texts and labels are hashed"
+_WORDS = "words for readers"
+# settings of the sections a stage reads that do not enter its id, and why; a new setting enters unless it is named here
+LEFT_OUT: dict[str, str] = {
+    "model.preset": "a name for tables",
+    "finetune.lr_grid": "one run uses one rate",
+    "finetune.recipe": "what it brought in stands in the section by then",
+    "finetune.given": "what was given stands in the section",
+    "task.name": "a name; the examples are hashed",
+    "task.finetune": "what it brought in stands in the section finetune",
+    **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
+    **{
+        f"task.{name}": _SEEN
+        for name in (
+            "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
+            "num_rows", "id", "text", "label", "label_values", "corpus_columns", "delimiter", "encoding",
+        )
+    },
+}  # fmt: skip
+
+_corpus_ids: dict[str, str] = {}  # of corpora and vocabularies, by the settings that name them
+
+
+def compute_corpus_id(
+    corpus: CorpusConfig, task: TaskConfig | None, tokenizer: TokenizerConfig, runtime: RuntimeConfig
+) -> str:
+    """12 hex digits of what decides the files: the text, the tokenizer and the format. Reads the text's source."""
+    return name_corpus(fingerprint_documents(corpus, task, runtime), tokenizer, runtime)
+
+
+def fingerprint_documents(corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig) -> str:
+    """SHA-256 (hex) of a corpus's text, from its source."""
+    from selfpretrain.sources import documents
+
+    return documents.compute_fingerprint(corpus, task, runtime.runs_dir)
+
+
+def name_corpus(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime: RuntimeConfig) -> str:
+    """The id of a corpus whose text has this fingerprint."""
+    parts: dict[str, Any] = {"format": FORMAT_VERSION, "documents": documents_fingerprint}
+    if is_own(tokenizer):
+        parts["train"] = [tokenizer.kind, int(tokenizer.vocab_size), float(tokenizer.train_mb)]
+    else:
+        parts["vocabulary"] = compute_vocabulary_id(tokenizer, runtime.runs_dir)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def identify_corpus(settings: Settings) -> str:
+    """The id of the token files a stage needs; remembered, since it reads the text."""
+    parts = (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)
+    key = json.dumps(["corpus", *(to_plain(part) for part in parts)])
+    if key not in _corpus_ids:
+        _corpus_ids[key] = compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    return _corpus_ids[key]
+
+
+def identify_vocabulary(settings: Settings) -> str:
+    """The id of the vocabulary of a fresh encoder: that of its corpus where every corpus has its own; remembered."""
+    if is_own(settings.tokenizer):
+        return identify_corpus(settings)
+    key = json.dumps(["vocabulary", to_plain(settings.tokenizer), settings.runtime.runs_dir])
+    if key not in _corpus_ids:
+        _corpus_ids[key] = compute_vocabulary_id(settings.tokenizer, settings.runtime.runs_dir)
+    return _corpus_ids[key]
+
+
+def identify_start(init: str) -> str:
+    """A start as it enters identities: a run's id, a repository at a revision, or a folder by its contents."""
+    kind, _, name = init.partition(":")
+    if kind == "hf" and name and Path(name).is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(Path(name).glob("*")):
+            if file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin"):
+                digest.update(file.name.encode() + file.read_bytes())
+        return f"hf:{digest.hexdigest()}"
+    if kind == "hf" and "@" not in name:
+        raise UserError(
+            f"init={init} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"
+        )
+    return init
+
+
+def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
+    """The three seeds of pretraining; each is ``seeds.seed`` unless set by itself."""
+    given = {"init": seeds.init_seed, "data": seeds.data_seed, "mask": seeds.mask_seed}
+    return {name: seeds.seed if value is None else value for name, value in given.items()}
+
+
+def hash_section(name: str, section: Any) -> dict[str, Any]:
+    """A section as it enters an id."""
+    return {key: value for key, value in to_plain(section).items() if f"{name}.{key}" not in LEFT_OUT}
+
+
+def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
+    section = getattr(settings, name)
+    precision = resolve_precision(section.precision, settings.runtime.device)
+    return {**hash_section(name, section), "precision": precision}
+
+
+def _hash_pretraining(settings: Settings) -> dict[str, Any]:
+    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them."""
+    parts = _hash_training("pretrain", settings)
+    del parts["budget" if settings.pretrain.budget == "steps" else "total_steps"]
+    return parts
+
+
+def identify_pretrain(settings: Settings, corpus_id: str) -> str:
+    """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.runs.budget`)."""
+    parts = {
+        "version": PRETRAIN_VERSION,
+        "model": hash_section("model", settings.model),
+        "objective": hash_section("objective", settings.objective),
+        "pretrain": _hash_pretraining(settings),
+        "seeds": get_pretrain_seeds(settings.seeds),
+        "init": identify_start(settings.init),
+        "corpus": corpus_id,
+    }
+    return compute_identity("pretrain", parts)
+
+
+def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | None) -> str:
+    """The id of a fine-tuning on ``data``, the task as it was read; ``vocabulary_id`` is a fresh encoder's (init=none)."""
+    parts: dict[str, Any] = {
+        "version": FINETUNE_VERSION,
+        "finetune": _hash_training("finetune", settings),
+        "task": {**hash_section("task", data.task), "data": data.fingerprint},
+        "init": identify_start(settings.init),
+        "finetune_seed": settings.seeds.finetune_seed,
+    }
+    if settings.init == "none":
+        parts |= {
+            "model": hash_section("model", settings.model),
+            "vocabulary": vocabulary_id,
+            "init_seed": get_pretrain_seeds(settings.seeds)["init"],
+        }
+    return compute_identity("finetune", parts)

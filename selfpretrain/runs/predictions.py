@@ -1,0 +1,96 @@
+"""Predictions on disk: one Parquet file per split, one row per example."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfpretrain.files import make_folder, write_bytes
+
+Array = npt.NDArray[Any]
+
+COLUMNS = ("example_id", "label", "outputs")
+
+
+def write_predictions(
+    path: Path, ids: list[str], labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]
+) -> None:
+    """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (logits or the score)."""
+    table = pa.table(
+        {
+            "example_id": pa.array(ids, pa.string()),
+            "label": pa.array(labels.tolist()),
+            "outputs": pa.array(list(outputs), pa.list_(pa.float32())),
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    make_folder(path.parent)
+    write_bytes(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One run on one split."""
+
+    ids: list[str]
+    labels: Array  # int64 [examples], float64 [examples], or float64 [examples, classes]
+    outputs: Array  # float32 [examples, outputs]
+
+
+class Unreadable(ValueError):
+    """A predictions file that is not there, cut short, or not one of ours; the message is one line."""
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read one predictions file.
+
+    Raises:
+        Unreadable: for a file that cannot be used, with the file and the reason in one line.
+    """
+    try:
+        # not read_table, which imports pandas; and without Arrow's threads, which may abort the interpreter at its exit
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
+    except FileNotFoundError:
+        raise Unreadable(f"{path} is missing although the run says done") from None
+    except (pa.ArrowException, OSError) as error:
+        raise Unreadable(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    lacking = [name for name in COLUMNS if name not in table.column_names]
+    if lacking:
+        raise Unreadable(f"{path} has no column {lacking[0]}; needed: {', '.join(COLUMNS)}")
+    ids = [str(value) for value in table.column("example_id").to_pylist()]
+    if not ids:
+        raise Unreadable(f"{path} holds no examples")
+    if len(set(ids)) < len(ids):
+        raise Unreadable(f"{path} names an example twice")
+    outputs = _to_matrix(path, "outputs", table.column("outputs"), np.float32)
+    if not np.isfinite(outputs).all():
+        row = int(np.argwhere(~np.isfinite(outputs))[0][0])
+        raise Unreadable(f"{path} has NaN or infinite outputs, the first for example {ids[row]}")
+    label = table.column("label")
+    if pa.types.is_list(label.type):
+        labels: Array = _to_matrix(path, "label", label, np.float64)
+    else:
+        labels = label.to_numpy()
+    return Predictions(ids, labels, outputs)
+
+
+def _to_matrix(path: Path, name: str, column: pa.ChunkedArray, dtype: Any) -> Array:
+    """A column of equally long lists as [rows, length], without a Python loop over the rows."""
+    if not pa.types.is_list(column.type):
+        raise Unreadable(f"{path}: column {name} must hold lists of numbers, it holds {column.type}")
+    lists = column.combine_chunks()
+    values = lists.flatten()
+    lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
+    if lists.null_count or values.null_count or len(lengths) == 0 or (lengths != lengths[0]).any() or lengths[0] == 0:
+        raise Unreadable(f"{path}: the lists of column {name} are empty or not all of one length")
+    matrix: Array = values.to_numpy(zero_copy_only=False).astype(dtype).reshape(len(lists), int(lengths[0]))
+    return matrix

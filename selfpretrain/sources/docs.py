@@ -1,0 +1,229 @@
+"""The docs suite: three tasks and a text collection cut from the docstrings of the installed packages.
+
+Real English on every machine, with nothing downloaded. Every module has one role (``docs_extract.get_role``):
+train, validation or test of the tasks, or the general text of the collection ``docs``, so no text leaks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig, TextCard, UserError
+from selfpretrain.sources import paragraphs, splits
+from selfpretrain.sources.docs_clean import MIN_WORDS, count_words, split_sentences
+from selfpretrain.sources.docs_extract import (
+    Package,
+    build_documents,
+    compute_packages_fingerprint,
+    find_packages,
+    iter_records,
+)
+from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+
+RULE_VERSION = 1  # raised whenever the same documents would give other examples
+MAX_EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
+MIN_EXAMPLES = {"train": 20, "validation": 5, "test": 5}  # an environment with less text cannot carry the task
+# package: class of docs_topic
+FAMILIES = {
+    "matplotlib": "matplotlib", "mpl_toolkits": "matplotlib", "networkx": "networkx", "numpy": "numpy",
+    "pandas": "pandas", "stdlib": "python", "scipy": "scipy", "sklearn": "sklearn", "sympy": "sympy",
+    "torch": "torch", "datasets": "huggingface", "huggingface_hub": "huggingface",
+}  # fmt: skip
+# names that would give the class away, removed from the texts of all classes
+_GIVEAWAYS = re.compile(
+    r"(?<![a-z])(?:matplotlib|mpl(?:_toolkits)?|pyplot|plt|networkx|nx|numpy|np|pandas|pd|c?python|scipy|"
+    r"scikits?[- ]learn|sklearn|sympy|py ?torch|torch|hugging ?face(?:_hub)?|hf)(?![a-z])[._]?",
+    re.IGNORECASE,
+)
+BEGINNING_WORDS = 50  # the beginning of a docstring takes in paragraphs until it has as many
+SENTENCE_WORDS = (5, 50)  # fewest and most of a sentence of docs_pair
+PAIRS_PER_DOCUMENT = 3
+SCORE_CAP = 7.0  # log2(1 + 127 statements) and above is the highest score
+SCORE_MAX = 5.0
+
+
+class Example(NamedTuple):
+    id: str
+    texts: tuple[str, ...]
+    label: float
+
+
+def load_docs_task(task: TaskConfig, runs_dir: str, packages: Sequence[Package] | None = None) -> TaskData:
+    """The splits of ``docs_topic``, ``docs_pair`` or ``docs_score``; the docstrings are read once per machine.
+
+    ``packages`` are what is read (default: :func:`selfpretrain.sources.docs_extract.find_packages`). Raises UserError for another
+    name and for an environment that has too little text.
+    """
+    if task.name not in _MAKERS:
+        raise UserError(f"task={task.name} with task.loader=docs is not known; allowed: {', '.join(_MAKERS)}")
+    chosen = tuple(find_packages() if packages is None else packages)
+    folder = build_documents(runs_dir, chosen)
+    examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
+    parts = {}
+    for name in SPLITS:
+        rows = examples[name]
+        if len(rows) < MIN_EXAMPLES[name] or len({row.label for row in rows}) < 2:
+            raise UserError(
+                f"task={task.name}: the installed packages give {len(rows)} {name} examples, too few or of one kind; "
+                f"install the packages with their docstrings, or choose another task: task=<name>"
+            )
+        dtype = np.float32 if task.label_kind == "score" else np.int64
+        labels = np.array([row.label for row in rows], dtype=dtype)
+        parts[name] = Split([row.id for row in rows], [row.texts for row in rows], labels)
+    metric = task.metric or ("pearson" if task.label_kind == "score" else "accuracy")
+    source = [task.name, task.version, RULE_VERSION, splits.RULE_VERSION, compute_packages_fingerprint(chosen)]
+    fingerprint = hashlib.sha256(json.dumps(source).encode()).hexdigest()
+    return TaskData(dataclasses.replace(task, metric=metric), parts, fingerprint, list(notes))
+
+
+def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | None = None) -> Iterator[str]:
+    """The prose of the modules that belong to no task: a document per module, cut at ``MAX_DOCUMENT_BYTES``."""
+    assert card.loader == "docs", card.loader
+    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
+    module, kept = "", list[str]()
+    for record in iter_records(folder, ["general"]):
+        if record["module"] != module:
+            yield from paragraphs.join_paragraphs(kept)
+            module, kept = record["module"], []
+        kept += record["paragraphs"]
+    yield from paragraphs.join_paragraphs(kept)
+
+
+def compute_docs_fingerprint(runs_dir: str, packages: Sequence[Package] | None = None) -> str:
+    """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written, ``runs_dir`` is not used."""
+    source = compute_packages_fingerprint(find_packages() if packages is None else packages)
+    return hashlib.sha256(json.dumps([source, RULE_VERSION, paragraphs.RULE_VERSION]).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _build_examples(
+    name: str, label_names: tuple[str, ...], folder: str
+) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    """Examples of each split in an order by content hash, at most ``MAX_EXAMPLES``, and notes."""
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in iter_records(Path(folder), SPLITS):
+        records[record["role"]].append(record)
+    seen: set[str] = set()
+    examples, notes = {}, []
+    for split in ("test", "validation", "train"):  # a text that occurs twice stays in the first of these
+        made = _MAKERS[name](records[split], label_names)
+        made.sort(key=lambda example: splits.compute_hash(name, "\0".join([*example.texts, example.id])))
+        unique = []
+        for example in made:
+            # a repeated sentence would leak just as well, so every text of a pair counts
+            keys = {splits.normalise(text) for text in example.texts}
+            if not keys & seen:
+                unique.append(example)
+            seen |= keys
+        examples[split] = _cap(unique, MAX_EXAMPLES[split], len(label_names))
+        notes.append(
+            f"{split}: {len(examples[split])} of {len(unique)} examples used, {len(made) - len(unique)} duplicates dropped"
+        )
+    return examples, tuple(notes)
+
+
+def _cap(examples: list[Example], size: int, num_classes: int) -> list[Example]:
+    """The first ``size``; with classes, none gets more than its equal share (smaller classes are not made up for)."""
+    if not num_classes:
+        return examples[:size]
+    counts: Counter[float] = Counter()
+    kept = []
+    for example in examples:
+        counts[example.label] += 1
+        if counts[example.label] <= size // num_classes:
+            kept.append(example)
+    # mixed again: the rare classes would stand at the end
+    return sorted(kept, key=lambda example: splits.compute_hash("docs order", example.id))
+
+
+def _get_id(record: dict[str, Any], index: int | None = None) -> str:
+    place = f"{record['module']}:{record['name']}:{record['line']}"
+    return place if index is None else f"{place}:{index}"
+
+
+def _get_beginning(record: dict[str, Any]) -> str:
+    """The first paragraphs of a docstring, until they have ``BEGINNING_WORDS``."""
+    text = ""
+    for paragraph in record["paragraphs"]:
+        text += f" {paragraph}"
+        if count_words(text) >= BEGINNING_WORDS:
+            break
+    return text.strip()
+
+
+def _make_topics(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> list[Example]:
+    """How a docstring begins -> the package family it comes from."""
+    examples = []
+    for record in records:
+        family = FAMILIES.get(record["package"])
+        if family not in label_names or not record["has_summary"]:
+            continue
+        text = " ".join(_GIVEAWAYS.sub(" ", _get_beginning(record)).split())
+        if count_words(text) >= MIN_WORDS:
+            examples.append(Example(_get_id(record), (text,), label_names.index(family)))
+    return examples
+
+
+def _make_scores(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> list[Example]:
+    """How a function's docstring begins -> how long the function is."""
+    assert not label_names
+    return [
+        Example(_get_id(record), (_get_beginning(record),), compute_score(record["statements"]))
+        for record in records
+        if record["kind"] == "function" and record["has_summary"] and record["statements"]
+    ]
+
+
+def compute_score(statements: int) -> float:
+    """log2(1 + statements), cut at ``SCORE_CAP`` and scaled to 0 ... ``SCORE_MAX``."""
+    return SCORE_MAX * min(math.log2(1 + statements), SCORE_CAP) / SCORE_CAP
+
+
+def _make_pairs(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> list[Example]:
+    """Two neighbouring sentences (1), or the second exchanged for one of another docstring of the package (0).
+
+    The exchanged sentences are second sentences of other pairs, so neither side alone tells the label.
+    """
+    assert len(label_names) == 2
+    examples: list[Example] = []
+    apart: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # package: (id, first, second)
+    for record in records:
+        for index, (first, second) in enumerate(_iter_neighbours(record["paragraphs"])):
+            pair_id = _get_id(record, index)
+            if splits.compute_hash("docs pair", pair_id) % 2:
+                examples.append(Example(pair_id, (first, second), 1))
+            else:
+                apart[record["package"]].append((pair_id, first, second))
+    for pairs in apart.values():
+        pairs.sort(key=lambda pair: splits.compute_hash("docs exchange", pair[0]))
+        for (pair_id, first, own), (other_id, _, second) in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
+            if pair_id.rsplit(":", 1)[0] != other_id.rsplit(":", 1)[0] and second != own:
+                examples.append(Example(pair_id, (first, second), 0))
+    return examples
+
+
+def _iter_neighbours(paragraphs: list[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of neighbouring sentences that share no sentence, at most ``PAIRS_PER_DOCUMENT``."""
+    found = 0
+    for paragraph in paragraphs:
+        sentences = split_sentences(paragraph)
+        for first, second in zip(sentences[::2], sentences[1::2], strict=False):
+            if all(SENTENCE_WORDS[0] <= count_words(text) <= SENTENCE_WORDS[1] for text in (first, second)):
+                yield first, second
+                found += 1
+                if found == PAIRS_PER_DOCUMENT:
+                    return
+
+
+_MAKERS = {"docs_topic": _make_topics, "docs_pair": _make_pairs, "docs_score": _make_scores}

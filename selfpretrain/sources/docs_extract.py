@@ -1,0 +1,255 @@
+"""The docstrings of the installed packages, read from their source (never imported) and cached as one file.
+
+``<runs_dir>/text/docs-<fingerprint>/documents.jsonl`` holds a record per docstring, in the order test,
+validation, train, general (see ``get_role``). A paragraph is kept where it occurs first in that order, so no
+paragraph of the test text occurs anywhere else.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from selfpretrain.config import UserError
+from selfpretrain.files import explain_write_errors, make_folder, new_folder, read_json, write_json
+from selfpretrain.sources.docs_clean import clean_docstring
+from selfpretrain.sources.splits import compute_hash, normalise
+
+EXTRACTOR_VERSION = 2  # raised whenever the same packages would give other records
+NUM_WORKERS = 2
+# The standard library and what this project depends on, directly or through its dependencies. A fixed list, so
+# that a package someone adds to an environment changes nothing. Folder: distribution.
+DISTRIBUTIONS = {
+    "PIL": "pillow", "aiohttp": "aiohttp", "antlr4": "antlr4-python3-runtime", "anyio": "anyio", "click": "click",
+    "contourpy": "contourpy", "datasets": "datasets", "dateutil": "python-dateutil", "dill": "dill",
+    "filelock": "filelock", "fontTools": "fonttools", "fsspec": "fsspec", "httpcore": "httpcore", "httpx": "httpx",
+    "huggingface_hub": "huggingface_hub", "hydra": "hydra-core", "jinja2": "jinja2", "joblib": "joblib",
+    "markdown_it": "markdown-it-py", "matplotlib": "matplotlib", "mpl_toolkits": "matplotlib", "mpmath": "mpmath",
+    "multiprocess": "multiprocess", "narwhals": "narwhals", "networkx": "networkx", "numpy": "numpy",
+    "omegaconf": "omegaconf", "packaging": "packaging", "pandas": "pandas", "platformdirs": "platformdirs",
+    "pyarrow": "pyarrow", "pydantic": "pydantic", "pygments": "pygments", "pyparsing": "pyparsing",
+    "requests": "requests", "rich": "rich", "safetensors": "safetensors", "scipy": "scipy", "sklearn": "scikit-learn",
+    "sympy": "sympy", "tokenizers": "tokenizers", "torch": "torch", "torchgen": "torch", "tqdm": "tqdm",
+    "urllib3": "urllib3", "wandb": "wandb", "yaml": "pyyaml",
+}  # fmt: skip
+# tests, copies of other projects, and folders that are not the package's own
+SKIPPED_FOLDERS = {
+    "__pycache__", "_array_api_compat_vendor", "_external", "_vendor", "_vendored", "array_api_compat",
+    "array_api_extra", "config", "dist-packages", "ensurepip", "extern", "externals", "idlelib", "lib2to3",
+    "pydoc_data", "site-packages", "test", "testing", "tests", "third_party", "turtledemo", "vendor", "vendored",
+}  # fmt: skip
+ROLES = (("test", 0.13), ("validation", 0.07), ("train", 0.30), ("general", 0.50))  # shares of the modules
+
+_NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # the fields that hold statements
+
+
+@dataclass(frozen=True)
+class Package:
+    """A folder of Python source."""
+
+    name: str
+    version: str
+    root: str
+
+
+def find_packages() -> list[Package]:
+    """The standard library and those packages of ``DISTRIBUTIONS`` that are installed, by name."""
+    packages = [Package("stdlib", ".".join(map(str, sys.version_info[:3])), sysconfig.get_paths()["stdlib"])]
+    folders = [Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    for name, distribution in DISTRIBUTIONS.items():
+        root = next((folder / name for folder in folders if (folder / name).is_dir()), None)
+        try:
+            if root is not None:
+                packages.append(Package(name, metadata.version(distribution), str(root)))
+        except metadata.PackageNotFoundError:
+            continue  # a folder of that name that belongs to something else
+    return sorted(packages, key=lambda package: package.name)
+
+
+def compute_packages_fingerprint(packages: Sequence[Package]) -> str:
+    """SHA-256 (hex) of names, versions and the extractor's version; no file is read."""
+    listed = sorted((package.name, package.version) for package in packages)
+    return hashlib.sha256(json.dumps([EXTRACTOR_VERSION, listed]).encode()).hexdigest()
+
+
+def get_role(module: str) -> str:
+    """The one use of a module's text: train, validation or test of every docs task, or the general corpus."""
+    position = compute_hash("docs role", module) / 2**64
+    for role, share in ROLES:
+        position -= share
+        if position < 0:
+            return role
+    return ROLES[-1][0]
+
+
+def build_documents(runs_dir: str, packages: Sequence[Package]) -> Path:
+    """The folder with ``documents.jsonl`` and ``manifest.json``, made on the first call; two callers may race.
+
+    Raises UserError where it cannot be written or no longer is what was written.
+    """
+    fingerprint = compute_packages_fingerprint(packages)
+    folder = Path(runs_dir) / "text" / f"docs-{fingerprint[:12]}"
+    if not (folder / "manifest.json").is_file():
+        make_folder(folder.parent)
+        with explain_write_errors(folder), FileLock(folder.parent / f".{folder.name}.lock"):
+            if not (folder / "manifest.json").is_file():  # another process may have made it meanwhile
+                with new_folder(folder) as temporary:
+                    _write_documents(temporary, packages, fingerprint)
+    manifest, size = read_json(folder / "manifest.json"), (folder / "documents.jsonl").stat().st_size
+    if size != manifest["bytes"]:
+        raise UserError(
+            f"{folder / 'documents.jsonl'} has {size} bytes, its manifest says {manifest['bytes']}; "
+            f"delete the folder {folder}, it is made again"
+        )
+    return folder
+
+
+def iter_records(folder: Path, roles: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Records of :func:`build_documents`, as dicts of the fields that ``_write_documents`` and ``_visit`` set."""
+    last = max(index for index, (role, _) in enumerate(ROLES) if role in roles)
+    after = {role for role, _ in ROLES[last + 1 :]}
+    with (folder / "documents.jsonl").open(encoding="utf-8") as stream:
+        for line in stream:
+            record = json.loads(line)
+            if record["role"] in after:
+                return
+            if record["role"] in roles:
+                yield record
+
+
+def list_modules(packages: Sequence[Package]) -> list[tuple[str, str, str, str]]:
+    """(role, package, module, path) of every source file, roles in the order of ``ROLES``."""
+    modules = []
+    for package in packages:
+        for folder, folders, files in os.walk(package.root):
+            folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS and not name.startswith("config-")]
+            for file in files:
+                if file.endswith(".py") and not file.startswith(("test_", "conftest")):
+                    relative = Path(folder, file).relative_to(package.root).with_suffix("")
+                    module = ".".join([package.name, *relative.parts]).removesuffix(".__init__")
+                    modules.append((get_role(module), package.name, module, str(Path(folder, file))))
+    order = [role for role, _ in ROLES]
+    return sorted(modules, key=lambda entry: (order.index(entry[0]), entry))
+
+
+def extract_module(source: bytes) -> list[dict[str, Any]]:
+    """A record per docstring with prose, in the order of the source; [] for what this Python cannot parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return []  # templates, other versions' syntax
+    records: list[dict[str, Any]] = []
+    _visit(tree, "", records)
+    return records
+
+
+def _visit(node: ast.AST, name: str, records: list[dict[str, Any]]) -> int:
+    """Add the records of a node and what it holds; the number of statements below it, docstrings not counted."""
+    raw, position = None, len(records)
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        raw = ast.get_docstring(node, clean=False)
+    statements = -1 if raw is not None else 0  # the docstring itself is one
+    for children in _BLOCKS:
+        for child in getattr(node, children, ()):
+            inner = getattr(child, "name", None) if isinstance(child, _NAMED) else None
+            below = _visit(child, f"{name}.{inner}" if name and inner else inner or name, records)
+            statements += below + isinstance(child, ast.stmt)
+    paragraphs = clean_docstring(raw) if raw else []
+    if paragraphs:
+        kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
+        record = {"name": name, "line": getattr(node, "lineno", 1), "kind": kind, "paragraphs": paragraphs,
+                  "statements": statements}  # fmt: skip
+        records.insert(position, record)
+    return statements
+
+
+def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str) -> None:
+    modules = list_modules(packages)
+    counts = {role: {"modules": 0, "documents": 0, "characters": 0} for role, _ in ROLES}
+    seen: set[int] = set()
+    duplicates = 0
+    digest = hashlib.sha256()
+    with (folder / "documents.jsonl").open("wb") as stream:
+        for (role, package, module, _), records in zip(modules, _extract_all(modules, folder), strict=True):
+            counts[role]["modules"] += 1
+            for record in records:
+                keys = [compute_hash("docs paragraph", normalise(paragraph)) for paragraph in record["paragraphs"]]
+                fresh = [text for text, key in zip(record["paragraphs"], keys, strict=True) if key not in seen]
+                duplicates += len(keys) - len(fresh)
+                # a docstring whose first paragraph was dropped begins in the middle
+                record = {**record, "package": package, "module": module, "role": role, "paragraphs": fresh,
+                          "has_summary": keys[0] not in seen}  # fmt: skip
+                seen.update(keys)
+                if fresh:
+                    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+                    digest.update(line)
+                    stream.write(line)
+                    counts[role]["documents"] += 1
+                    counts[role]["characters"] += sum(map(len, fresh))
+        size = stream.tell()
+    manifest = {"fingerprint": fingerprint, "extractor_version": EXTRACTOR_VERSION, "bytes": size,
+                "sha256": digest.hexdigest(), "roles": counts, "duplicate_paragraphs_dropped": duplicates,
+                "packages": {package.name: package.version for package in packages}}  # fmt: skip
+    write_json(folder / "manifest.json", manifest)
+
+
+def _extract_all(modules: Sequence[tuple[str, str, str, str]], folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """The records of each module, in order, from ``NUM_WORKERS`` processes; a progress line on standard error."""
+    # plain subprocesses: a forked one would inherit torch's threads, a spawned one needs a guarded main module
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    command = [sys.executable, "-W", "ignore", "-m", "selfpretrain.sources.docs_extract"]
+    with ExitStack() as stack:
+        workers = []
+        for index in range(NUM_WORKERS):
+            jobs = folder / f"jobs{index}.json"
+            write_json(jobs, [path for _, _, _, path in modules[index::NUM_WORKERS]])
+            stack.callback(jobs.unlink)
+            process = subprocess.Popen([*command, str(jobs)], stdout=subprocess.PIPE, env=environment)
+            workers.append(stack.enter_context(process))
+            stack.callback(process.kill)  # before waiting, when the reader stops early
+        for done, (_, _, module, _) in enumerate(modules):
+            stream = workers[done % NUM_WORKERS].stdout
+            line = stream.readline() if stream else b""
+            if not line:
+                raise RuntimeError(f"a worker that reads docstrings ended before module {module}")
+            if done % 50 == 0 or done + 1 == len(modules):
+                _show_progress(done + 1, len(modules))
+            yield json.loads(line)
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\rdocs: reading docstrings, {done:,} of {total:,} modules", end=end, file=sys.stderr, flush=True)
+
+
+def _run_worker(jobs: str) -> None:
+    """Print the records of each listed file as a line of JSON."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one and says so
+    for path in read_json(Path(jobs)):
+        records = [record for record in extract_module(Path(path).read_bytes()) if _is_encodable(record)]
+        sys.stdout.write(json.dumps(records) + "\n")
+
+
+def _is_encodable(record: dict[str, Any]) -> bool:
+    """False for a docstring with a lone surrogate, which no UTF-8 file can hold."""
+    return not any("\ud800" <= character <= "\udfff" for text in record["paragraphs"] for character in text)
+
+
+if __name__ == "__main__":
+    _run_worker(sys.argv[1])

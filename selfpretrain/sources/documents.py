@@ -1,0 +1,120 @@
+"""The documents an encoder is pretrained on: a task's own text, another task's, or a collection, cut to size.
+
+A slice is spread over the whole collection: documents are taken in the order of a hash of their position, so
+that a smaller slice is part of a larger one, and no part of the collection is preferred. It takes two passes
+and constant memory: the first adds up sizes per hash value, the second yields what lies under the threshold.
+
+A task's text comes in the order of a content hash (``selfpretrain.sources.tasks``). A collection, and a slice of it, keeps its own
+order, since to sort it would mean to hold it: what is held out of it is its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from selfpretrain.config import CorpusConfig, TaskConfig, UserError
+from selfpretrain.door import load_task_card, load_text_card
+from selfpretrain.sources import tasks, texts
+
+NUM_BUCKETS = 1 << 16
+MIN_PIECE_BYTES = 1_000
+PIECES_PER_SLICE = 100  # a slice is made of at least about this many pieces
+RULE_VERSION = 1
+
+
+def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Iterator[str]:
+    """The documents of a corpus in a fixed order, cut to ``corpus.size_as`` or ``corpus.max_mb``.
+
+    ``task`` is needed for ``source=own`` and ``size_as=own``. A slice ends within one paragraph of its size;
+    a collection smaller than that is given whole. Raises UserError for settings that do not go together.
+    """
+    budget = _compute_budget(corpus, task, runs_dir)
+    open_source = _get_source(corpus, task, runs_dir)
+    yield from open_source() if budget is None else iter_slice(open_source, budget)
+
+
+def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> str:
+    """SHA-256 (hex) of what determines the documents: their source's content, the size and the slice rule."""
+    if corpus.source == "card":
+        _get_source(corpus, task, runs_dir)
+        source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
+    else:
+        digest = hashlib.sha256()
+        for document in _get_source(corpus, task, runs_dir)():
+            digest.update(document.encode() + b"\0")
+        source = digest.hexdigest()
+    budget = _compute_budget(corpus, task, runs_dir)
+    return hashlib.sha256(json.dumps([source, budget, RULE_VERSION]).encode()).hexdigest()
+
+
+def count_bytes(document: str) -> int:
+    """The size of a document: its UTF-8 bytes and one for the line break after it."""
+    return len(document.encode()) + 1
+
+
+def iter_slice(open_source: Callable[[], Iterator[str]], budget: int) -> Iterator[str]:
+    """Documents of about ``budget`` bytes in all, spread over the source, which is read twice."""
+    piece_bytes = min(max(budget // PIECES_PER_SLICE, MIN_PIECE_BYTES), texts.MAX_DOCUMENT_BYTES)
+    sizes = np.zeros(NUM_BUCKETS, dtype=np.int64)
+    for index, piece in enumerate(_iter_pieces(open_source, piece_bytes)):
+        sizes[_get_bucket(index)] += count_bytes(piece)
+    cumulated = np.cumsum(sizes)
+    threshold = int(np.searchsorted(cumulated, budget))  # the bucket in which the budget runs out
+    left = budget - (int(cumulated[threshold - 1]) if threshold else 0)
+    for index, piece in enumerate(_iter_pieces(open_source, piece_bytes)):
+        bucket = _get_bucket(index)
+        if bucket < threshold:
+            yield piece
+        elif bucket == threshold and left > 0:
+            left -= count_bytes(piece)
+            yield piece
+
+
+def _iter_pieces(open_source: Callable[[], Iterator[str]], piece_bytes: int) -> Iterator[str]:
+    for document in open_source():
+        yield from texts.cut_document(document, piece_bytes)
+
+
+def _get_bucket(index: int) -> int:
+    digest = hashlib.blake2b(index.to_bytes(8, "little"), digest_size=2, person=b"slice")
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _get_source(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Callable[[], Iterator[str]]:
+    if corpus.source == "own":
+        if task is None:
+            raise UserError("corpus.source=own needs a task: task=<name>")
+        return lambda: tasks.iter_own_text(task, runs_dir)
+    if corpus.source == "own_of":
+        if not corpus.task:
+            raise UserError("corpus.source=own_of needs the other task: corpus.task=<name>")
+        other = load_task_card(corpus.task)
+        return lambda: tasks.iter_own_text(other, runs_dir)
+    if corpus.source == "card":
+        if not corpus.card:
+            raise UserError("corpus.source=card needs a text collection: corpus.card=<name>")
+        card = load_text_card(corpus.card)
+        return lambda: texts.iter_text(card, runs_dir)
+    raise UserError(f"corpus.source={corpus.source} is not known; allowed: own, own_of, card")
+
+
+def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
+    """Bytes to cut to; None: all of it. With both limits set the smaller holds."""
+    budgets = []
+    if corpus.max_mb is not None:
+        if corpus.max_mb <= 0:
+            raise UserError(f"corpus.max_mb={corpus.max_mb} must be positive, or null for all the text")
+        budgets.append(int(corpus.max_mb * 2**20))
+    if corpus.size_as is not None:
+        if corpus.size_as != "own":
+            raise UserError(f"corpus.size_as={corpus.size_as} is not known; allowed: own, null")
+        if task is None:
+            raise UserError("corpus.size_as=own needs the task whose text sets the size: task=<name>")
+        if corpus.source == "own":
+            raise UserError("corpus.size_as=own cuts another source; with corpus.source=own set corpus.size_as=null")
+        budgets.append(sum(count_bytes(document) for document in tasks.iter_own_text(task, runs_dir)))
+    return min(budgets) if budgets else None

@@ -1,0 +1,61 @@
+"""A user's file to evaluate a fine-tuned run on: all its rows, with the labels that the run knows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.sources import kinds, labels, local, splits, tasks
+
+
+def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.TaskData:
+    """The file ``task.path`` as a test split of all its rows; with files of their own for validation or test, those.
+
+    ``trained`` is the resolved task of the fine-tuned run: its labels are the label set, so a file may lack some of
+    them, and a label that is not among them is refused by row (UserError, as for whatever else is wrong with a file).
+    """
+    table = local.read_rows(task)
+    adopted = _adopt_labels(task, trained)
+    if task.validation_path is not None or task.test_path is not None:
+        return tasks.load_task(adopted, runs_dir)
+    columns = tasks.check_columns(adopted)
+    resolved = labels.resolve(adopted, table)
+    notes: list[str] = []
+    parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
+    labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)
+    return tasks.TaskData(resolved, parts, tasks.compute_fingerprint(resolved, parts), notes)
+
+
+def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
+    """The task with the kind, classes and metric of the run, as far as its own settings do not say them."""
+    columns = kinds.get_columns(task.label)
+    kind = task.label_kind or trained.label_kind
+    names, values = task.label_names, task.label_values
+    if not names and (kind == "class" or (kind == "multilabel" and len(columns) == 1)):
+        names = trained.label_names
+    if kind == "class" and not values and len(names) == len(trained.label_names):
+        values = trained.label_values or [str(number) for number in range(len(names))]
+    metric = task.metric or (trained.metric if kind == trained.label_kind else None)
+    return dataclasses.replace(
+        task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric
+    )  # fmt: skip
+
+
+def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | None, runs_dir: str) -> str:
+    """How many of the examples have a text of the run's training split; or why that cannot be said.
+
+    ``fingerprint`` is that of the data the run was trained on.
+    """
+    try:
+        known = tasks.load_task(trained, runs_dir)
+    except UserError as error:
+        return f"how many of them were in training is unknown: {error}"
+    if fingerprint is not None and known.fingerprint != fingerprint:
+        return f"how many of them were in training is unknown: the data of {trained.name} has changed since"
+    seen = {splits.compute_key(texts, trained.unordered_pair) for texts in known.splits["train"].texts}
+    counts = [
+        f"{sum(splits.compute_key(texts, trained.unordered_pair) in seen for texts in split.texts):,} of {len(split.ids):,} {name}"
+        for name, split in data.splits.items()
+        if name != "train"
+    ]
+    return f"examples whose text was in the run's training split: {', '.join(counts)}"

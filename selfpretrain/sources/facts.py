@@ -1,0 +1,106 @@
+"""What is said of a task before anything is trained on it: rows, labels, spellings, overlap. One line each."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig
+from selfpretrain.sources.kinds import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
+from selfpretrain.sources.tables import Table
+
+if TYPE_CHECKING:
+    from selfpretrain.sources.labelled import Split
+
+MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
+
+
+def describe_table(split: str, table: Table) -> str:
+    """What was read; a user's file has every label, or it was refused."""
+    form = f" ({table.form})" if table.form else ""
+    return f"{split}: {table.num_rows:,} rows read from {table.name}{form}"
+
+
+def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
+    """Kind, and classes with their counts or the range, of the training labels."""
+    columns = ", ".join(map(repr, get_columns(task.label)))
+    if task.label_kind == "score":
+        return (
+            f"label: score, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
+            f"values in {len(labels):,} training rows; metric {task.metric}"
+        )
+    if task.label_kind == "multilabel":
+        counts = labels.sum(axis=0).astype(int).tolist()
+        without = int((labels.sum(axis=1) == 0).sum())
+        listed = _list_counts(task.label_names, counts)
+        return (
+            f"label: multilabel, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
+        )
+    counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
+    numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)
+    other = " (task.label_kind=score if they are scores)" if numbers and task.loader == "local" else ""
+    return f"label: {len(counts)} classes, column {columns}, training rows: {_list_counts(task.label_names, counts)}; metric {task.metric}{other}"
+
+
+def _list_counts(names: Sequence[str], counts: Sequence[int]) -> str:
+    shown = [f"{_show(name)}: {count:,}" for name, count in zip(names, counts, strict=True)]
+    if len(shown) <= MAX_CLASSES:
+        return ", ".join(shown)
+    order = sorted(range(len(shown)), key=lambda i: (-counts[i], i))
+    largest, smallest = order[: MAX_CLASSES - 4], order[-3:]
+    return f"{', '.join(shown[i] for i in largest)}, ... {', '.join(shown[i] for i in smallest)}"
+
+
+def _show(name: str) -> str:
+    """The name, in quotes where it is not one plain word."""
+    return name if re.fullmatch(r"[\w.]+", name) and name == unicodedata.normalize("NFC", name) else _quote(name)
+
+
+def warn_of_names(names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Classes that look like one class spelled in two ways, and rare ones that are named like what is missing."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_simplify(name), []).append(name)
+    near = [" and ".join(map(_quote, group)) for group in groups.values() if len(group) > 1]
+    lines = []
+    if near:
+        more = f" and {len(near) - 10} more groups" if len(near) > 10 else ""
+        lines.append(f"warning: spellings that may be one class, kept apart: {'; '.join(near[:10])}{more}")
+    total = sum(counts.values())
+    for name in names:
+        if name.casefold() in MISSING_WORDS and 0 < counts.get(name, 0) < RARE * total:
+            lines.append(
+                f"warning: {name!r} is a class of {counts[name]} rows; if it means that there is no label, remove the rows"
+            )
+    return lines
+
+
+def _quote(name: str) -> str:
+    """What is invisible, or composed otherwise, spelled out."""
+    return ascii(name) if not name.isprintable() or unicodedata.normalize("NFC", name) != name else repr(name)
+
+
+def _simplify(name: str) -> str:
+    """One key for spellings that people take for one: case, composition, width, invisible characters, hyphens."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc", "Mn"))
+    if NUMBER.fullmatch(text):
+        return repr(float(text))
+    if not any(map(str.isalpha, text)):
+        return name
+    return " ".join(re.split(r"[\s_\-\u2010-\u2015/]+", text)).strip(" .:;!\"'") or name
+
+
+def count_stripped(values: Iterable[Any]) -> int:
+    """Labels whose white space at the ends is left out."""
+    return sum(isinstance(value, str) and not is_missing(value) and value != value.strip() for value in values)
+
+
+def describe_overlap(parts: Mapping[str, Split], overlaps: Mapping[str, Sequence[str]]) -> str:
+    shares = [f"{name} {len(ids):,} of {len(parts[name].ids):,}" for name, ids in overlaps.items()]
+    line = f"examples whose text is in training too: {', '.join(shares)}"
+    return f"warning: {line}; scores on them may be memory" if any(overlaps.values()) else line

@@ -1,0 +1,105 @@
+"""JSON as a table: an object per line, objects one after the other, or an array of objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from selfpretrain.config import UserError
+from selfpretrain.sources.formats import Content
+
+# an object, or an array that holds something; a CSV whose header begins with a bracket is none
+_BEGINS_AS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*[\{\[\]"])""")
+SUFFIXES = (".json", ".jsonl", ".ndjson")
+WAYS = "write one object per line, or an array of objects"
+
+
+def is_json(text: str, suffixes: Sequence[str]) -> bool:
+    """Whether this is JSON, well-formed or not: by how it begins, or by the file's name where that says nothing."""
+    return bool(_BEGINS_AS_JSON.match(text)) or any(suffix.lower() in SUFFIXES for suffix in suffixes)
+
+
+def read(text: str, given: str) -> Content:
+    """The rows of a JSON file; UserError, with its line, for what is no JSON or no table."""
+    twice: set[str] = set()
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice.update(name for name in row if names.count(name) > 1)
+        return row
+
+    values = list(_iter_values(text, given, json.JSONDecoder(object_pairs_hook=build)))
+    rows, form = _find_rows([value for _, value in values], given)
+    lines = [line for line, _ in values] if len(values) == len(rows) else []
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            place = f"line {lines[number]}" if lines else f"row {number + 1}"
+            raise UserError(f"{given}, {place} is not a JSON object; {WAYS}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Sequence[Any]] = {name: [row.get(name) for row in rows] for name in names if name not in twice}
+    return Content(columns, len(rows), form, frozenset(twice))
+
+
+def _iter_values(text: str, given: str, decoder: json.JSONDecoder) -> Iterator[tuple[int, Any]]:
+    """Each JSON value with the number of its first line, whether it has a line of its own or several."""
+    # not splitlines(): it would also break at characters such as U+2028 inside a string
+    lines = text.split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    try:
+        decoder.decode(first)
+    except json.JSONDecodeError:
+        yield from _iter_long_values(text, given, decoder)
+        return
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield number, decoder.decode(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{given}, line {number} is not JSON: {error}{_advise(line)}; {WAYS}") from error
+
+
+def _iter_long_values(text: str, given: str, decoder: json.JSONDecoder) -> Iterator[tuple[int, Any]]:
+    blank = re.compile(r"\s*")
+    place, line = 0, 1
+    while True:
+        begin = blank.match(text, place).end()  # type: ignore[union-attr]
+        line += text.count("\n", place, begin)
+        if begin == len(text):
+            return
+        try:
+            value, place = decoder.raw_decode(text, begin)
+        except json.JSONDecodeError as error:
+            reason = f"{error}{_advise(text[begin : begin + 200])}"
+            raise UserError(f"{given}, line {error.lineno} is not JSON: {reason}; {WAYS}") from error
+        yield line, value
+        line += text.count("\n", begin, place)
+
+
+def _advise(text: str) -> str:
+    return " (JSON has double quotes: write it with json.dumps)" if re.match(r"\s*[\[{]\s*'", text) else ""
+
+
+def _find_rows(values: list[Any], given: str) -> tuple[list[Any], str]:
+    """The objects, and what held them."""
+    if len(values) != 1:
+        return values, "JSON objects"
+    value = values[0]
+    if isinstance(value, list):
+        return value, "a JSON array"
+    if isinstance(value, dict):
+        inside = {
+            name: held for name, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)
+        }
+        if len(inside) == 1:
+            name, held = next(iter(inside.items()))
+            return held, f"the JSON array {name!r}"
+        if any(isinstance(held, (list, dict)) for held in value.values()):
+            raise UserError(
+                f"{given} is one JSON object with the columns {', '.join(map(repr, list(value)[:10]))}; {WAYS} "
+                f"(pandas: to_json(orient='records', lines=True))"
+            )
+    return values, "JSON objects"

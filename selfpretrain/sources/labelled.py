@@ -1,0 +1,31 @@
+"""Labelled examples, as every source gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """N examples, aligned by row."""
+
+    ids: list[str]
+    texts: list[tuple[str, ...]]  # one or two strings per example
+    labels: np.ndarray  # class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task ready for fine-tuning."""
+
+    task: TaskConfig  # label_kind, label_names, score_range and metric filled in
+    splits: dict[str, Split]  # train, validation, test
+    fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
+    notes: list[str]  # what was read, dropped and cut, the labels, the overlap: one line each
+    overlap: tuple[str, ...] = ()  # ids of the test examples whose text, normalised, is in the training split

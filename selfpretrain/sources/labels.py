@@ -1,0 +1,278 @@
+"""From raw label columns to arrays: what kind of labels they are, and every way they can be wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.sources.kinds import (
+    INTEGER,
+    MAX_DIGITS,
+    find_separator,
+    format_rows,
+    get_columns,
+    infer_kind,
+    is_missing,
+    read_list,
+    to_number,
+    to_text,
+)
+from selfpretrain.sources.tables import Table
+from selfpretrain.stats.inputs import check_labels
+
+METRICS = {
+    "class": ("accuracy", "macro_f1", "f1", "mcc"),
+    "score": ("pearson", "spearman"),
+    "multilabel": ("micro_auc",),
+}
+MAX_CLASSES = 80  # in a small file; a tenth of the rows in a larger one
+BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
+
+
+def resolve(task: TaskConfig, train: Table) -> TaskConfig:
+    """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
+    columns = get_columns(task.label)
+    if task.label_kind is not None and task.label_kind not in METRICS:
+        raise UserError(f"task.label_kind={task.label_kind} is not known; allowed: {', '.join(METRICS)}")
+    for column in columns:
+        _refuse_objects(train, column)
+    kind = task.label_kind or infer_kind(columns, train)
+    if kind != "multilabel" and len(columns) > 1:
+        raise UserError(
+            f"task.label={columns} names {len(columns)} columns; label_kind={kind} has one: task.label=<column>"
+        )
+    values, names = task.label_values, task.label_names
+    if kind == "multilabel" and not names:
+        names = list_labels(train, columns[0]) if holds_lists(train, columns) else columns
+    elif kind == "class" and not values and (task.loader == "local" or not names):
+        values = _list_classes(columns[0], train, task.label_kind is None)
+    if kind == "class" and not names:
+        names = [to_text(value) for value in values]
+        if all(re.fullmatch(r"-?[0-9]+\.0", name) for name in names):  # whole numbers that a float column wrote
+            names = [name.removesuffix(".0") for name in names]
+    if kind == "class" and values and len(values) != len(names):
+        raise UserError(
+            f"task.label_names has {len(names)} names for {len(values)} classes of {train.name}; "
+            f"name them in this order: {', '.join(map(str, values[:10]))}"
+        )
+    metric = task.metric or METRICS[kind][0]
+    if metric not in METRICS[kind]:
+        raise UserError(f"task.metric={metric} does not fit labels of kind {kind}; allowed: {', '.join(METRICS[kind])}")
+    if metric == "f1" and len(names) != 2:
+        raise UserError(f"task.metric=f1 needs two classes, {train.name} has {len(names)}; use task.metric=macro_f1")
+    return dataclasses.replace(task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric)
+
+
+def _refuse_objects(table: Table, column: str) -> None:
+    for row, value in enumerate(table.get(column, "task.label")):
+        if isinstance(value, (dict, bytes)):
+            kind = "an object" if isinstance(value, dict) else "bytes"
+            raise UserError(
+                f"{table.name}, row {row + 1}: the label in column {column!r} is {kind}, {str(value)[:60]}; write it as text "
+                f"in a column of its own and set task.label to that"
+            )
+
+
+def holds_lists(table: Table, columns: Sequence[str]) -> bool:
+    """Whether the labels of a multi-label task are lists in one column, not a column of 0 and 1 for each."""
+    if len(columns) != 1:
+        return False
+    cells = table.get(columns[0], "task.label")
+    return any(not is_missing(value) and to_text(value).lower() not in BINARY for value in cells)
+
+
+def list_labels(train: Table, column: str) -> list[str]:
+    """Every label that occurs in the lists of a column."""
+    cells = train.get(column, "task.label")
+    separator = find_separator(cells)
+    found = {label for row, value in enumerate(cells) for label in _read_labels(train, column, row, value, separator)}
+    if len(found) < 2:
+        raise UserError(f"{train.name}: column {column!r} has {len(found)} different labels and needs two or more")
+    return _sort(found)
+
+
+def _read_labels(table: Table, column: str, row: int, value: Any, separator: str | None) -> list[str]:
+    labels = read_list(value, separator)
+    if labels is None:
+        raise UserError(
+            f"{table.name}, row {row + 1}: {value!r} in column {column!r} is no list of labels; "
+            f'write it as JSON, ["a", "b"], or with one separator, a|b'
+        )
+    if len(set(labels)) < len(labels):  # as a row of 0 and 1 does
+        raise UserError(
+            f"{table.name}, row {row + 1}: {value!r} in column {column!r} names a label twice; a list holds names; "
+            f"0 and 1 for every label have a column each: task.label=[a,b,c]"
+        )
+    return labels
+
+
+def _list_classes(column: str, train: Table, inferred: bool) -> list[str]:
+    cells = train.get(column, "task.label")
+    for row, value in enumerate(cells):
+        if isinstance(value, (list, tuple)):
+            raise UserError(
+                f"{train.name}, row {row + 1}: the label {value!r} is a list; set task.label_kind=multilabel, "
+                f"or write one label per row"
+            )
+    distinct = {to_text(value) for value in cells if not is_missing(value)}
+    many = len(distinct) > max(MAX_CLASSES, train.num_rows // 10) and inferred
+    if many or len(distinct) == train.num_rows > 1:
+        cure = "task.label_kind=class if these are classes" if many else "task.label_kind=score if they are numbers"
+        raise UserError(
+            f"{train.name}: column {column!r} has {len(distinct)} different labels in {train.num_rows} rows, too many "
+            f"for classes; set task.label to the label column, or {cure}"
+        )
+    if len(distinct) == 1:
+        raise UserError(
+            f"{train.name}: column {column!r} has one class only ({distinct.pop()!r}) and needs two or more; "
+            f"add examples of another class or set task.label to another column"
+        )
+    return _sort(distinct)
+
+
+def _sort(labels: Iterable[str]) -> list[str]:
+    """Whole numbers by size, anything else as text."""
+    listed = sorted(labels)
+    return sorted(listed, key=int) if all(INTEGER.fullmatch(label) for label in listed) else listed
+
+
+def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a resolved task and which rows have one.
+
+    Returns labels (class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]; any value where there is
+    none) and a bool [N]. Rows without a label are refused in a user's file; a data set of the hub withholds
+    them as -1, and they are never scored on.
+    """
+    columns = get_columns(task.label)
+    for column in columns:
+        _refuse_objects(table, column)
+    cells = [table.get(column, "task.label") for column in columns]
+    if task.label_kind == "multilabel" and list(task.label_names) != columns and len(columns) == 1:
+        return _parse_lists(task, cells[0], table, columns[0])
+    labelled = np.ones(table.num_rows, dtype=bool)
+    for column, values in zip(columns, cells, strict=True):
+        missing = [row for row, value in enumerate(values) if is_missing(value)]
+        if missing and task.loader == "local":
+            raise UserError(
+                f"{table.name}, {format_rows(missing)}: no label in column {column!r}; "
+                f"fill in the label or remove the row, or set task.label to another column"
+            )
+        labelled[missing] = False
+        if task.loader != "local":
+            labelled[[row for row, value in enumerate(values) if value in (-1, "-1")]] = False
+    if task.label_kind == "multilabel":
+        parsed = [_parse_binary(values, labelled, table, name) for name, values in zip(columns, cells, strict=True)]
+        return np.stack(parsed, axis=1), labelled
+    if task.label_kind == "score":
+        return _parse_scores(task, cells[0], labelled, table), labelled
+    return _parse_classes(task, cells[0], labelled, table), labelled
+
+
+def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """An empty list, or cell, is an example without any of the labels."""
+    index = {name: number for number, name in enumerate(task.label_names)}
+    labels = np.zeros((table.num_rows, len(index)), dtype=np.float32)
+    separator = find_separator(values, index)
+    for row, value in enumerate(values):
+        for label in _read_labels(table, column, row, value, separator):
+            if label not in index:
+                raise UserError(
+                    f"{table.name}, row {row + 1}: the label {label!r} never occurs in training; known: "
+                    f"{', '.join(list(index)[:10])}; add training examples with it or remove it"
+                )
+            labels[row, index[label]] = 1
+    return labels, np.ones(table.num_rows, dtype=bool)
+
+
+def _parse_binary(values: Sequence[Any], labelled: np.ndarray, table: Table, column: str) -> np.ndarray:
+    labels = np.zeros(table.num_rows, dtype=np.float32)
+    for row, value in enumerate(values):
+        if not labelled[row]:
+            continue
+        number = BINARY.get(to_text(value).lower())
+        if number is None:
+            raise UserError(
+                f"{table.name}, row {row + 1}: {value!r} in column {column!r}; a column of a multi-label task holds "
+                f"0 or 1; for one label per example name one column: task.label=<column>"
+            )
+        labels[row] = number
+    return labels
+
+
+def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
+    labels = np.zeros(table.num_rows, dtype=np.float32)
+    low, high = task.score_range or (-math.inf, math.inf)
+    for row, value in enumerate(values):
+        if not labelled[row]:
+            continue
+        number = to_number(value)
+        if number is None:
+            raise UserError(
+                f"{table.name}, row {row + 1}: the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
+                f"write it plainly, as 1234.5, or set task.label_kind=class if the labels are names"
+            )
+        if not low <= number <= high or (task.label_values and number not in task.label_values):
+            allowed = task.label_values or task.score_range
+            raise UserError(
+                f"{table.name}, row {row + 1}: the score {value!r} is not among {list(allowed)}; "
+                f"correct it, or change task.{'label_values' if task.label_values else 'score_range'}"
+            )
+        labels[row] = number
+    return labels
+
+
+def index_classes(task: TaskConfig) -> dict[str, int]:
+    """From the text of a label to the number of its class: its value, or its name where that is no other's value."""
+    raw = task.label_values or range(len(task.label_names))
+    names = {name: number for number, name in enumerate(task.label_names)}
+    return {**names, **{to_text(value): number for number, value in enumerate(raw)}}
+
+
+def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
+    index = index_classes(task)
+    labels = np.zeros(table.num_rows, dtype=np.int64)
+    for row, value in enumerate(values):
+        if not labelled[row]:
+            continue
+        number = index.get(to_text(value))
+        if number is None:
+            known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
+            fix = (
+                "add training examples of that class or remove the row"
+                if task.loader == "local"
+                else "set task.label_names or task.label_values to all classes"
+            )
+            raise UserError(
+                f"{table.name}, row {row + 1}: the label {value!r} never occurs in training; known: {known}; {fix}"
+            )
+        labels[row] = number
+    return labels
+
+
+def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bool) -> None:
+    """Refuse labels [N] or [N, K] that are all the same, or (where scored) on which the metric is undefined for
+    every run, whatever it predicts.
+    """
+    columns = ", ".join(get_columns(task.label))
+    if not is_scored and len(labels) and labels.min() == labels.max():
+        what = "one class only" if task.label_kind == "class" else f"one value only ({labels.flat[0]:g})"
+        raise UserError(
+            f"{name}: the labels in {columns} hold {what} and need at least two; "
+            f"add examples with other labels or set task.label to another column"
+        )
+    if not is_scored:
+        return
+    try:
+        check_labels(labels, str(task.metric))
+    except UserError as error:
+        other = ", or choose another metric: task.metric=accuracy" if task.label_kind == "class" else ""
+        raise UserError(
+            f"{name}: no run could be scored by task.metric={task.metric} on the labels in {columns}: "
+            f"{error}; add examples with other labels{other}"
+        ) from error

@@ -1,0 +1,85 @@
+"""The user's own files: ``task=local task.path=... task.text=... task.label=...``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.sources.kinds import format_rows, get_columns
+from selfpretrain.sources.splits import MIN_ROWS
+from selfpretrain.sources.tables import FORMATS, Table, read_table
+
+
+def read_files(task: TaskConfig) -> dict[str, Table]:
+    """The tables of the files given, by split: always ``train``, the other two where their paths are set."""
+    tables = {"train": read_rows(task)}
+    for split, path in (("validation", task.validation_path), ("test", task.test_path)):
+        if path is not None:
+            tables[split] = _read(task, path, f"task.{split}_path")
+    train = tables["train"]
+    if train.num_rows < MIN_ROWS:
+        raise UserError(
+            f"{train.name} has {train.num_rows} rows; a study needs at least {MIN_ROWS} to train and test on: "
+            f"give a larger file with task.path=<file>"
+        )
+    return tables
+
+
+def read_rows(task: TaskConfig) -> Table:
+    """The file ``task.path``, however many rows it has; UserError where it, its text or its label is not named."""
+    if task.path is None:
+        raise UserError(
+            f"task={task.name} needs task.path=<file>, a {', '.join(FORMATS)} file with one example per row"
+        )
+    table = _read(task, task.path, "task.path")
+    for setting, value in (("task.text", task.text), ("task.label", task.label)):
+        if not get_columns(value):
+            raise UserError(
+                f"task={task.name} needs {setting}=<column>; the columns of {table.name} are {table.list_names()}"
+            )
+    return table
+
+
+def _read(task: TaskConfig, path: str, setting: str) -> Table:
+    return read_table(Path(path), setting, task.delimiter, task.encoding)
+
+
+def check_texts(table: Table, columns: list[str]) -> None:
+    """Refuse rows whose text is empty, only white space or no text at all."""
+    for column in columns:
+        cells = table.get(column, "task.text")
+        blank = [row for row, value in enumerate(cells) if _is_blank(value)]
+        if blank:
+            raise UserError(
+                f"{table.name}, {format_rows(blank)}: empty or whitespace text in column {column!r} "
+                f"({len(blank)} of {table.num_rows} rows); remove these rows or set task.text to another column"
+            )
+        odd = [row for row, value in enumerate(cells) if not isinstance(value, (str, int, float))]
+        if odd:
+            kind = type(cells[odd[0]]).__name__
+            raise UserError(
+                f"{table.name}, {format_rows(odd)}: column {column!r} holds a {kind}, not text; set task.text=<column>"
+            )
+
+
+def _is_blank(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def read_ids(task: TaskConfig, table: Table) -> list[str] | None:
+    """The ids in column ``task.id``, all different, by row; None where none is named."""
+    if task.id is None:
+        return None
+    ids = [str(value) for value in table.get(task.id, "task.id")]
+    first: dict[str, int] = {}
+    for row, example_id in enumerate(ids):
+        if example_id in first:
+            raise UserError(
+                f"{table.name}, row {row + 1}: id {example_id!r} in column {task.id!r} is that of row "
+                f"{first[example_id] + 1} too; make ids unique, or have them made from the text: task.id=null"
+            )
+        first[example_id] = row
+    return ids

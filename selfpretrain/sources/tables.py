@@ -1,0 +1,97 @@
+"""Tables read from a user's file or from the mirror: CSV and its kin, JSON and Parquet, packed or not.
+
+What a file is, is seen from its content and kept in ``Table.form``. Every mistake in a file is refused in one
+line that names the file and the row. Rows are counted from 1, without the header: row 1 is the first example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import UserError
+from selfpretrain.sources import delimited, formats, jsons
+
+FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+MAX_NAMES = 20  # columns named in a message
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length; ``name`` is how messages call it."""
+
+    name: str
+    columns: dict[str, Sequence[Any]]
+    num_rows: int
+    form: str = ""  # what was recognised: "CSV, semicolons, UTF-8"
+    twice: frozenset[str] = frozenset()  # names of several columns; none of them is in columns
+
+    def get(self, column: str, setting: str) -> Sequence[Any]:
+        """The column, or a UserError that lists the columns there are."""
+        if column in self.twice:
+            raise UserError(f"{self.name} has two columns named {column!r}; rename one of them, then set {setting}")
+        if column not in self.columns:
+            one = len(self.columns) == 1 and self.form.startswith(("CSV", "TSV"))
+            split = ", or task.delimiter=<character> if these are several" if one else ""
+            raise UserError(
+                f"{self.name} has no column {column!r}; its columns are {self.list_names()}: set {setting}=<column>{split}"
+            )
+        return self.columns[column]
+
+    def list_names(self) -> str:
+        """The columns, for messages."""
+        names = [repr(name if len(name) <= 60 else f"{name[:60]}...") for name in self.columns]
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        return ", ".join(names[:MAX_NAMES]) + more
+
+
+def read_table(path: Path, setting: str, delimiter: str | None = None, encoding: str | None = None) -> Table:
+    """Read one file, whatever its extension says.
+
+    ``setting`` is the override that names the file (``task.path``), for messages; ``delimiter`` and ``encoding``
+    replace what would be recognised. Raises UserError for a file that is missing, empty or not to be read.
+    """
+    given = f"{setting}={path}"
+    if not path.exists():
+        raise UserError(f"{given} does not exist; give the path of a {', '.join(FORMATS)} file")
+    if path.is_dir():
+        raise UserError(f"{given} is a folder; give the path of a {', '.join(FORMATS)} file")
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{given} cannot be read: {error}") from error
+    content, packing = formats.unpack(packed, given)
+    if not content.strip():
+        raise UserError(f"{given} is empty; it needs a header and at least 50 rows")
+    formats.refuse_foreign(content, given)
+    if content.startswith(formats.PARQUET):
+        found = _read_parquet(content, given)
+        form = [found.form, *packing]
+    else:
+        text, name = formats.decode(content, given, encoding)
+        is_json = delimiter is None and jsons.is_json(text, path.suffixes)
+        found = jsons.read(text, given) if is_json else delimited.read(text, given, delimiter, path.suffixes)
+        form = [found.form, name, *packing]
+    if found.num_rows == 0:
+        raise UserError(f"{given} has a header but no rows; it needs at least 50 rows")
+    return Table(str(path), found.columns, found.num_rows, ", ".join(form), found.twice)
+
+
+def _read_parquet(content: bytes, given: str) -> formats.Content:
+    """Without Arrow's threads: one that lives at the interpreter's exit aborts the process."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content), pre_buffer=False)
+        table = file.read(use_threads=False)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{given} cannot be read as Parquet: {reason}; it is damaged, copy the file again") from error
+    names = table.column_names
+    twice = frozenset(name for name in names if names.count(name) > 1)
+    # by position: a name that stands twice names no column
+    columns = {name: table.column(i).to_pylist() for i, name in enumerate(names) if name not in twice}
+    return formats.Content(columns, table.num_rows, "Parquet", twice)

@@ -1,0 +1,249 @@
+"""A labelled task as three aligned splits, and the text of its training split.
+
+Every task ends up with labelled ``train``, ``validation`` and ``test`` splits, whatever its source has: the
+rules of ``selfpretrain.sources.splits`` cut what is missing, by the content of the text, so that a split never depends on
+the order of a file and the same text is never on two sides. The examples themselves, and the documents of the own
+text, stand in an order by content: a file sorted by label and a shuffled one are the same task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.door import to_plain
+from selfpretrain.sources import facts, hub, kinds, labels, local, splits
+from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+from selfpretrain.sources.tables import Table
+
+_read: dict[str, TaskData] = {}
+
+
+def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
+    """Read, check and split a task.
+
+    Raises UserError, in one line that names the file and the row, for data that cannot be used.
+    """
+    if task.loader == "docs":
+        from selfpretrain.sources.docs import load_docs_task
+
+        data = load_docs_task(task, runs_dir)
+        resolved, parts, notes = data.task, data.splits, list(data.notes)
+    elif task.loader in ("hub", "local"):
+        resolved, parts, _, notes = _load(task)
+    else:
+        raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
+    overlaps = find_overlaps(resolved, parts)
+    notes += _describe(resolved, parts, overlaps)
+    if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
+        total = len(parts["train"].ids)
+        parts = {**parts, "train": _subsample(resolved, parts["train"])}
+        notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
+    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"])
+
+
+def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
+    """:func:`load_task`, remembered within the process: a study reads a task for every cell."""
+    key = json.dumps([to_plain(task), runs_dir])
+    if key not in _read:
+        _read[key] = load_task(task, runs_dir)
+    return _read[key]
+
+
+def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
+    """The task's own text: one document per example of the training split, its columns joined by a newline.
+
+    In the order of a content hash, so that neighbours, or the end, tell nothing of a file sorted by label. All of the
+    training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
+    test.
+    """
+    if task.loader == "docs":
+        whole = load_task(dataclasses.replace(task, max_train_examples=None), runs_dir)
+        documents: list[tuple[str, ...]] = whole.splits["train"].texts
+    else:
+        documents = _load(task)[2]
+    joined = ("\n".join(part for part in columns if part.strip()) for columns in documents)
+    yield from splits.sort_by_hash(text for text in joined if text)
+
+
+def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
+    """The text of validation and test, in the form of :func:`iter_own_text`: for the audit, never a corpus."""
+    data = load_task(task, runs_dir)
+    for split in ("validation", "test"):
+        for columns in data.splits[split].texts:
+            yield "\n".join(columns)
+
+
+def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
+    """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
+    text_columns = check_columns(task)
+    notes: list[str] = []
+    if task.loader == "local":
+        tables = local.read_files(task)
+    else:
+        tables, notes = hub.read_splits(task)
+    resolved = labels.resolve(task, tables["train"])
+    parts: dict[str, Split] = {}
+    documents: list[tuple[str, ...]] = []
+    for name, table in tables.items():
+        parts[name], kept = read_split(resolved, table, name, text_columns, notes)
+        if name == "train":
+            documents = _read_texts(table, task.corpus_columns or text_columns, kept)
+    for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
+        if name not in parts:
+            documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
+    for name in SPLITS:
+        source = tables.get(name, tables["train"]).name
+        labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
+    if resolved.label_kind == "score" and not resolved.score_range:
+        scores = parts["train"].labels
+        resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
+    return resolved, {name: parts[name] for name in SPLITS}, documents, notes
+
+
+def check_columns(task: TaskConfig) -> list[str]:
+    """The text columns: one, or two different ones, and none of them the label's."""
+    columns = kinds.get_columns(task.text)
+    if len(columns) > 2 or len(set(columns)) != len(columns):
+        raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
+    if task.unordered_pair and len(columns) == 1:
+        raise UserError(
+            f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
+            f"set task.text=[first,second] or task.unordered_pair=false"
+        )
+    both = set(columns) & set(kinds.get_columns(task.label))
+    if both:
+        raise UserError(
+            f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
+        )
+    return columns
+
+
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tuple[str, ...]]:
+    cells = [table.get(column, "task.text") for column in columns]
+    return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
+
+
+def read_split(
+    task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
+) -> tuple[Split, np.ndarray]:
+    """The usable examples of a table in the order of their content, and their row numbers.
+
+    What a card's data set lacks is dropped with a note. A row number is never an id: it would tell where in the file
+    the example stood, and another copy of the file would be another task.
+    """
+    if task.loader == "local":
+        local.check_texts(table, columns)
+    values, usable = labels.parse(task, table)
+    notes.append(facts.describe_table(name, table))
+    stripped = sum(facts.count_stripped(table.get(column, "task.label")) for column in kinds.get_columns(task.label))
+    if stripped and task.label_kind == "class":
+        notes.append(f"{name}: white space at the ends of {stripped} labels left out")
+    if not usable.any():
+        raise UserError(
+            f"{table.name} has no labels (all are -1 or missing); choose another split: task.splits.{name}=<split>"
+        )
+    if not usable.all():
+        notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
+    if name == "train" and task.loader != "local":
+        cells = [table.get(column, "task.text") for column in columns]
+        blank = np.array([not all(str(cell or "").strip() for cell in row) for row in zip(*cells, strict=True)])
+        if (blank & usable).any():
+            notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
+            usable = usable & ~blank
+    rows = np.flatnonzero(usable)
+    texts = _read_texts(table, columns, rows)
+    for row, parts in zip(rows.tolist(), texts, strict=True):
+        _check_encodable(parts, table.name, row)
+    given = local.read_ids(task, table)
+    ids = [given[row] for row in rows.tolist()] if given else None
+    order = splits.compute_order(texts, values[rows], ids)
+    ordered = [texts[row] for row in order.tolist()]
+    names = [ids[row] for row in order.tolist()] if ids else splits.name_by_content(ordered)
+    return Split(names, ordered, values[rows][order]), rows[order]
+
+
+def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
+    """The ids of the validation and test examples whose text is in the training split, whatever its label."""
+    known = set(_compute_keys(task, parts["train"]))
+    return {
+        name: tuple(
+            example
+            for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True)
+            if key in known
+        )
+        for name in SPLITS
+        if name != "train" and name in parts
+    }
+
+
+def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
+    labels_of_train = parts["train"].labels
+    missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
+    lines = [facts.describe_labels(task, labels_of_train) + missing]
+    if task.label_kind == "class":
+        counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
+        lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
+    elif task.label_kind == "multilabel":
+        lines += facts.warn_of_names(task.label_names, {})
+    return [*lines, facts.describe_overlap(parts, overlaps)]
+
+
+def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
+    try:
+        for part in parts:
+            part.encode()
+    except UnicodeEncodeError as error:
+        # JSON can write half of a surrogate pair, which no UTF-8 file and no tokenizer can hold
+        raise UserError(
+            f"{name}, row {row + 1}: the text has a lone surrogate at character {error.start}; remove it"
+        ) from error
+
+
+def _compute_keys(task: TaskConfig, split: Split) -> list[str]:
+    return [splits.compute_key(texts, task.unordered_pair) for texts in split.texts]
+
+
+def _select(split: Split, rows: np.ndarray) -> Split:
+    chosen = rows.tolist()
+    return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
+
+
+def _cut(
+    task: TaskConfig, parts: dict[str, Split], documents: list[tuple[str, ...]], name: str, size: int, notes: list[str]
+) -> list[tuple[str, ...]]:
+    """Move about ``size`` examples from train to ``name`` in ``parts``; returns the documents that stay."""
+    train = parts["train"]
+    held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)
+    if not held_out.any():
+        raise UserError(
+            f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
+            f"{len(set(train.texts))} different texts; give one with task.{name}_path=<file>"
+        )
+    parts[name] = _select(train, np.flatnonzero(held_out))
+    parts["train"] = _select(train, np.flatnonzero(~held_out))
+    notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
+    return [document for document, out in zip(documents, held_out.tolist(), strict=True) if not out]
+
+
+def _subsample(task: TaskConfig, train: Split) -> Split:
+    assert task.max_train_examples is not None
+    strata = splits.compute_strata(train.labels)
+    splits.check_subsample(task, strata)
+    return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
+
+
+def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
+    """SHA-256 (hex) of the examples in their splits, the card's version and the split rule."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
+    for split in (parts[name] for name in SPLITS if name in parts):
+        for example_id, texts in zip(split.ids, split.texts, strict=True):
+            digest.update(json.dumps([example_id, *texts]).encode())
+        digest.update(split.labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""Scoring a fine-tuned run on a task: its own, or another with the same labels (a shifted domain, a challenge set)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
+from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.door import compute_identity, to_dataclass, to_yaml
+from selfpretrain.runs.folder import RunFolder, find_run, open_run
+from selfpretrain.runs.predictions import write_predictions
+from selfpretrain.sources.evaluation import describe_seen, load_file
+from selfpretrain.sources.labelled import TaskData
+from selfpretrain.sources.tasks import read_task
+from selfpretrain.stages.finetune import encode, note_undefined
+from selfpretrain.tasks.sequence import SequenceModel, predict, score_split
+from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
+
+
+def evaluate(settings: Settings) -> RunFolder:
+    """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``.
+
+    Of a user's file, all rows are the test split.
+    """
+    kind, _, run_id = settings.init.partition(":")
+    if kind != "run" or not run_id:
+        raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
+    source = find_run(settings.runtime.runs_dir, "finetune", run_id)
+    data = read_data(settings, source)
+    identity = compute_identity("evaluate", {"run": run_id, "task": data.fingerprint, "metric": data.task.metric})
+    run = open_run(settings.runtime.runs_dir, "evaluate", identity)
+    with run.lock():
+        if run.status != "done":
+            model, config = load_model(source, data.task)
+            run.start(to_yaml(settings), f"selfpretrain evaluate (run {run_id}, task {settings.task.name})")
+            _score(settings, run, source, data, model, config)
+    return run
+
+
+def read_data(settings: Settings, source: RunFolder) -> TaskData:
+    """The examples to score; ``notes`` say how many there are, and how many of them were in training."""
+    task, runs_dir = settings.task, settings.runtime.runs_dir
+    if task.loader != "local":
+        return read_task(task, runs_dir)
+    trained = to_dataclass(load_json(source.path / "model" / "encoder.json")["head"]["task"], TaskConfig)
+    data = load_file(task, trained, runs_dir)
+    seen = describe_seen(data, trained, source.read_result().get("data"), runs_dir)
+    return dataclasses.replace(data, notes=[*data.notes, seen])
+
+
+def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, FinetuneConfig]:
+    """The fine-tuned model of a run, ready for ``task``; UserError when the labels differ."""
+    folder = source.path / "model"
+    encoder, _ = load_encoder(folder)
+    description = load_json(folder / "encoder.json")["head"]
+    trained = to_dataclass(description["task"], TaskConfig)
+    for name in ("label_kind", "label_names"):
+        if getattr(trained, name) != getattr(task, name):
+            raise UserError(
+                f"run:{source.id} was fine-tuned for {trained.name} with {name} {getattr(trained, name)}, "
+                f"task={task.name} has {getattr(task, name)}; choose a task with the same labels"
+            )
+    config = to_dataclass(description["finetune"], FinetuneConfig)
+    model = SequenceModel(encoder, config, trained, seed=0)
+    load_part(folder, "head.safetensors", model.head)
+    return model, config
+
+
+def _score(
+    settings: Settings, run: RunFolder, source: RunFolder, data: TaskData, model: SequenceModel, config: FinetuneConfig
+) -> None:
+    task = data.task
+    _, tokenizer = load_encoder(source.path / "model")
+    device = choose_device(settings.runtime)
+    model.to(device)
+    # scores are mapped back to the range the head was trained on
+    trained = load_json(source.path / "model" / "encoder.json")["head"]["task"]
+    ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
+    scores: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    for name in ("validation", "test"):
+        if name not in data.splits:
+            continue
+        split = data.splits[name]
+        encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
+        outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
+        write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
+        scores[name], undefined[name] = score_split(task, split.labels, outputs)
+    examples = {name: len(data.splits[name].ids) for name in scores}
+    run.finish(
+        {"task": task.name, "metric": task.metric, "scores": scores, "examples": examples, "run": source.id,
+         "notes": data.notes, **note_undefined(undefined)}
+    )  # fmt: skip

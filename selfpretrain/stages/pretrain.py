@@ -1,0 +1,247 @@
+"""Pretraining, from a corpus to an encoder. Read ``pretrain`` as a table of contents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, UserError
+from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
+from selfpretrain.data.segments import Marks, SegmentBlocks, count_epoch
+from selfpretrain.data.store import TokenFile
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.door import to_yaml
+from selfpretrain.model.flops import count_step_flops
+from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
+from selfpretrain.runs import budget, identity
+from selfpretrain.runs.folder import RunFolder, open_run
+from selfpretrain.seeds import derive_seed
+from selfpretrain.stages import start
+from selfpretrain.stages.corpus import build_corpus
+from selfpretrain.tracking import build_tracker
+from selfpretrain.train import distributed
+from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
+from selfpretrain.train.jobs import carry_out
+from selfpretrain.train.provenance import note_start
+from selfpretrain.train.timing import build_timed_trainer, time_steps
+from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, move
+
+MEASURED_SECONDS = 10.0  # at most, for budget=seconds
+TRIMMED_PARTS = 4  # of a batch of padded rows, if nothing else is asked for: more save padding and cost products
+PADDED = ("input_ids", "original_ids", "token_type_ids", "attention_mask", "token_weights")  # [B, seq_len]
+
+
+class MicroBatches:
+    """The rows of a pretraining batch in equal parts; ``trims`` them where rows are padded."""
+
+    def __init__(self, batches: PretrainBatches, micro_batch_size: int | None, trims: bool = False):
+        self.batches, self.trims = batches, trims
+        self.size = micro_batch_size
+
+    def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
+        batch = self.batches[step]
+        if self.trims and "attention_mask" in batch:
+            return trim(batch, self.size or math.ceil(self.batches.batch_size / TRIMMED_PARTS))
+        return split_rows(batch, self.size or self.batches.batch_size)
+
+
+def trim(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
+    """:func:`split_rows` of rows sorted by length, each part cut to its longest; their losses add up to the same."""
+    order = np.argsort(batch["num_tokens"], kind="stable")
+    parts = split_rows({name: value[order] for name, value in batch.items()}, size)
+    for _, part in parts:
+        longest = int(part["num_tokens"][-1])
+        part |= {name: part[name][:, :longest] for name in PADDED if name in part}
+    return parts
+
+
+def choose_trimming(runtime: RuntimeConfig, device: torch.device) -> bool:
+    """Whether padded sequences are cut to what is needed: a compiler and a GPU want shapes that recur."""
+    return device.type == "cpu" and not runtime.compile
+
+
+def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
+    """A batch as micro-batches of ``size`` rows, each with its share of the rows."""
+    rows = len(batch["input_ids"])
+    return [
+        (min(size, rows - i) / rows, {name: value[i : i + size] for name, value in batch.items()})
+        for i in range(0, rows, size)
+    ]
+
+
+def prepare_corpus(settings: Settings) -> tuple[TokenFile, Tokenizer, str]:
+    """The corpus's token files (built if missing), its tokenizer and its id."""
+    folder = build_corpus(settings.corpus, settings.task, start.choose_tokenizer(settings), settings.runtime)
+    return TokenFile.open(folder), Tokenizer.load(folder / "tokenizer"), folder.name
+
+
+def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
+    """Pretrain one encoder, or return the finished run.
+
+    Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
+    """
+    return carry_out(Pretraining(settings, group, name), wait)
+
+
+class Pretraining:
+    """One pretraining run: what it is made of, and what is stored when its training has ended."""
+
+    def __init__(self, settings: Settings, group: str = "", name: str = ""):
+        self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
+        self.tokens, self.tokenizer, self.corpus_id = prepare_corpus(settings)
+        self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
+        run_id = identity.identify_pretrain(self.settings, self.corpus_id)
+        self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
+        self.group, self.name = group, name or run_id
+
+    def build(self, num_seeds: int) -> Trainer:
+        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+        settings = self.settings
+        check_ranks(settings.pretrain, distributed.start(self.device)[1])
+        module, batches = build_model(settings, self.tokenizer), build_batches(settings, self.tokens, self.tokenizer)
+        command = f"selfpretrain pretrain (corpus {self.corpus_id})"
+        note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
+        self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, batches)
+        config = settings.pretrain
+        tracker = build_tracker(
+            settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
+            settings=identity.to_plain(settings), folder=self.run.path,
+        )  # fmt: skip
+        trainer = Trainer(
+            module, MicroBatches(batches, config.micro_batch_size, choose_trimming(settings.runtime, self.device)), config,
+            config.total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
+            seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
+        )  # fmt: skip
+        self.held_out = HeldOut(trainer, batches)
+        every = config.eval_every or config.total_steps
+        steps = {*range(every, config.total_steps, every), config.total_steps}
+        trainer.evaluation = Evaluation(self.held_out.compute, steps)
+        return trainer
+
+    def finish(self, trainer: Trainer) -> None:
+        """Store the encoder and the result."""
+        if trainer.rank != 0:
+            return
+        settings, config = self.settings, self.settings.pretrain
+        assert isinstance(trainer.module, (MaskedLanguageModel, ReplacedTokenDetection))
+        save_encoder(self.run.path / "encoder", trainer.module.encoder, self.tokenizer)
+        final = self.held_out.last or self.held_out.compute()
+        sequences = config.total_steps * config.batch_size
+        epoch = count_epoch(self.tokens.sizes, config.seq_len, config.packing)
+        self.run.finish(
+            {
+                "held_out": final,
+                "positions": sequences * config.seq_len,
+                "tokens": round(sequences * epoch.tokens / epoch.sequences),
+                "corpus": self.tokens.folder.name,
+                "epochs": sequences / epoch.sequences,
+                "flops": config.total_steps
+                * count_step_flops(
+                    settings.model, settings.objective, self.tokenizer.vocab_size, config.batch_size, config.seq_len
+                ),
+            }
+        )
+
+
+def check_ranks(config: PretrainConfig, world: int) -> None:
+    """Every process needs the same number of micro-batches, or some would wait for the others."""
+    count = config.batch_size // (config.micro_batch_size or config.batch_size)
+    if count % world != 0:
+        raise UserError(
+            f"{world} processes cannot share {count} micro-batches; set pretrain.micro_batch_size so that "
+            f"pretrain.batch_size={config.batch_size} has a multiple of {world} of them"
+        )
+
+
+def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batches: PretrainBatches) -> Settings:
+    """With budget=seconds the steps that the run's folder holds; a run that begins measures its speed for them, once.
+
+    The measured steps train a model of their own. Their time is not part of the budget, nor are evaluation and saving.
+    """
+    config = settings.pretrain
+    if config.budget != "seconds":
+        return settings
+    total_steps = budget.read_steps(run)
+    if total_steps is not None:
+        return budget.fix_steps(settings, total_steps)
+    if find_latest(run.checkpoints):
+        raise UserError(f"{run.path / budget.FILE} is missing; delete {run.path} and run the command again")
+    assert config.budget_amount is not None
+    trims = choose_trimming(settings.runtime, choose_device(settings.runtime))
+    micro_batches = MicroBatches(batches, config.micro_batch_size, trims)
+    trainer = build_timed_trainer(build_model(settings, tokenizer), micro_batches, config, settings.runtime)
+    seconds = time_steps(trainer, min(MEASURED_SECONDS, config.budget_amount))
+    total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)), trainer.world)
+    fixed = budget.fix_steps(settings, total_steps)
+    if trainer.rank == 0:
+        budget.write_steps(run, total_steps, seconds)
+    distributed.wait(trainer.world)
+    return fixed
+
+
+def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel | ReplacedTokenDetection:
+    """The model to pretrain: fresh weights, or an encoder copied from ``init``; UserError when it does not fit."""
+    seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
+    module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
+    if settings.init != "none":
+        _copy_start(settings, module)
+    return module
+
+
+def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -> PretrainBatches:
+    config, seeds = settings.pretrain, identity.get_pretrain_seeds(settings.seeds)
+    special = SpecialIds(
+        tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id,
+        tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size,
+    )  # fmt: skip
+    blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
+    return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+
+
+def build_blocks(
+    tokens: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], special: SpecialIds, entries: Sequence[str],
+    config: PretrainConfig, seed: int,
+) -> PackedBlocks | SegmentBlocks:  # fmt: skip
+    """The sequences of documents that lie one after the other, by ``pretrain.packing``; ``entries``: the vocabulary."""
+    if config.packing == "full":
+        return PackedBlocks(tokens, special, config.seq_len, seed)
+    return SegmentBlocks(tokens, sizes, special, Marks.find(entries), config.seq_len, seed)
+
+
+def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:
+    encoder, _ = start.load_start(settings.init, settings.runtime.runs_dir)
+    own = module.encoder
+    if own.vocab_size != encoder.vocab_size:
+        raise UserError(
+            f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer {own.vocab_size}; "
+            "choose a start whose tokenizer fits, or init=none"
+        )
+    set_tensors(own, dict(encoder.named_parameters()), f"init={settings.init}")
+
+
+class HeldOut:
+    """The loss on held-out text under one fixed draw of masks."""
+
+    def __init__(self, trainer: Trainer, batches: PretrainBatches):
+        self.trainer = trainer
+        self.micro_batches = split_rows(batches.get_held_out(), 32)
+        self.last: dict[str, float] = {}
+
+    @torch.no_grad()
+    def compute(self) -> dict[str, float]:
+        trainer = self.trainer
+        trainer.module.eval()
+        dtype = choose_autocast(trainer.config.precision, trainer.device)
+        totals: dict[str, float] = {}
+        for weight, arrays in self.micro_batches:
+            with torch.autocast(trainer.device.type, dtype, enabled=dtype is not None):
+                _, measures = trainer.module(move(arrays, trainer.device))
+            for name, value in measures.items():
+                totals[name] = totals.get(name, 0.0) + weight * float(value)
+        self.last = {name: float(np.float32(value)) for name, value in totals.items()}
+        return self.last

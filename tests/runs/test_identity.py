@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from selfpretrain import devices
+from selfpretrain.config import RuntimeConfig, Settings, TaskConfig
+from selfpretrain.devices import resolve_precision
+from selfpretrain.runs.identity import LEFT_OUT, identify_finetune, identify_pretrain
+from selfpretrain.sources.labelled import TaskData
+
+SETTINGS = dataclasses.replace(Settings(), runtime=RuntimeConfig(device="cpu"))
+PRETRAIN = ("model", "objective", "pretrain")
+FINETUNE = ("model", "finetune", "task")  # of a fresh encoder
+
+
+def change(value: Any, kind: str) -> Any:
+    """Another value of the setting's type."""
+    if "bool" in kind:
+        return not value
+    if "int" in kind or "float" in kind:
+        return (value or 0) + 1 if not isinstance(value, (list, dict)) else [1.0]
+    if "dict" in kind:
+        return {"electra": {"epochs": 1}}
+    return ["x"] if "list" in kind else "bf16" if value == "auto" else "x"
+
+
+def list_settings(*sections):
+    return [
+        (section, field.name, str(field.type))
+        for section in sections
+        for field in dataclasses.fields(getattr(SETTINGS, section))
+    ]
+
+
+def name_finetune(settings):
+    return identify_finetune(settings, TaskData(settings.task, {}, "examples", []), "vocabulary")
+
+
+def name_pretrain(settings):
+    return identify_pretrain(settings, "corpus")
+
+
+def is_renamed(name_run, section, setting, kind):
+    config = getattr(SETTINGS, section)
+    other = dataclasses.replace(config, **{setting: change(getattr(config, setting), kind)})
+    return name_run(dataclasses.replace(SETTINGS, **{section: other})) != name_run(SETTINGS)
+
+
+@pytest.mark.parametrize(("section", "setting", "kind"), list_settings(*FINETUNE))
+def test_every_setting_of_a_finetuning_names_it_unless_left_out(section, setting, kind):
+    assert is_renamed(name_finetune, section, setting, kind) != (f"{section}.{setting}" in LEFT_OUT)
+
+
+@pytest.mark.parametrize(("section", "setting", "kind"), list_settings(*PRETRAIN))
+def test_every_setting_of_a_pretraining_names_it_unless_left_out(section, setting, kind):
+    left_out = f"{section}.{setting}" in LEFT_OUT
+    assert is_renamed(name_pretrain, section, setting, kind) != left_out
+
+
+def test_what_is_left_out_is_a_setting_and_has_a_reason():
+    known = {f"{section}.{name}" for section, name, _ in list_settings(*PRETRAIN, *FINETUNE)}
+    assert set(LEFT_OUT) <= known
+    assert all(LEFT_OUT.values())
+
+
+def test_the_range_of_a_score_names_its_finetuning():
+    """Scores are scaled by it; it once came back with the result of another range."""
+    names = {
+        name_finetune(dataclasses.replace(SETTINGS, task=TaskConfig(score_range=[0.0, high]))) for high in (1.0, 5.0)
+    }
+    assert len(names) == 2
+
+
+# precision
+
+
+def test_auto_is_what_the_machine_makes_of_it(monkeypatch):
+    def name(precision):
+        config = dataclasses.replace(SETTINGS.finetune, precision=precision)
+        runtime = RuntimeConfig(device="auto")
+        return name_finetune(dataclasses.replace(SETTINGS, finetune=config, runtime=runtime))
+
+    monkeypatch.setattr(devices, "DRIVERS", ("/nowhere",))
+    resolve_precision.cache_clear()
+    assert name("auto") == name("fp32") != name("bf16")
+    monkeypatch.setattr(devices, "DRIVERS", ("/",))  # a GPU may be there
+    monkeypatch.setattr(devices, "choose_autocast", lambda precision, device: "torch.bfloat16")
+    resolve_precision.cache_clear()
+    assert name("auto") == name("bf16") != name("fp32")
+    resolve_precision.cache_clear()
+
+
+def test_a_name_needs_no_torch():
+    code = (
+        "import sys; from selfpretrain.config import Settings, RuntimeConfig; "
+        "from selfpretrain.runs.identity import identify_pretrain; "
+        "identify_pretrain(Settings(runtime=RuntimeConfig(device='cpu')), 'c'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
