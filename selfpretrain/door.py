@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import FinetuneConfig, Settings, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError
+from selfpretrain.config import (
+    FinetuneConfig, Settings, Start, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError,
+)  # fmt: skip
 from selfpretrain.overrides import escape_interpolation
 
 T = TypeVar("T")
@@ -269,6 +271,7 @@ def check(settings: Settings) -> None:
             numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
             if not all(is_allowed(number) for number in numbers if number is not None):
                 raise UserError(f"{key}={value} is out of range; set {key}={form} {limit}")
+    Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
@@ -392,8 +395,3 @@ def compute_identity(stage: str, parts: dict[str, Any]) -> str:
 def to_yaml(settings: Any) -> str:
     """A dataclass as YAML, for the run folder's config.yaml."""
     return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
-
-
-__all__ = ["OPERATIONAL", "StudyConfig", "check", "choose_general", "compose_settings", "compute_identity", "explain_setting",
-           "find_folder", "follow_card", "list_choices", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
-           "to_plain", "to_yaml"]  # fmt: skip
