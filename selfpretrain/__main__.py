@@ -62,12 +62,10 @@ def run_evaluate(settings: Any) -> Any:
 
 
 def run_study_cell(settings: Any) -> Any:
-    from hydra.core.hydra_config import HydraConfig
+    from selfpretrain.study.cells import Job
+    from selfpretrain.study.sweep import run_job
 
-    from selfpretrain.study.sweep import build_plan, run_cells
-
-    plan = build_plan(settings, list(HydraConfig.get().overrides.task))
-    return run_cells(plan.find(settings.study.cell), group=plan.study.name)
+    return run_job(Job.read(settings.study.cell, settings))
 
 
 def run_report(settings: Any) -> Any:

@@ -20,7 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from selfpretrain.config import (
-    FinetuneConfig, Settings, Start, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError,
+    FinetuneConfig,
+    Settings,
+    Start,
+    StudyConfig,
+    TaskConfig,
+    TextCard,
+    TokenizerConfig,
+    UserError,
 )  # fmt: skip
 from selfpretrain.overrides import escape_interpolation
 

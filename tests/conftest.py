@@ -58,13 +58,12 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     from selfpretrain.__main__ import main
     from selfpretrain.runs import identity
     from selfpretrain.sources import tasks
-    from selfpretrain.study import sweep
 
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main() sets it; restored with the test
 
     def run(*arguments: object) -> Outcome:
-        for cache in (tasks._read, identity._corpus_ids, sweep._plans):
+        for cache in (tasks._read, identity._corpus_ids):
             cache.clear()  # a process of its own would begin without them
         monkeypatch.setattr(sys, "argv", ["selfpretrain", *map(str, arguments)])
         capfd.readouterr()

@@ -44,7 +44,7 @@ def list_files(folder: Path) -> set[str]:
 
 
 def is_allowed(path: Path) -> bool:
-    """After a refusal: folders of stages, empty locks, and a corpus that was finished before."""
+    """After a refusal: folders of stages, empty locks, a task that was read, and a corpus that was finished before."""
     runs = next(parent for parent in path.parents if parent.name == "runs")
     parts = path.relative_to(runs).parts
     if any(part.startswith(".") for part in parts):
@@ -53,6 +53,8 @@ def is_allowed(path: Path) -> bool:
         return True
     if path.suffix == ".lock":
         return path.stat().st_size == 0
+    if parts[0] in ("tasks", "fingerprints"):  # what was read, for the next time
+        return True
     return parts[0] == "corpora" and (runs / "corpora" / parts[1] / "manifest.json").is_file()
 
 

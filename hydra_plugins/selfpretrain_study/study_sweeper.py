@@ -22,15 +22,16 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from selfpretrain.endings import Terminal
+        from selfpretrain.overrides import quote_override
         from selfpretrain.report import write_report
         from selfpretrain.study.sweep import end_study, run_study
 
         started = 0
 
-        def launch(keys: list[str]) -> list[str]:
-            """Run the cells, or groups of cells; returns their statuses."""
+        def launch(paths: list[str]) -> list[str]:
+            """Carry out the jobs that these files describe; returns the statuses of their cells."""
             nonlocal started
-            jobs = [[*arguments, f"study.cell='{key}'"] for key in keys]
+            jobs = [[*arguments, quote_override(f"study.cell={path}")] for path in paths]
             returns = self.launcher.launch(jobs, initial_job_idx=started)
             started += len(jobs)
             return [str(job.return_value) for job in returns]

@@ -19,6 +19,7 @@ import numpy as np
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
 from selfpretrain.door import load_task_card, load_text_card
 from selfpretrain.sources import tasks, texts
+from selfpretrain.sources.memo import remember
 
 NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000
@@ -39,16 +40,27 @@ def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
 
 def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> str:
     """SHA-256 (hex) of what determines the documents: their source's content, the size and the slice rule."""
+    _get_source(corpus, task, runs_dir)  # refuses settings that do not go together
     if corpus.source == "card":
-        _get_source(corpus, task, runs_dir)
         source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
     else:
-        digest = hashlib.sha256()
-        for document in _get_source(corpus, task, runs_dir)():
-            digest.update(document.encode() + b"\0")
-        source = digest.hexdigest()
+        source, _ = _describe_text(_find_owner(corpus, task), runs_dir)
     budget = _compute_budget(corpus, task, runs_dir)
     return hashlib.sha256(json.dumps([source, budget, RULE_VERSION]).encode()).hexdigest()
+
+
+def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
+    """SHA-256 (hex) and bytes of a task's own text; worked out once."""
+
+    def compute() -> str:
+        digest, size = hashlib.sha256(), 0
+        for document in tasks.iter_own_text(owner, runs_dir):
+            digest.update(document.encode() + b"\0")
+            size += count_bytes(document)
+        return f"{digest.hexdigest()} {size}"
+
+    fingerprint, size = remember(runs_dir, ["text", owner], tasks.list_files(owner), compute).split()
+    return fingerprint, int(size)
 
 
 def count_bytes(document: str) -> int:
@@ -85,21 +97,26 @@ def _get_bucket(index: int) -> int:
 
 
 def _get_source(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Callable[[], Iterator[str]]:
-    if corpus.source == "own":
-        if task is None:
-            raise UserError("corpus.source=own needs a task: task=<name>")
-        return lambda: tasks.iter_own_text(task, runs_dir)
-    if corpus.source == "own_of":
-        if not corpus.task:
-            raise UserError("corpus.source=own_of needs the other task: corpus.task=<name>")
-        other = load_task_card(corpus.task)
-        return lambda: tasks.iter_own_text(other, runs_dir)
+    if corpus.source in ("own", "own_of"):
+        owner = _find_owner(corpus, task)
+        return lambda: tasks.iter_own_text(owner, runs_dir)
     if corpus.source == "card":
         if not corpus.card:
             raise UserError("corpus.source=card needs a text collection: corpus.card=<name>")
         card = load_text_card(corpus.card)
         return lambda: texts.iter_text(card, runs_dir)
     raise UserError(f"corpus.source={corpus.source} is not known; allowed: own, own_of, card")
+
+
+def _find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig:
+    """The task whose own text a corpus is."""
+    if corpus.source == "own_of":
+        if not corpus.task:
+            raise UserError("corpus.source=own_of needs the other task: corpus.task=<name>")
+        return load_task_card(corpus.task)
+    if task is None:
+        raise UserError("corpus.source=own needs a task: task=<name>")
+    return task
 
 
 def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
@@ -116,5 +133,5 @@ def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str
             raise UserError("corpus.size_as=own needs the task whose text sets the size: task=<name>")
         if corpus.source == "own":
             raise UserError("corpus.size_as=own cuts another source; with corpus.source=own set corpus.size_as=null")
-        budgets.append(sum(count_bytes(document) for document in tasks.iter_own_text(task, runs_dir)))
+        budgets.append(_describe_text(task, runs_dir)[1])
     return min(budgets) if budgets else None

@@ -34,10 +34,9 @@ def find_mirror() -> Path | None:
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
     """The tables of a card's splits (train, and validation and test where the card names them), and notes."""
     assert "train" in task.splits, f"card {task.name} names no training split"
-    mirror = find_mirror()
-    folder = mirror / task.mirror if mirror and task.mirror else None
-    if folder is not None and folder.is_dir():
-        return _read_mirror(task, folder)
+    files = find_mirror_files(task)
+    if files:
+        return _read_mirror(task, files)
     if task.hub_id is None:
         raise UserError(
             f"task={task.name} cannot be downloaded from the hub ({task.source}): put "
@@ -47,8 +46,13 @@ def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
     return {split: _read_hub(task, split, source) for split, source in task.splits.items()}, []
 
 
-def _read_mirror(task: TaskConfig, folder: Path) -> tuple[dict[str, Table], list[str]]:
-    tables, notes = {}, []
+def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
+    """The mirror's file of each split; none where there is no mirror of this task, UserError where one is missing."""
+    mirror = find_mirror()
+    folder = mirror / task.mirror if mirror and task.mirror else None
+    if folder is None or not folder.is_dir():
+        return {}
+    files = {}
     for split, source in task.splits.items():
         found = [folder / f"{source}{ending}" for fmt in FORMATS for ending in (fmt, f"{fmt}.gz")]
         path = next((candidate for candidate in found if candidate.is_file()), None)
@@ -57,6 +61,13 @@ def _read_mirror(task: TaskConfig, folder: Path) -> tuple[dict[str, Table], list
                 f"task={task.name}: {folder} has no {source}.jsonl.gz, which is its {split} split; "
                 f"add the file, or unset SELFPRETRAIN_DATA to read the hub"
             )
+        files[split] = path
+    return files
+
+
+def _read_mirror(task: TaskConfig, files: dict[str, Path]) -> tuple[dict[str, Table], list[str]]:
+    tables, notes = {}, []
+    for split, path in files.items():
         table = read_table(path, "SELFPRETRAIN_DATA")
         tables[split] = dataclasses.replace(table, name=f"{task.mirror}/{path.name}")
         official = task.num_rows.get(split)

@@ -12,13 +12,15 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.door import to_plain
-from selfpretrain.sources import facts, hub, kinds, labels, local, splits
+from selfpretrain.sources import facts, hub, kept, kinds, labels, local, splits
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+from selfpretrain.sources.memo import compute_key
 from selfpretrain.sources.tables import Table
 
 _read: dict[str, TaskData] = {}
@@ -29,13 +31,19 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
 
     Raises UserError, in one line that names the file and the row, for data that cannot be used.
     """
+    return _load_whole(task, runs_dir)[0]
+
+
+def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, list[tuple[str, ...]]]:
+    """The task, and the text of all its training rows: one document each, in the columns of the corpus."""
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
         data = load_docs_task(task, runs_dir)
         resolved, parts, notes = data.task, data.splits, list(data.notes)
+        documents = parts["train"].texts
     elif task.loader in ("hub", "local"):
-        resolved, parts, _, notes = _load(task)
+        resolved, parts, documents, notes = _load(task)
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
     overlaps = find_overlaps(resolved, parts)
@@ -44,15 +52,35 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
         total = len(parts["train"].ids)
         parts = {**parts, "train": _subsample(resolved, parts["train"])}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
-    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"])
+    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"]), documents
 
 
 def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
-    """:func:`load_task`, remembered within the process: a study reads a task for every cell."""
+    """:func:`load_task`, remembered: by the process, and for the next one beside the runs, where its files are known."""
     key = json.dumps([to_plain(task), runs_dir])
     if key not in _read:
-        _read[key] = load_task(task, runs_dir)
+        folder = _keep(task, runs_dir)
+        _read[key] = load_task(task, runs_dir) if folder is None else kept.load_task(folder)
     return _read[key]
+
+
+def _keep(task: TaskConfig, runs_dir: str) -> Path | None:
+    """The folder that has the task as it was read, made now if need be; None where its files are not known."""
+    name = compute_key(["task", task], list_files(task))
+    if name is None:
+        return None
+    folder = Path(runs_dir) / "tasks" / name
+    if not folder.is_dir():
+        kept.save_task(*_load_whole(task, runs_dir), folder)
+    return folder
+
+
+def list_files(task: TaskConfig) -> list[Path] | None:
+    """The files a task is read from; None where it comes from the hub or from the installed packages."""
+    if task.loader == "local":
+        given = (task.path, task.validation_path, task.test_path)
+        return [Path(path) for path in given if path is not None]
+    return list(hub.find_mirror_files(task).values()) or None if task.loader == "hub" else None
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -62,11 +90,8 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
     test.
     """
-    if task.loader == "docs":
-        whole = load_task(dataclasses.replace(task, max_train_examples=None), runs_dir)
-        documents: list[tuple[str, ...]] = whole.splits["train"].texts
-    else:
-        documents = _load(task)[2]
+    folder = _keep(task, runs_dir)
+    documents = _load_whole(task, runs_dir)[1] if folder is None else kept.load_documents(folder)
     joined = ("\n".join(part for part in columns if part.strip()) for columns in documents)
     yield from splits.sort_by_hash(text for text in joined if text)
 

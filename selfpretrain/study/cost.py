@@ -23,7 +23,8 @@ from selfpretrain.model.sizes import count_encoder_parameters, count_head_parame
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
-from selfpretrain.study.plan import Cell, StudyPlan
+from selfpretrain.study.cells import Cell
+from selfpretrain.study.plan import StudyPlan
 
 BYTES_PER_TOKEN = 4.0  # of English text, where no corpus of the study says its own
 SAMPLED_TEXTS = 1000

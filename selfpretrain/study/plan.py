@@ -17,52 +17,9 @@ from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig,
 from selfpretrain.data.vocabulary import is_own
 from selfpretrain.door import choose_general, follow_card, list_choices, load_task_card, to_dataclass, to_plain
 from selfpretrain.runs import budget, identity
-from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
 from selfpretrain.sources.tasks import read_task
+from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import find_condition
-
-FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a study."""
-
-    stage: str  # corpus | pretrain | finetune
-    id: str
-    settings: Settings
-    model: str
-    condition: str
-    task: str = ""
-    pretrain_seed: int = 0
-    finetune_seed: int = 0
-
-    @property
-    def key(self) -> str:
-        return f"{self.stage}:{self.id}"
-
-    @property
-    def name(self) -> str:
-        seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage == "finetune" else "")
-        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds
-
-    @property
-    def run(self) -> RunFolder:
-        return open_run(self.settings.runtime.runs_dir, self.stage, self.id)
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the pretraining it starts from failed or diverged; the report shows the cell as failed, too."""
-        run_id = self.settings.start.run_id
-        if self.stage != "finetune" or run_id is None:
-            return False
-        return open_run(self.settings.runtime.runs_dir, "pretrain", run_id).status in ("failed", "diverged")
-
-    @property
-    def status(self) -> str:
-        if self.stage == "corpus":
-            return "done" if is_corpus_built(self.id, self.settings.runtime) else "missing"
-        return self.run.status
 
 
 class Recipe(NamedTuple):
@@ -219,20 +176,6 @@ class StudyPlan:
         """The cells by wave as far as they are known now."""
         return dict(self.iter_waves())
 
-    def find(self, key: str) -> list[Cell]:
-        """The cells that :func:`join_keys` named, whether chosen or not."""
-        everything = [*self.corpora.values(), *self.pretrainings.values()]
-        everything += [cell for group in self.groups for cells in group.cells.values() for cell in cells.values()]
-        known = {cell.key: cell for cell in everything}
-        stage, _, ids = key.partition(":")
-        keys = [f"{stage}:{run_id}" for run_id in ids.split("+")]
-        if not all(each in known for each in keys):
-            raise UserError(
-                f"study.cell={key} is not a cell of study={self.study.name}; it is set by the study itself "
-                "(where jobs run on other machines than the study, name pretrain.precision and finetune.precision)"
-            )
-        return [known[each] for each in keys]
-
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
     """Refuse names that are neither the study's nor known; those of presets and cards left out of it may stand."""
@@ -249,25 +192,6 @@ def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
 
 def unique(cells: list[Cell]) -> list[Cell]:
     return list({cell.key: cell for cell in cells}.values())
-
-
-def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
-    """Cells that differ in their seeds alone, up to ``size`` together.
-
-    A corpus is alone, and so is a pretraining whose budget is seconds: it would share them.
-    """
-    alike: dict[tuple[object, ...], list[Cell]] = {}
-    for cell in cells:
-        recipe = (cell.settings.finetune.peak_lr, cell.settings.model.init_scheme)
-        kind = (cell.stage, cell.model, cell.condition, cell.task, *recipe)
-        timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
-        alike.setdefault((*kind, cell.id) if timed or cell.stage == "corpus" else kind, []).append(cell)
-    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
-
-
-def join_keys(cells: list[Cell]) -> str:
-    """A group of cells in one word: <stage>:<id>+<id>+..."""
-    return f"{cells[0].stage}:{'+'.join(cell.id for cell in cells)}"
 
 
 def choose_tasks(settings: Settings) -> list[TaskConfig]:

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from selfpretrain.numbers import format_counted
 from selfpretrain.runs.provenance import describe_machine
+from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import DISK_KINDS, Costs, list_once, measure_bytes
-from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.sweep import describe_choices, list_data
 

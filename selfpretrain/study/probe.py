@@ -23,8 +23,9 @@ from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops,
 from selfpretrain.model.objectives import build_objective
 from selfpretrain.stages.finetune import choose_layout
 from selfpretrain.stages.pretrain import MicroBatches, build_blocks
+from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, count_outputs, list_once
-from selfpretrain.study.plan import FINISHED, Cell, StudyPlan
+from selfpretrain.study.plan import StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Trainer

@@ -8,37 +8,35 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from selfpretrain.config import Settings, UserError
+from selfpretrain.config import Settings, StudyConfig, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
+from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
 from selfpretrain.study.facts import describe_data, describe_lengths
-from selfpretrain.study.plan import FINISHED, Cell, StudyPlan, group_seeds, join_keys
+from selfpretrain.study.plan import StudyPlan
+
+if TYPE_CHECKING:
+    from selfpretrain.stages.finetune import Finetuning
+    from selfpretrain.stages.pretrain import Pretraining
 
 BUSY_WAIT_SECONDS = 2.0
 
-_plans: dict[tuple[str, ...], StudyPlan] = {}
-
 
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
-    """The plan of the study these command-line overrides describe; remembered within the process."""
-    kept = tuple(o for o in overrides if not o.startswith("study.cell="))
-    if kept not in _plans or _plans[kept].is_provisional:
-        chosen = tuple(o for o in kept if not o.startswith("model="))
+    """The plan of the study these command-line overrides describe."""
+    chosen = [o for o in overrides if not o.startswith("model=")]
 
-        def settings_of(model: str) -> Settings:
-            return compose_settings("study", [*chosen, f"model={model}"])
+    def settings_of(model: str) -> Settings:
+        return compose_settings("study", [*chosen, f"model={model}"])
 
-        if not settings.study.models:
-            settings = _with_models(settings)
-        _plans[kept] = StudyPlan(settings, settings_of)
-    return _plans[kept]
+    return StudyPlan(settings if settings.study.models else _with_models(settings), settings_of)
 
 
 def _with_models(settings: Settings) -> Settings:
@@ -54,13 +52,13 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     plan = build_plan(settings, overrides)
     describe(plan, console)
     if plan.is_provisional:
-        run_wave("corpora", list(plan.corpora.values()), launch, console, 1)
+        run_wave("corpora", list(plan.corpora.values()), launch, console, plan.study, 1)
         plan = build_plan(settings, overrides)
         describe(plan, console)
     for name, cells in plan.iter_waves():
         open_cells = [cell for cell in cells if not cell.is_blocked]
         is_new = any(cell.status not in FINISHED for cell in open_cells)
-        run_wave(name, open_cells, launch, console, settings.study.seeds_per_process)
+        run_wave(name, open_cells, launch, console, plan.study, plan.study.seeds_per_process)
         if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
             print_lines(console, [f"data of {task}: {line}" for task, line in describe_lengths(plan)])
     return plan
@@ -77,39 +75,59 @@ def end_study(plan: StudyPlan) -> int:
 
 
 def run_wave(
-    name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], console: Console, seeds_per_process: int
+    name: str,
+    cells: list[Cell],
+    launch: Callable[[list[str]], list[str]],
+    console: Console,
+    study: StudyConfig,
+    seeds_per_process: int,
 ) -> None:
-    """Launch the missing cells; those another process is computing are asked for again until they are decided."""
+    """Launch the missing cells, each by its file; those another process is computing are asked for again until they
+    are decided.
+    """
     missing = [cell for cell in cells if cell.status not in FINISHED]
     if missing:
         console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
     while missing:
         groups = group_seeds(missing, seeds_per_process)
-        statuses = [status for joined in launch([join_keys(group) for group in groups]) for status in joined.split("+")]
+        paths = [str(Job(study.name, tuple(group)).write()) for group in groups]
+        statuses = [status for joined in launch(paths) for status in joined.split("+")]
         asked = [cell for group in groups for cell in group]
         missing = [cell for cell, status in zip(asked, statuses, strict=True) if status == "busy"]
         if missing:
             time.sleep(BUSY_WAIT_SECONDS)
 
 
-def run_cells(cells: list[Cell], group: str) -> str:
-    """Carry out cells that differ in their seeds alone; returns each one's status, joined by +.
+def run_job(job: Job) -> str:
+    """Carry out a job's cells; returns each one's status, joined by +.
 
     What cannot be done together, for whatever reason, is then done alone.
     """
-    if len(cells) > 1:
-        run_together(cells, group)
-    return "+".join(cell.status if cell.status in FINISHED else run_cell(cell, group) for cell in cells)
+    if len(job.cells) > 1:
+        run_together(job.cells, job.study)
+    return "+".join(cell.status if cell.status in FINISHED else run_cell(cell, job.study) for cell in job.cells)
 
 
-def run_together(cells: list[Cell], group: str) -> None:
+def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
+    """What a cell trains; UserError where it would be another run here than was planned."""
     from selfpretrain.stages.finetune import Finetuning
     from selfpretrain.stages.pretrain import Pretraining
+
+    stage = Pretraining if cell.stage == "pretrain" else Finetuning
+    training = stage(cell.settings, group, cell.name)
+    if training.run.id != cell.id:
+        raise UserError(
+            f"{cell.name} is run {training.run.id} here and was planned as {cell.id}: its data have changed, or this "
+            "machine's precision is another (then name pretrain.precision and finetune.precision)"
+        )
+    return training
+
+
+def run_together(cells: Sequence[Cell], group: str) -> None:
     from selfpretrain.train.jobs import carry_out_together
 
-    job = Pretraining if cells[0].stage == "pretrain" else Finetuning
     try:
-        carry_out_together([job(cell.settings, group, cell.name) for cell in cells])
+        carry_out_together([build_training(cell, group) for cell in cells])
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
@@ -127,9 +145,8 @@ def run_cell(cell: Cell, group: str) -> str:
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
     from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.finetune import finetune
-    from selfpretrain.stages.pretrain import pretrain
     from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.train.jobs import carry_out
     from selfpretrain.train.trainer import Diverged
 
     try:
@@ -137,10 +154,8 @@ def run_cell(cell: Cell, group: str) -> str:
             build_corpus(
                 cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime
             )
-        elif cell.stage == "pretrain":
-            pretrain(cell.settings, group=group, name=cell.name, wait=False)
         else:
-            finetune(cell.settings, group=group, name=cell.name, wait=False)
+            carry_out(build_training(cell, group), wait=False)
     except Busy:
         return "busy"
     except Diverged as error:

@@ -7,7 +7,6 @@ import pytest
 from selfpretrain.door import compose_settings
 from selfpretrain.runs import identity
 from selfpretrain.sources import tasks
-from selfpretrain.study import sweep
 from selfpretrain.study.sweep import build_plan, run_cell
 
 
@@ -16,7 +15,7 @@ def make_plan(tiny, local):
     """``make_plan("budget=tokens", ...)``: the plan of a study of none and own on a small CSV, as a new process sees it."""
 
     def make(*overrides):
-        for cache in (tasks._read, identity._corpus_ids, sweep._plans):
+        for cache in (tasks._read, identity._corpus_ids):
             cache.clear()
         given = [*tiny, *local(), "study.pretrain_seeds=2", *overrides]
         return build_plan(compose_settings("study", given), given)

@@ -9,7 +9,7 @@ from selfpretrain.report.collect import collect_results
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import open_run
 from selfpretrain.runs.provenance import read_starts
-from selfpretrain.study.plan import group_seeds
+from selfpretrain.study.cells import group_seeds
 from selfpretrain.study.sweep import run_cell
 
 TWO_STARTS = ["model.init_scheme=mimetic", "study.conditions=[none,mimetic,own]", "finetune.lr_grid=[1e-3,1e-4]"]

@@ -1,0 +1,112 @@
+"""A cell of a study: one run, and the file by which a job carries it out alone.
+
+    <runs_dir>/cells/<stage>-<id>.json    all settings, resolved, of a cell or of several to be trained together
+
+The study writes it; a job reads it and the data that its own run needs, and plans nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfpretrain.config import Settings, UserError
+from selfpretrain.door import to_dataclass
+from selfpretrain.files import make_folder, read_json, write_json
+from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
+
+FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study."""
+
+    stage: str  # corpus | pretrain | finetune
+    id: str
+    settings: Settings
+    model: str
+    condition: str
+    task: str = ""
+    pretrain_seed: int = 0
+    finetune_seed: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.stage}:{self.id}"
+
+    @property
+    def name(self) -> str:
+        seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage == "finetune" else "")
+        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds
+
+    @property
+    def run(self) -> RunFolder:
+        return open_run(self.settings.runtime.runs_dir, self.stage, self.id)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the pretraining it starts from failed or diverged; the report shows the cell as failed, too."""
+        run_id = self.settings.start.run_id
+        if self.stage != "finetune" or run_id is None:
+            return False
+        return open_run(self.settings.runtime.runs_dir, "pretrain", run_id).status in ("failed", "diverged")
+
+    @property
+    def status(self) -> str:
+        if self.stage == "corpus":
+            return "done" if is_corpus_built(self.id, self.settings.runtime) else "missing"
+        return self.run.status
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is asked to do: a cell, or cells that differ in their seeds alone."""
+
+    study: str  # its name, by which trackers group runs
+    cells: tuple[Cell, ...]
+
+    def write(self) -> Path:
+        """The job's file, written anew."""
+        first = self.cells[0]
+        folder = make_folder(Path(first.settings.runtime.runs_dir) / "cells")
+        path = folder / f"{first.stage}-{first.id}.json"
+        write_json(path, dataclasses.asdict(self))
+        return path
+
+    @classmethod
+    def read(cls, path: str, settings: Settings) -> Job:
+        """A job from its file; how it is carried out (``runtime``, ``tracking``) is taken from ``settings``.
+
+        Raises UserError for a file that is not there or none of ours.
+        """
+        try:
+            raw = read_json(Path(path))
+            return cls(raw["study"], tuple(_read_cell(cell, settings) for cell in raw["cells"]))
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"study.cell={path} cannot be read ({error}); it is written and set by the study itself"
+            ) from None
+
+
+def _read_cell(raw: dict[str, Any], settings: Settings) -> Cell:
+    own = to_dataclass(raw["settings"], Settings)
+    own = dataclasses.replace(own, runtime=settings.runtime, tracking=settings.tracking)
+    return Cell(**{**raw, "settings": own})
+
+
+def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
+    """Cells that differ in their seeds alone, up to ``size`` together.
+
+    A corpus is alone, and so is a pretraining whose budget is seconds: it would share them.
+    """
+    alike: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        recipe = (cell.settings.finetune.peak_lr, cell.settings.model.init_scheme)
+        kind = (cell.stage, cell.model, cell.condition, cell.task, *recipe)
+        timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
+        alike.setdefault((*kind, cell.id) if timed or cell.stage == "corpus" else kind, []).append(cell)
+    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
