@@ -10,7 +10,7 @@ from selfpretrain.config import RuntimeConfig
 from selfpretrain.runs.folder import open_run
 from selfpretrain.train import jobs as jobs_module
 from selfpretrain.train.checkpoint import list_steps, remove_newer
-from selfpretrain.train.jobs import carry_out_together, choose_parties
+from selfpretrain.train.jobs import NATIVE, carry_out_together, choose_parties
 from selfpretrain.train.trainer import Diverged
 
 
@@ -25,7 +25,7 @@ class Tracker:
 class Job:
     """A run with checkpoints of these steps; its training says what it began with."""
 
-    device = None
+    device, engine = None, NATIVE
 
     def __init__(self, folder, name, steps=(), save_every=10):
         self.run = open_run(folder, "pretrain", name)
