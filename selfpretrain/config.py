@@ -247,6 +247,34 @@ class StudyConfig:
     cell: str | None = None  # one cell only; set by the sweeper, not by hand
 
 
+@dataclass(frozen=True)
+class Start:
+    """What an encoder begins as."""
+
+    kind: str  # none: fresh weights | run: a pretraining of ours (for evaluate: a fine-tuning) | hf: a released checkpoint
+    name: str = ""  # a run's id; <repo>@<revision> or a folder
+
+    @classmethod
+    def parse(cls, init: str) -> Start:
+        """From the setting ``init``; UserError where it names no start."""
+        kind, _, name = init.partition(":")
+        if init == "none" or (kind in ("run", "hf") and name):
+            return cls(kind, name)
+        allowed = "none, run:<id>, hf:<repo>@<revision>, hf:<folder>"
+        raise UserError(f"init={init} is not a start; allowed: {allowed}")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.kind == "none"
+
+    @property
+    def run_id(self) -> str | None:
+        return self.name if self.kind == "run" else None
+
+
 @dataclass
 class Settings:
     """What every command composes. Each command's identity uses the sections it reads."""
@@ -263,3 +291,8 @@ class Settings:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+
+    @property
+    def start(self) -> Start:
+        """``init``, read; the door has refused what is none."""
+        return Start.parse(self.init)

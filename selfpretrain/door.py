@@ -19,12 +19,19 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import FinetuneConfig, Settings, StudyConfig, TaskConfig, TextCard, TokenizerConfig, UserError
+from selfpretrain.config import (
+    FinetuneConfig,
+    Settings,
+    Start,
+    StudyConfig,
+    TaskConfig,
+    TextCard,
+    TokenizerConfig,
+    UserError,
+)  # fmt: skip
 from selfpretrain.engines import ENGINES
 from selfpretrain.overrides import escape_interpolation
-from selfpretrain.pretext.fit import list_misfits
-from selfpretrain.pretext.objectives import OBJECTIVES
-from selfpretrain.pretext.packing import BLOCK_BUILDERS
+from selfpretrain.pretext.fit import TABLES, list_misfits
 
 T = TypeVar("T")
 
@@ -34,12 +41,11 @@ OPERATIONAL = ("runtime", "tracking", "study")
 CHOICES: dict[str, Collection[str]] = {
     "model.family": ("electra", "roberta", "bert"),
     "model.init_scheme": ("normal", "mimetic"),
-    "objective.name": OBJECTIVES,
+    **TABLES,
     "pretrain.schedule": ("joint", "linear", "constant"),
     "finetune.schedule": ("joint", "linear", "constant"),
     "pretrain.precision": ("auto", "fp32", "bf16"),
     "finetune.precision": ("auto", "fp32", "bf16"),
-    "pretrain.packing": BLOCK_BUILDERS,
     "pretrain.engine": ENGINES,
     "pretrain.budget": ("steps", "tokens", "epochs", "flops", "seconds"),
     "finetune.recipe": ("card", "preset"),
@@ -274,6 +280,7 @@ def check(settings: Settings) -> None:
             numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
             if not all(is_allowed(number) for number in numbers if number is not None):
                 raise UserError(f"{key}={value} is out of range; set {key}={form} {limit}")
+    Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
@@ -390,8 +397,3 @@ def compute_identity(stage: str, parts: dict[str, Any]) -> str:
 def to_yaml(settings: Any) -> str:
     """A dataclass as YAML, for the run folder's config.yaml."""
     return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
-
-
-__all__ = ["OPERATIONAL", "StudyConfig", "check", "choose_general", "compose_settings", "compute_identity", "explain_setting",
-           "find_folder", "follow_card", "list_choices", "load_task_card", "load_text_card", "open_config", "register_schema", "to_dataclass",
-           "to_plain", "to_yaml"]  # fmt: skip

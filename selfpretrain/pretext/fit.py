@@ -1,4 +1,4 @@
-"""Whether a model, an objective and a packing go together."""
+"""What may be chosen of objectives and packings, and whether they go together with a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 
 T = TypeVar("T")
+
+# settings that name an entry of a table; one that is added is a choice from then on
+TABLES: dict[str, Mapping[str, object]] = {"objective.name": OBJECTIVES, "pretrain.packing": BLOCK_BUILDERS}
 
 
 def list_misfits(model: ModelConfig, objective_name: str, packing: str) -> list[tuple[bool, str]]:

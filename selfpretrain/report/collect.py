@@ -15,6 +15,7 @@ from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.provenance import read_starts
 from selfpretrain.runs.results import DIVERGED, FAILED, CellResult, StudyResults
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_lengths
 
@@ -50,10 +51,10 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     run = cell.run
     status, note = run.status, run.note
-    pretraining = plan.pretrainings.get(cell.settings.init.removeprefix("run:"))
+    pretraining = plan.pretrainings.get(cell.settings.start.run_id or "")
     if pretraining is not None and status != "done" and pretraining.status in (FAILED, DIVERGED):
         status, note = pretraining.status, f"its pretraining {pretraining.status}: {pretraining.run.note}"
-    scheme = "" if condition == "offshelf" else cell.settings.model.init_scheme
+    scheme = "" if find_condition(condition).is_released else cell.settings.model.init_scheme
     return CellResult(
         cell.model,
         condition,
@@ -93,7 +94,7 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     if mixed := describe_mixture([provenance for _, provenance in provenances]):
         facts["mixed"] = mixed
     facts["vocabulary"] = describe_vocabularies(plan)
-    if any(condition.startswith("bookwiki") for condition in plan.conditions):
+    if any(find_condition(condition).is_general for condition in plan.conditions):
         facts["general text"] = plan.general + ("" if plan.general == "bookwiki" else ", in the place of BookWiki")
     if length := budget.describe(plan.settings.pretrain):
         facts["budget"] = length

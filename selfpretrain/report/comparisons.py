@@ -12,11 +12,11 @@ import numpy as np
 
 from selfpretrain.runs.results import AlignedRuns, Array
 from selfpretrain.stats import BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.tasks.metrics import compute_metric
 
 CORRELATIONS = ("pearson", "spearman")
 FEW_DISTINCT = 20  # examples off the most frequent output; with fewer, resamples with a constant output are common
-SHARED_CHECKPOINT = "offshelf"  # its runs are fine-tunings of one released pretraining, whatever their seed
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ class Sampling:
 def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
     """What each run's chance comes from: its pretraining seed; for a released checkpoint, each fine-tuning by itself."""
     return [
-        (cell.pretrain_seed, cell.finetune_seed if cell.condition == SHARED_CHECKPOINT else 0) for cell in runs.cells
+        (cell.pretrain_seed, cell.finetune_seed if find_condition(cell.condition).is_released else 0)
+        for cell in runs.cells
     ]
 
 
 def is_conditional(*sides: AlignedRuns) -> bool:
-    return any(side.cells[0].condition == SHARED_CHECKPOINT for side in sides)
+    return any(find_condition(side.cells[0].condition).is_released for side in sides)
 
 
 def choose_metric(name: str, *sides: AlignedRuns) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.study.conditions import OWN, START, find_condition, make_own_of
 
 START_ROW = "nothing (the start)"  # under the texts: the structured start that all of them began at
 
@@ -17,10 +18,10 @@ def build_crosses(summary: Summary) -> list[Cross]:
 def _build(summary: Summary, model: str) -> Cross | None:
     panels = {panel.task: panel for panel in summary.panels if panel.model == model}
     others = _unique(
-        entry.condition.removeprefix(CROSS_PREFIX)
+        text
         for panel in panels.values()
         for entry in panel.entries
-        if entry.condition.startswith(CROSS_PREFIX)
+        if (text := find_condition(entry.condition).text_of) is not None
     )
     if not others:
         return None
@@ -36,7 +37,7 @@ def _build(summary: Summary, model: str) -> Cross | None:
 def _find(panel: Panel, text: str) -> Entry | None:
     if text == START_ROW:
         return panel.find(START)
-    return panel.find(OWN if text == panel.task else CROSS_PREFIX + text)
+    return panel.find(OWN if text == panel.task else make_own_of(text).key)
 
 
 def _choose_unit(scored: list[Entry], summary: Summary) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfpretrain.report.comparisons import SHARED_CHECKPOINT, Difference, Interval
+from selfpretrain.report.comparisons import Difference, Interval
 from selfpretrain.runs.results import DONE
 from selfpretrain.stats import Decision
+from selfpretrain.study.conditions import OWN, find_condition
 
-NONE, OWN, CROSS_PREFIX = "none", "own", "own_of:"
-START = "mimetic"  # the structured start: a condition (without pretraining) and the init_scheme of the same name
 PARTIAL, UNDEFINED = "partial", "undefined"
 VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
 
@@ -47,12 +46,17 @@ class Entry:
     @property
     def is_pretrained(self) -> bool:
         """By the study, from the preset's own start."""
-        return self.condition not in (NONE, START, SHARED_CHECKPOINT)
+        return find_condition(self.condition).corpus is not None
 
     @property
     def is_conditional(self) -> bool:
         """Whether it says something of one released checkpoint only."""
-        return self.condition == SHARED_CHECKPOINT
+        return find_condition(self.condition).is_released
+
+    @property
+    def is_cross(self) -> bool:
+        """Pretrained on the text of another task."""
+        return find_condition(self.condition).text_of is not None
 
     @property
     def num_runs_planned(self) -> int:

@@ -13,18 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selfpretrain.numbers import format_score, format_signed, format_whole
-from selfpretrain.report.findings import CROSS_PREFIX, Cross, Entry, Panel, Summary
+from selfpretrain.report.findings import Cross, Entry, Panel, Summary
+from selfpretrain.study.conditions import find_condition
 
-# Okabe and Ito's colours, told apart with every kind of colour blindness
-COLOURS = {
-    "none": "#767676",
-    "mimetic": "#000000",
-    "own": "#D55E00",
-    "bookwiki": "#0072B2",
-    "bookwiki_sized": "#56B4E9",
-    "offshelf": "#CC79A7",
-}
-OTHER_COLOUR = "#009E73"  # own_of:<task>
 MARKERS = "osD^vPX*"
 FORMATS = ("png", "svg")
 PANELS_PER_ROW = 3
@@ -73,7 +64,7 @@ def _build_style() -> Any:
 def _list_conditions(panels: Sequence[Panel]) -> list[str]:
     """A task's conditions in the study's order; own_of:<task> stand in the matrix, unless there is nothing else."""
     listed = list(dict.fromkeys(entry.condition for panel in panels for entry in panel.entries))
-    return [condition for condition in listed if not condition.startswith(CROSS_PREFIX)] or listed
+    return [condition for condition in listed if find_condition(condition).text_of is None] or listed
 
 
 def _mark(models: Sequence[str], model: str) -> str:
@@ -117,7 +108,7 @@ def _draw_task(
 
 def _draw_entry(axes: Axes, y: float, entry: Entry, marker: str) -> None:
     assert entry.score is not None
-    colour = COLOURS.get(entry.condition, OTHER_COLOUR)
+    colour = find_condition(entry.condition).colour
     score = entry.score
     singles = [float(run["score"]) for run in entry.run_scores]
     axes.scatter(singles, [y + 0.1] * len(singles), s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import (
-    SHARED_CHECKPOINT,
     Sampling,
     compute_blind_score,
     compute_difference,
@@ -19,11 +18,7 @@ from selfpretrain.report.comparisons import (
 )
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.findings import (
-    CROSS_PREFIX,
-    NONE,
-    OWN,
     PARTIAL,
-    START,
     UNDEFINED,
     Entry,
     Panel,
@@ -31,7 +26,7 @@ from selfpretrain.report.findings import (
     count_claims,
     list_claims,
 )
-from selfpretrain.report.verdict import compose_evidence, compose_verdict, name_condition
+from selfpretrain.report.verdict import compose_evidence, compose_verdict
 from selfpretrain.runs.results import (
     DIVERGED,
     DONE,
@@ -44,6 +39,7 @@ from selfpretrain.runs.results import (
     read_runs,
 )
 from selfpretrain.stats import Estimate, decide
+from selfpretrain.study.conditions import NONE, OWN, START, find_condition
 
 MARGIN = 0.01  # one point of the metric
 MARGIN_SHARE = 0.1  # of the reference's gain
@@ -75,7 +71,7 @@ def summarize(results: StudyResults) -> Summary:
         results.name,
         study.baseline,
         study.reference,
-        _name_reference(study.reference, study.general),
+        find_condition(study.reference).describe(study.general),
         study.confidence,
         study.num_replicates,
         panels,
@@ -89,15 +85,6 @@ def summarize(results: StudyResults) -> Summary:
         panel.verdict = compose_verdict(panel, summary)
         panel.evidence = compose_evidence(panel, summary)
     return summary
-
-
-def _name_reference(condition: str, general: str) -> str:
-    names = {"bookwiki": "BookWiki", "auto": "the general text"}
-    if condition == "bookwiki":
-        return names.get(general, f"the general text ({general})")
-    if condition == "bookwiki_sized":
-        return f"equally much {names.get(general, f'general text ({general})')}"
-    return name_condition(condition)
 
 
 def _build_panel(
@@ -163,7 +150,7 @@ def _build_entry(
     statuses = [FAILED if cell.status == DONE and cell.run_id in problems else cell.status for cell in cells]
     counts = Counter(statuses)
     first = cells[0]
-    planned = len(cells) if first.condition == SHARED_CHECKPOINT else len({cell.pretrain_seed for cell in cells})
+    planned = len(cells) if find_condition(first.condition).is_released else len({cell.pretrain_seed for cell in cells})
     entry = Entry(
         panel.model,
         panel.task,
@@ -173,7 +160,7 @@ def _build_entry(
         len(runs.cells) if runs else 0,
         len(set(get_seeds(runs))) if runs else 0,
         planned,
-        first.init_scheme if first.condition in (NONE, START) else "",
+        first.init_scheme if find_condition(first.condition).is_fresh else "",
     )
     entry.notes += _list_failures(cells, statuses, problems)
     if runs is None:
@@ -250,7 +237,7 @@ def _correct_families(panels: list[Panel], study: StudyConfig) -> None:
     entries = [entry for panel in panels for entry in panel.entries]
     _correct_family(list_claims(panels, study.reference))
     for is_cross in (False, True):
-        others = [e for e in entries if e.condition.startswith(CROSS_PREFIX) == is_cross]
+        others = [e for e in entries if e.is_cross == is_cross]
         _correct_family([(e, "gain") for e in others if e.condition not in (OWN, study.reference)])
         _correct_family([(e, "added") for e in others])
 

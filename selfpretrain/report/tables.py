@@ -13,7 +13,8 @@ from selfpretrain.numbers import (
     format_whole,
 )
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, START, Cross, CrossCell, Entry, Panel, Summary, count_claims
+from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary, count_claims
+from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
 CSV_NOT_APPLICABLE = "NA"
@@ -54,7 +55,7 @@ def build_score_table(summary: Summary) -> Table:
     rows, numbers = [], []
     for panel in summary.panels:
         for entry in panel.entries:
-            if not entry.condition.startswith(CROSS_PREFIX):
+            if not entry.is_cross:
                 rows.append((entry.model, f"{entry.task} ({panel.metric})", *_format_entry(entry, summary)))
                 numbers.append((entry.model, entry.task, panel.metric, *_list_entry(entry)))
     header = ("model", "task", "condition", "score", f"gain over {summary.baseline}", "p", "Benefit %", "seeds")

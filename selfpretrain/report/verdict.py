@@ -17,8 +17,9 @@ from selfpretrain.numbers import (
     format_whole,
 )
 from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import CROSS_PREFIX, OWN, Entry, Panel, Summary
+from selfpretrain.report.findings import Entry, Panel, Summary
 from selfpretrain.stats import Decision
+from selfpretrain.study.conditions import OWN, find_condition
 
 NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help
 MOST_WORDS = 25  # of a verdict
@@ -69,11 +70,11 @@ def _answer(panel: Panel, summary: Summary) -> str:
         return "nothing was learned, so this says nothing about pretraining."
     effect, standing = judge_effect(own, summary), judge_standing(panel)
     if effect == HARMS:
-        return f"pretraining on the own text does harm: {name_condition(summary.baseline)} is better."
+        return f"pretraining on the own text does harm: {find_condition(summary.baseline).words} is better."
     if effect == ONE_SEED or standing == CHECKPOINTS:
         return "one seed tells of these checkpoints only, not of the procedures that made them."
     answer = _ANSWERS[effect, standing]
-    return answer.format(base=name_condition(summary.baseline), reference=summary.reference_name)
+    return answer.format(base=find_condition(summary.baseline).words, reference=summary.reference_name)
 
 
 def judge_effect(own: Entry, summary: Summary) -> str:
@@ -90,19 +91,6 @@ def judge_effect(own: Entry, summary: Summary) -> str:
 def judge_standing(panel: Panel) -> str:
     """How the own text stands to the reference."""
     return panel.decision.outcome if panel.decision else NO_REFERENCE
-
-
-def name_condition(condition: str) -> str:
-    """A condition in words."""
-    names = {
-        "none": "no pretraining",
-        "mimetic": "the structured start",
-        "own": "the own text",
-        "offshelf": "the released checkpoint",
-    }
-    if condition.startswith(CROSS_PREFIX):
-        return f"the text of {condition.removeprefix(CROSS_PREFIX)}"
-    return names.get(condition, condition)
 
 
 def _name_metric(metric: str) -> str:
@@ -149,7 +137,7 @@ def compose_evidence(panel: Panel, summary: Summary) -> list[str]:
     if own is None:
         return _describe_others(panel, summary)
     if own.score is None:
-        return [f"{name_condition(OWN)} {_explain_state(own)}"]
+        return [f"{find_condition(OWN).words} {_explain_state(own)}"]
     if _is_nothing_learned(panel):
         return [_describe_nothing_learned(panel)]
     lines = [_describe_effect(own, panel, summary), _describe_standing(own, panel, summary)]
@@ -163,14 +151,14 @@ def _describe_others(panel: Panel, summary: Summary) -> list[str]:
     for entry in panel.entries:
         if entry.condition == summary.baseline:
             continue
-        name = name_condition(entry.condition)
+        name = find_condition(entry.condition).words
         if entry.score is None:
             lines.append(f"{name} {_explain_state(entry)}")
         elif entry.gain is None:
             interval = format_interval(entry.score.low, entry.score.high)
             lines.append(f"{name} scored {format_score(entry.score.point)} {interval}")
         else:
-            lines.append(f"{name} - {name_condition(summary.baseline)}: {_describe_difference(entry.gain)}")
+            lines.append(f"{name} - {find_condition(summary.baseline).words}: {_describe_difference(entry.gain)}")
     return [*lines, "add own to study.conditions to ask whether the own text is enough"]
 
 
@@ -189,7 +177,7 @@ def _describe_nothing_learned(panel: Panel) -> str:
 def _describe_effect(own: Entry, panel: Panel, summary: Summary) -> str:
     if own.gain is None:
         baseline = panel.find(summary.baseline)
-        return f"{name_condition(summary.baseline)} {_explain_state(baseline) if baseline else 'is not in this study'}"
+        return f"{find_condition(summary.baseline).words} {_explain_state(baseline) if baseline else 'is not in this study'}"
     rule = {
         HELPS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
         HARMS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
@@ -246,7 +234,7 @@ def _describe_room(own: Entry, panel: Panel, summary: Summary) -> str:
     if baseline.score.point < NEARLY_PERFECT:
         return ""
     scored = f"{format_score(baseline.score.point)} {_name_metric(panel.metric)}"
-    return f"{name_condition(summary.baseline)} already scores {scored}: there is hardly room to help"
+    return f"{find_condition(summary.baseline).words} already scores {scored}: there is hardly room to help"
 
 
 def _advise(own: Entry, panel: Panel, summary: Summary) -> str:
@@ -284,6 +272,6 @@ def _name_largest(difference: Difference, panel: Panel, base: str) -> str:
     if largest == "examples":
         return f"the {panel.num_examples:,} test examples"
     side = base if largest == "base seeds" else OWN
-    if side == "offshelf":
+    if find_condition(side).is_released:
         return "the fine-tunings of the released checkpoint"
     return f"the seeds of {side}"

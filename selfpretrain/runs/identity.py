@@ -15,6 +15,7 @@ from selfpretrain.config import (
     RuntimeConfig,
     SeedConfig,
     Settings,
+    Start,
     TaskConfig,
     TokenizerConfig,
     UserError,
@@ -95,20 +96,19 @@ def identify_vocabulary(settings: Settings) -> str:
     return _corpus_ids[key]
 
 
-def identify_start(init: str) -> str:
+def identify_start(start: Start) -> str:
     """A start as it enters identities: a run's id, a repository at a revision, or a folder by its contents."""
-    kind, _, name = init.partition(":")
-    if kind == "hf" and name and Path(name).is_dir():
+    if start.kind == "hf" and Path(start.name).is_dir():
         digest = hashlib.sha256()
-        for file in sorted(Path(name).glob("*")):
+        for file in sorted(Path(start.name).glob("*")):
             if file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin"):
                 digest.update(file.name.encode() + file.read_bytes())
         return f"hf:{digest.hexdigest()}"
-    if kind == "hf" and "@" not in name:
+    if start.kind == "hf" and "@" not in start.name:
         raise UserError(
-            f"init={init} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"
+            f"init={start} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"
         )
-    return init
+    return str(start)
 
 
 def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
@@ -148,7 +148,7 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
         "objective": hash_section("objective", settings.objective),
         "pretrain": _hash_pretraining(settings),
         "seeds": get_pretrain_seeds(settings.seeds),
-        "init": identify_start(settings.init),
+        "init": identify_start(settings.start),
         "corpus": corpus_id,
     }
     return compute_identity("pretrain", parts)
@@ -160,10 +160,10 @@ def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | N
         "version": FINETUNE_VERSION,
         "finetune": _hash_training("finetune", settings),
         "task": {**hash_section("task", data.task), "data": data.fingerprint},
-        "init": identify_start(settings.init),
+        "init": identify_start(settings.start),
         "finetune_seed": settings.seeds.finetune_seed,
     }
-    if settings.init == "none":
+    if settings.start.is_fresh:
         parts |= {
             "model": hash_section("model", settings.model),
             "vocabulary": vocabulary_id,

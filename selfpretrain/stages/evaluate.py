@@ -22,8 +22,8 @@ def evaluate(settings: Settings) -> RunFolder:
 
     Of a user's file, all rows are the test split.
     """
-    kind, _, run_id = settings.init.partition(":")
-    if kind != "run" or not run_id:
+    run_id = settings.start.run_id
+    if run_id is None:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)

@@ -57,7 +57,7 @@ class Finetuning:
         self.runtime = settings.runtime
         self.device = choose_device(settings.runtime)
         self.data = read_task(settings.task, settings.runtime.runs_dir)
-        vocabulary_id = identity.identify_vocabulary(settings) if settings.init == "none" else None
+        vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
         run_id = identity.identify_finetune(settings, self.data, vocabulary_id)
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.group, self.name = group, name or run_id
@@ -144,8 +144,8 @@ def note_undefined(reasons: dict[str, str]) -> dict[str, dict[str, str]]:
 
 def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
     """The encoder to fine-tune: loaded, or fresh with the vocabulary that a pretrained one would have."""
-    if settings.init != "none":
-        return start.load_start(settings.init, settings.runtime.runs_dir)
+    if not settings.start.is_fresh:
+        return start.load_start(settings.start, settings.runtime.runs_dir)
     if is_own(settings.tokenizer):
         tokenizer = load_tokenizer(build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime))
     else:

@@ -201,7 +201,7 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
     """The model to pretrain: fresh weights, or an encoder copied from ``init``; UserError when it does not fit."""
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
-    if settings.init != "none":
+    if not settings.start.is_fresh:
         _copy_start(settings, module)
     return module
 
@@ -217,7 +217,7 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
 
 
 def _copy_start(settings: Settings, module: PretrainModule) -> None:
-    encoder, _ = start.load_start(settings.init, settings.runtime.runs_dir)
+    encoder, _ = start.load_start(settings.start, settings.runtime.runs_dir)
     own = module.encoder
     if own.vocab_size != encoder.vocab_size:
         raise UserError(

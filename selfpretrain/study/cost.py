@@ -63,9 +63,9 @@ class Costs:
 
     def find_source(self, cell: Cell) -> Settings | None:
         """The settings whose corpus gave a run its tokenizer; None for a released checkpoint."""
-        if cell.stage != "finetune" or cell.settings.init == "none":
+        if cell.stage != "finetune" or cell.settings.start.is_fresh:
             return cell.settings
-        pretraining = self.plan.pretrainings.get(cell.settings.init.removeprefix("run:"))
+        pretraining = self.plan.pretrainings.get(cell.settings.start.run_id or "")
         return pretraining.settings if pretraining else None
 
     def get_vocab_size(self, cell: Cell) -> int:

@@ -28,11 +28,11 @@ def describe_task(settings: Settings) -> list[str]:
 
 def _find_start_tokenizer(settings: Settings) -> Tokenizer | None:
     """That of the corpus, the start's or a fresh encoder's own, where it is there; a released start is read later."""
-    kind, _, name = settings.init.partition(":")
-    if settings.init == "none":
+    start = settings.start
+    if start.is_fresh:
         corpus_id = identity.identify_corpus(settings)
-    elif kind == "run" and name:
-        corpus_id = find_run(settings.runtime.runs_dir, "pretrain", name).read_result()["corpus"]
+    elif start.run_id is not None:
+        corpus_id = find_run(settings.runtime.runs_dir, "pretrain", start.run_id).read_result()["corpus"]
     else:
         return None
     if not is_corpus_built(corpus_id, settings.runtime):

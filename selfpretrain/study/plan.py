@@ -19,11 +19,9 @@ from selfpretrain.door import choose_general, follow_card, list_choices, load_ta
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
 from selfpretrain.sources.tasks import read_task
+from selfpretrain.study.conditions import find_condition
 
-CONDITIONS = ("none", "mimetic", "own", "bookwiki", "bookwiki_sized", "own_of:<task>", "offshelf")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
-FRESH = ("none", "mimetic")
-GENERAL = ("bookwiki", "bookwiki_sized")
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,8 @@ class Cell:
     @property
     def is_blocked(self) -> bool:
         """Whether the pretraining it starts from failed or diverged; the report shows the cell as failed, too."""
-        kind, _, run_id = self.settings.init.partition(":")
-        if self.stage != "finetune" or kind != "run":
+        run_id = self.settings.start.run_id
+        if self.stage != "finetune" or run_id is None:
             return False
         return open_run(self.settings.runtime.runs_dir, "pretrain", run_id).status in ("failed", "diverged")
 
@@ -141,16 +139,17 @@ class StudyPlan:
 
     def _is_wanted(self, model: str, condition: str, task: TaskConfig) -> bool:
         """Whether ``models_of`` gives the model this task (and the task whose text the condition names)."""
-        text = condition.removeprefix("own_of:") if condition.startswith("own_of:") else task.name
-        has = [model in self.study.models_of.get(name, self.study.models) for name in (task.name, text)]
-        return condition != f"own_of:{task.name}" and all(has)
+        text = find_condition(condition).text_of
+        names = (task.name, text or task.name)
+        return text != task.name and all(model in self.study.models_of.get(name, self.study.models) for name in names)
 
     # building
 
     def _plan_group(self, base: Settings, model: str, condition: str, task: TaskConfig) -> Group:
         base = follow_card(base, task)
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
-        recipes = [Recipe(rate, scheme) for scheme in list_schemes(base, condition) for rate in rates]
+        schemes = find_condition(condition).list_schemes(base.model.init_scheme)
+        recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]
         cells: dict[Recipe, dict[tuple[int, int], Cell]] = {recipe: {} for recipe in recipes}
         for seed in range(self.study.pretrain_seeds):
             started = self._plan_start(base, model, condition, task, seed)
@@ -162,43 +161,39 @@ class StudyPlan:
                         finetune=dataclasses.replace(base.finetune, peak_lr=recipe.rate, lr_grid=[]),
                         seeds=dataclasses.replace(started.seeds, finetune_seed=finetune_seed + 1000 * seed),
                     )
-                    vocabulary_id = identity.identify_vocabulary(settings) if settings.init == "none" else None
+                    vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
                     run_id = identity.identify_finetune(settings, self.data[task.name], vocabulary_id)
                     cells[recipe][seed, finetune_seed] = Cell(
                         "finetune", run_id, settings, model, condition, task.name, seed, finetune_seed
                     )
         return Group(model, condition, task.name, cells)
 
-    def _plan_start(self, base: Settings, model: str, condition: str, task: TaskConfig, seed: int) -> Settings:
+    def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpus and the pretraining it needs."""
+        condition = find_condition(key)
         settings = dataclasses.replace(
             base, task=task, corpus=CorpusConfig(), init="none", seeds=dataclasses.replace(base.seeds, seed=seed)
         )
-        if condition in FRESH:
+        if condition.is_fresh:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
-                self._register_corpus(settings, model, condition)
+                self._register_corpus(settings, model, key)
             return settings
-        if condition == "offshelf":
+        if condition.is_released:
             assert self.study.offshelf is not None
             return dataclasses.replace(settings, init=self.study.offshelf)
-        pretraining = dataclasses.replace(settings, corpus=self._choose_corpus(condition))
-        if condition.startswith("own_of:"):
+        corpus = condition.choose_corpus(self.general, self.study.general_mb)
+        pretraining = dataclasses.replace(settings, corpus=corpus)
+        if condition.text_of is not None:
             # the other task's own pretraining, so that the two studies of it are one run
-            other = self.tasks.get(condition[7:]) or load_task_card(condition[7:])
-            pretraining = dataclasses.replace(pretraining, task=other, corpus=CorpusConfig())
-        corpus_id = self._register_corpus(pretraining, model, condition)
+            other = self.tasks.get(condition.text_of) or load_task_card(condition.text_of)
+            pretraining = dataclasses.replace(pretraining, task=other)
+        corpus_id = self._register_corpus(pretraining, model, key)
         pretraining = budget.resolve_planned(pretraining, corpus_id)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
-            name = condition if condition in GENERAL else f"own of {pretraining.task.name}"
+            name = key if condition.is_general else f"own of {pretraining.task.name}"
             self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, name, "", seed)
         return dataclasses.replace(settings, init=f"run:{run_id}")
-
-    def _choose_corpus(self, condition: str) -> CorpusConfig:
-        if condition in GENERAL:
-            return CorpusConfig(source="card", card=self.general, size_as="own" if condition == "bookwiki_sized" else None,
-                                max_mb=None if condition == "bookwiki_sized" else self.study.general_mb)  # fmt: skip
-        return CorpusConfig()
 
     def _register_corpus(self, settings: Settings, model: str, condition: str) -> str:
         corpus_id = identity.identify_corpus(settings)
@@ -250,17 +245,6 @@ def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
                 raise UserError(
                     f"study.models_of has the model {model!r} for {task}; allowed: {', '.join(sorted(models))}"
                 )
-
-
-def list_schemes(settings: Settings, condition: str) -> list[str]:
-    """The starts a condition may have: ``none`` the usual one and, where the preset has another, that one, too.
-
-    A baseline that had only the weaker of the two would make every gain look larger than it is.
-    """
-    scheme = settings.model.init_scheme
-    if condition == "none":
-        return list(dict.fromkeys(["normal", scheme]))
-    return ["mimetic"] if condition == "mimetic" else [scheme]
 
 
 def unique(cells: list[Cell]) -> list[Cell]:
@@ -315,8 +299,10 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
     conditions = list(study.conditions)
     for key, names in (("conditions", conditions), ("baseline", [study.baseline]), ("reference", [study.reference])):
         for name in names:
-            if name not in CONDITIONS and not name.startswith("own_of:"):
-                raise UserError(f"study.{key} has {name!r}; allowed: {', '.join(CONDITIONS)}")
+            try:
+                find_condition(name)
+            except UserError as error:
+                raise UserError(f"study.{key}: {error}") from None
     for key, names in (("conditions", conditions), ("models", study.models)):
         if len(set(names)) < len(names):
             raise UserError(f"study.{key}={names} names one twice; give each once")
@@ -324,7 +310,7 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
         raise UserError(
             f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition"
         )
-    if "offshelf" in conditions and not study.offshelf:
+    if any(find_condition(name).is_released for name in conditions) and not study.offshelf:
         raise UserError(
             "study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>"
         )

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from selfpretrain.config import ModelConfig, TokenizerConfig, UserError
+from selfpretrain.config import ModelConfig, Start, TokenizerConfig, UserError
 from selfpretrain.data.examples import join
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.files import read_json, write_json
@@ -240,9 +240,9 @@ def test_pickled_weights_are_part_of_what_names_a_start(exported: Path) -> None:
     names = []
     for scale in (1.0, 2.0):
         torch.save({name: value * scale for name, value in weights.items()}, exported / "pytorch_model.bin")
-        names.append(identify_start(f"hf:{exported}"))
+        names.append(identify_start(Start.parse(f"hf:{exported}")))
     (exported / "training_args.bin").write_bytes(b"no weights")
-    assert names[0] != names[1] == identify_start(f"hf:{exported}")
+    assert names[0] != names[1] == identify_start(Start.parse(f"hf:{exported}"))
 
 
 def test_old_names_of_bert_load_equal(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from selfpretrain.report import plots, summarize
-from selfpretrain.report.plots import COLOURS, draw_cross, draw_scores
+from selfpretrain.report.plots import draw_cross, draw_scores
+from selfpretrain.study.conditions import find_condition
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_png_is_an_image_with_the_conditions_colours(summary):
     pixels = imread(io.BytesIO(draw_scores(summary)["png"]), format="png")
     seen = {tuple(round(float(part) * 255) for part in pixel[:3]) for row in pixels[::2] for pixel in row[::2]}
     for condition in ("none", "own"):
-        colour = COLOURS[condition].lstrip("#")
+        colour = find_condition(condition).colour.lstrip("#")
         assert tuple(int(colour[i : i + 2], 16) for i in (0, 2, 4)) in seen
 
 
