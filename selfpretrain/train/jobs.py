@@ -37,9 +37,9 @@ class Job(Protocol):
 class Engine:
     """Who trains what a stage has resolved, named and locked.
 
-    ``train(jobs)`` has each job marked as running (``start``), trains it from its token files into its run folder, and
-    gives what came of it to ``store``. Raises Diverged, with the run's status set, and Interrupted. What else a
-    pretraining has to go by are the attributes of :class:`selfpretrain.stages.pretrain.Pretraining`.
+    ``train(jobs)`` marks each job as running (``start``), trains it from its token files into its run folder, and gives
+    what came of it to ``store``, under their locks. Raises Diverged, with the run's status set, and Interrupted.
+    :class:`selfpretrain.stages.pretrain.Pretraining` says what a job has; a fine-tuning is the native engine's.
     """
 
     train: Callable[[Sequence[Any]], None]
