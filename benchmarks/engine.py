@@ -20,7 +20,7 @@ from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_device
 from selfpretrain.model.init import build_encoder
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.finetune import choose_layout, encode

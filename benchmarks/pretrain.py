@@ -108,7 +108,7 @@ def find_obstacle(peer: str, fairseq_env: str = "") -> str:
 def compare(title: str, comparison: Comparison, work: Work, options: Options) -> Row:
     """Ours, the peer and the machine's matrix products, in turn."""
     from benchmarks import engine, matmul, transformers_peer, transformers_trainer
-    from selfpretrain.model.flops import count_step_flops
+    from selfpretrain.pretext.objectives import count_step_flops
 
     peers: dict[str, tuple[Any, ...]] = {
         "loop": (transformers_peer.build_pretraining, work),

@@ -31,7 +31,7 @@ class Options(TrainingOptions):
 def run(options: Options) -> Iterator[Row]:
     """One row, without a peer."""
     from benchmarks import engine, matmul
-    from selfpretrain.model.flops import count_step_flops
+    from selfpretrain.pretext.objectives import count_step_flops
 
     corpus, batch_size, text = ("own", TOY_BATCH, "made text") if options.toy else ("docs", BATCH_SIZE, "docstrings")
     work = prepare_work("pretrain", MODEL, batch_size, options, corpus)

@@ -29,7 +29,7 @@ from benchmarks.work import Work
 from selfpretrain.config import Settings
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.sources.tasks import read_task
 
 

@@ -82,6 +82,7 @@ class PretrainConfig(OptimConfig):
     )
     packing: str = "segments"  # segments: sentences of one document, padded [ELECTRA] | full: one run of text [RoBERTa]
     eval_every: int = 0  # steps between held-out losses; 0: at the end only
+    engine: str = "native"  # who trains; any but native, the loop of this package, enters the id of a run
 
 
 @dataclass

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,22 +29,24 @@ from selfpretrain.config import (
     TokenizerConfig,
     UserError,
 )  # fmt: skip
+from selfpretrain.engines import ENGINES
 from selfpretrain.overrides import escape_interpolation
+from selfpretrain.pretext.fit import TABLES, list_misfits
 
 T = TypeVar("T")
 
 # settings that change how a run is carried out, never what it computes; listed here and nowhere else
 OPERATIONAL = ("runtime", "tracking", "study")
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, Collection[str]] = {
     "model.family": ("electra", "roberta", "bert"),
     "model.init_scheme": ("normal", "mimetic"),
-    "objective.name": ("rtd", "mlm"),
+    **TABLES,
     "pretrain.schedule": ("joint", "linear", "constant"),
     "finetune.schedule": ("joint", "linear", "constant"),
     "pretrain.precision": ("auto", "fp32", "bf16"),
     "finetune.precision": ("auto", "fp32", "bf16"),
-    "pretrain.packing": ("segments", "full"),
+    "pretrain.engine": ENGINES,
     "pretrain.budget": ("steps", "tokens", "epochs", "flops", "seconds"),
     "finetune.recipe": ("card", "preset"),
     "finetune.head": ("linear", "gelu", "tanh"),
@@ -296,16 +298,9 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
         (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
-        (o.name == "rtd" and m.family != "electra",
-         f"objective.name=rtd needs model.family=electra, not {m.family}; set objective.name=mlm"),
-        (o.name == "mlm" and m.family == "electra",
-         "objective.name=mlm needs model.family=roberta or bert, not electra; set objective.name=rtd"),
-        (p.packing == "segments" and m.type_vocab_size < 2,
-         "pretrain.packing=segments needs model.type_vocab_size=2; set pretrain.packing=full"),
+        *list_misfits(m, o.name, p.packing),
         (o.mask_token_prob + o.random_token_prob > 1,
          f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
-        (o.name == "rtd" and round(m.hidden_size * m.generator_fraction) % max(1, round(m.num_heads * m.generator_fraction)) != 0,
-         f"model.generator_fraction={m.generator_fraction} gives a generator whose width is not a multiple of its heads; choose another"),
         (p.budget == "steps" and p.budget_amount is not None,
          f"pretrain.budget_amount={p.budget_amount} needs a budget: budget=tokens, epochs, flops or seconds; "
          "budget=steps is set by pretrain.total_steps"),

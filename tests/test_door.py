@@ -83,6 +83,7 @@ def test_the_hint_names_the_setting_that_was_meant():
         ("pretrain.precision", "fp16"),
         ("finetune.precision", "fp16"),
         ("pretrain.packing", "none"),
+        ("pretrain.engine", "other"),
         ("finetune.head", "mlp"),
         ("finetune.pooling", "max"),
         ("tokenizer.kind", "unigram"),

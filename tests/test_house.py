@@ -17,11 +17,11 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 # a room may import rooms of lower floors, also from inside a function; within a room modules make no circle
 FLOORS = [
     ["config", "seeds", "numbers"],
-    ["files", "overrides", "stats", "tracking"],
+    ["files", "overrides", "stats", "tracking", "engines", "model"],
+    ["pretext"],
     ["door", "endings", "devices"],
     ["sources"],
     ["data"],
-    ["model"],
     ["tasks", "runs"],
     ["train"],
     ["interop"],
@@ -43,7 +43,7 @@ OWNERS = {
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
                  "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.facts",
-                 "selfpretrain.model.flops", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
+                 "selfpretrain.model.flops", "selfpretrain.pretext.packing", "selfpretrain.pretext.batches", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
                  "selfpretrain.sources.documents", "selfpretrain.stages.corpus"]  # fmt: skip
 
 

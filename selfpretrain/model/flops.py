@@ -11,8 +11,7 @@ width, I width of the feed-forward layer, V vocabulary, K outputs.
 
 from __future__ import annotations
 
-from selfpretrain.config import ModelConfig, ObjectiveConfig
-from selfpretrain.data.packing import count_slots
+from selfpretrain.config import ModelConfig
 from selfpretrain.model.sizes import build_generator_config
 
 BACKWARD = 2  # times the forward pass
@@ -45,29 +44,17 @@ def count_token_head_flops(model: ModelConfig, vocab_size: int, num_states: int)
     return 2 * num_states * model.embedding_size * (model.hidden_size + vocab_size)
 
 
-def count_mlm_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
+def count_mlm_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size: int, seq_len: int) -> int:
     """Masked language modelling forward: the encoder, and the token head at the M chosen positions."""
-    slots = count_slots(objective, seq_len)
     encoder = count_encoder_flops(model, batch_size, seq_len, slots)
     return encoder + count_token_head_flops(model, vocab_size, batch_size * slots)
 
 
-def count_rtd_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
+def count_rtd_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size: int, seq_len: int) -> int:
     """ELECTRA forward: the generator (MLM at width G), the discriminator, and its head, 2 B L (D^2 + D)."""
-    generator = count_mlm_flops(build_generator_config(model), objective, vocab_size, batch_size, seq_len)
+    generator = count_mlm_flops(build_generator_config(model), vocab_size, slots, batch_size, seq_len)
     head = 2 * batch_size * seq_len * model.hidden_size * (model.hidden_size + 1)
     return generator + count_encoder_flops(model, batch_size, seq_len) + head
-
-
-def count_pretrain_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
-    """One pretraining batch forward."""
-    count = count_rtd_flops if objective.name == "rtd" else count_mlm_flops
-    return count(model, objective, vocab_size, batch_size, seq_len)
-
-
-def count_step_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
-    """One optimizer step of pretraining over B sequences of L tokens: 3 forward passes."""
-    return (1 + BACKWARD) * count_pretrain_flops(model, objective, vocab_size, batch_size, seq_len)
 
 
 def count_sequence_flops(model: ModelConfig, head: str, pooling: str, num_outputs: int, batch_size: int, seq_len: int) -> int:  # fmt: skip

@@ -1,6 +1,7 @@
-"""What pretraining optimises: masked tokens (MLM) and replaced-token detection (RTD).
+"""What pretraining optimises: masked tokens (MLM) and replaced-token detection (RTD); the half with torch of
+:mod:`selfpretrain.pretext.objectives`.
 
-A batch is a dict of tensors made by ``selfpretrain.data.packing``:
+A batch is a dict of tensors made by ``selfpretrain.pretext.batches``:
 ``input_ids`` [B, L] with masks applied, ``original_ids`` [B, L], ``token_type_ids`` [B, L] or absent,
 ``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD). Where sequences are padded also ``attention_mask``
 [B, L] and the weights ``token_weights`` [B, L] and ``slot_weights`` [B, M], 0 at padding and at slots without a use,
@@ -9,6 +10,8 @@ the batch's mean over what is real.
 """
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +88,22 @@ def get_targets(batch: Batch) -> tuple[Tensor, Tensor]:
     return targets_N, weights_N
 
 
-class MaskedLanguageModel(nn.Module):
+class HandedOver(TypedDict):
+    """What fine-tuning starts from, by the parameters of ``save_encoder``."""
+
+    encoder: Encoder
+
+
+class PretrainModule(nn.Module):
+    """An encoder with what an objective adds to it. ``forward(batch)`` gives the loss and named measures."""
+
+    encoder: Encoder  # a start's weights are copied into it
+
+    def hand_over(self) -> HandedOver:
+        return {"encoder": self.encoder}
+
+
+class MaskedLanguageModel(PretrainModule):
     """Predict the tokens at the masked positions [RoBERTa; BERT without the next-sentence task]."""
 
     def __init__(self, config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int):
@@ -111,7 +129,7 @@ class MaskedLanguageModel(nn.Module):
         return loss, {"loss": loss.detach(), "mlm_accuracy": accuracy}
 
 
-class ReplacedTokenDetection(nn.Module):
+class ReplacedTokenDetection(PretrainModule):
     """ELECTRA: a small generator fills masked positions, the encoder says which tokens were replaced."""
 
     def __init__(self, config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int):
@@ -161,16 +179,3 @@ class ReplacedTokenDetection(nn.Module):
             "disc_recall": found,
         }
         return loss, {name: value.detach() for name, value in measures.items()}
-
-
-OBJECTIVES: dict[str, type[MaskedLanguageModel] | type[ReplacedTokenDetection]] = {
-    "mlm": MaskedLanguageModel,
-    "rtd": ReplacedTokenDetection,
-}
-
-
-def build_objective(
-    config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int
-) -> MaskedLanguageModel | ReplacedTokenDetection:
-    """The pretraining module, its weights a function of ``seed`` alone."""
-    return OBJECTIVES[objective.name](config, objective, vocab_size, pad_id, seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from selfpretrain.config import ModelConfig, ObjectiveConfig
+from selfpretrain.config import ModelConfig
 
 
 def build_generator_config(config: ModelConfig) -> ModelConfig:
@@ -38,17 +38,17 @@ def count_encoder_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 
     return count_embedding_parameters(model, vocab_size, pad_id) + count_body_parameters(model)
 
 
-def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int = 1) -> int:
-    """Everything that is trained with ``objective``: the encoder, the heads, and ELECTRA's generator.
+def count_mlm_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """The encoder and the token head, E (D + 1) + 2 E + V, its output matrix being the embeddings."""
+    head = model.embedding_size * (model.hidden_size + 3) + vocab_size
+    return count_encoder_parameters(model, vocab_size, pad_id) + head
 
-    Token head: E (D + 1) + 2 E + V, its output matrix being the embeddings. Replaced-token head: D^2 + 2 D + 1.
-    """
-    total = count_encoder_parameters(model, vocab_size, pad_id)
+
+def count_rtd_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """ELECTRA: the generator (MLM at width G), the discriminator's body on the same embeddings, its head D^2 + 2 D + 1."""
     width = model.hidden_size
-    if objective.name == "rtd":
-        model = build_generator_config(model)
-        total += width**2 + 2 * width + 1 + count_body_parameters(model)
-    return total + model.embedding_size * (model.hidden_size + 3) + vocab_size
+    generator = count_mlm_parameters(build_generator_config(model), vocab_size, pad_id)
+    return generator + count_body_parameters(model) + width**2 + 2 * width + 1
 
 
 def count_head_parameters(model: ModelConfig, head: str, num_outputs: int) -> int:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import PretrainConfig, Settings, UserError
-from selfpretrain.data.segments import count_epoch
 from selfpretrain.data.store import TokenFile
 from selfpretrain.files import read_json, write_json
-from selfpretrain.model.flops import count_step_flops
+from selfpretrain.pretext.objectives import count_step_flops
+from selfpretrain.pretext.packing import count_epoch
 from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_built
 
 OF_THE_CORPUS = ("epochs", "flops")  # known once the corpus is built: its documents, or the size of its vocabulary
@@ -68,7 +68,7 @@ def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int)
     """
     if settings.pretrain.budget in ("steps", "seconds"):
         return settings
-    epoch = count_epoch(sizes, settings.pretrain.seq_len, settings.pretrain.packing)
+    epoch = count_epoch(sizes, settings.pretrain)
     return fix_steps(settings, compute_total_steps(settings, epoch.sequences, vocab_size))
 
 

@@ -129,9 +129,14 @@ def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _hash_pretraining(settings: Settings) -> dict[str, Any]:
-    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them."""
+    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them.
+
+    The engine enters where it is another than this package's own: its numbers are others.
+    """
     parts = _hash_training("pretrain", settings)
     del parts["budget" if settings.pretrain.budget == "steps" else "total_steps"]
+    if settings.pretrain.engine == "native":
+        del parts["engine"]
     return parts
 
 

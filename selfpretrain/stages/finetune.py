@@ -29,7 +29,7 @@ from selfpretrain.stages.corpus import build_corpus
 from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
-from selfpretrain.train.jobs import carry_out
+from selfpretrain.train.jobs import NATIVE, carry_out
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.provenance import note_start
 from selfpretrain.train.trainer import Evaluation, Trainer
@@ -49,6 +49,8 @@ def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
 class Finetuning:
     """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
+
+    engine = NATIVE
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.settings = settings = follow_card(settings, settings.task)

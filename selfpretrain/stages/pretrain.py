@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import nn
 
 from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, UserError
-from selfpretrain.data.packing import PackedBlocks, PretrainBatches, SpecialIds
-from selfpretrain.data.segments import Marks, SegmentBlocks, count_epoch
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import to_yaml
-from selfpretrain.model.flops import count_step_flops
-from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection, build_objective
+from selfpretrain.engines import load_engine
+from selfpretrain.model.objectives import HandedOver, PretrainModule
+from selfpretrain.pretext.batches import PretrainBatches
+from selfpretrain.pretext.blocks import SpecialIds
+from selfpretrain.pretext.objectives import build_objective, count_step_flops
+from selfpretrain.pretext.packing import build_blocks, count_epoch
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.seeds import derive_seed
@@ -26,7 +27,7 @@ from selfpretrain.stages.corpus import build_corpus
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
-from selfpretrain.train.jobs import carry_out
+from selfpretrain.train.jobs import Engine, carry_out
 from selfpretrain.train.provenance import note_start
 from selfpretrain.train.timing import build_timed_trainer, time_steps
 from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, move
@@ -89,7 +90,11 @@ def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = T
 
 
 class Pretraining:
-    """One pretraining run: what it is made of, and what is stored when its training has ended."""
+    """One pretraining run: what it is made of, and what is stored when its training has ended.
+
+    What any engine goes by: ``settings`` (resolved), ``tokens`` and ``tokenizer`` (the token files), ``run``, ``device``,
+    :meth:`start` and :meth:`store`.
+    """
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
@@ -98,14 +103,19 @@ class Pretraining:
         run_id = identity.identify_pretrain(self.settings, self.corpus_id)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.group, self.name = group, name or run_id
+        self.engine: Engine = load_engine(settings.pretrain.engine)
+
+    def start(self, num_seeds: int, module: nn.Module) -> None:
+        """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
+        settings, command = self.settings, f"selfpretrain pretrain (corpus {self.corpus_id})"
+        note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
 
     def build(self, num_seeds: int) -> Trainer:
         """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
         settings = self.settings
         check_ranks(settings.pretrain, distributed.start(self.device)[1])
         module, batches = build_model(settings, self.tokenizer), build_batches(settings, self.tokens, self.tokenizer)
-        command = f"selfpretrain pretrain (corpus {self.corpus_id})"
-        note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
+        self.start(num_seeds, module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, batches)
         config = settings.pretrain
         tracker = build_tracker(
@@ -124,18 +134,21 @@ class Pretraining:
         return trainer
 
     def finish(self, trainer: Trainer) -> None:
-        """Store the encoder and the result."""
-        if trainer.rank != 0:
-            return
+        """What the trainer's module hands over, and its last held-out measures, are the result."""
+        assert isinstance(trainer.module, PretrainModule)
+        if trainer.rank == 0:
+            self.store(trainer.module.hand_over(), self.held_out.last or self.held_out.compute())
+
+    def store(self, handed: HandedOver, held_out: dict[str, float]) -> None:
+        """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""
         settings, config = self.settings, self.settings.pretrain
-        assert isinstance(trainer.module, (MaskedLanguageModel, ReplacedTokenDetection))
-        save_encoder(self.run.path / "encoder", trainer.module.encoder, self.tokenizer)
-        final = self.held_out.last or self.held_out.compute()
+        assert config.budget != "seconds", "measured seconds have become steps"
+        save_encoder(self.run.path / "encoder", tokenizer=self.tokenizer, **handed)
         sequences = config.total_steps * config.batch_size
-        epoch = count_epoch(self.tokens.sizes, config.seq_len, config.packing)
+        epoch = count_epoch(self.tokens.sizes, config)
         self.run.finish(
             {
-                "held_out": final,
+                "held_out": held_out,
                 "positions": sequences * config.seq_len,
                 "tokens": round(sequences * epoch.tokens / epoch.sequences),
                 "corpus": self.tokens.folder.name,
@@ -184,7 +197,7 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
     return fixed
 
 
-def build_model(settings: Settings, tokenizer: Tokenizer) -> MaskedLanguageModel | ReplacedTokenDetection:
+def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
     """The model to pretrain: fresh weights, or an encoder copied from ``init``; UserError when it does not fit."""
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
@@ -203,17 +216,7 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
 
 
-def build_blocks(
-    tokens: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], special: SpecialIds, entries: Sequence[str],
-    config: PretrainConfig, seed: int,
-) -> PackedBlocks | SegmentBlocks:  # fmt: skip
-    """The sequences of documents that lie one after the other, by ``pretrain.packing``; ``entries``: the vocabulary."""
-    if config.packing == "full":
-        return PackedBlocks(tokens, special, config.seq_len, seed)
-    return SegmentBlocks(tokens, sizes, special, Marks.find(entries), config.seq_len, seed)
-
-
-def _copy_start(settings: Settings, module: MaskedLanguageModel | ReplacedTokenDetection) -> None:
+def _copy_start(settings: Settings, module: PretrainModule) -> None:
     encoder, _ = start.load_start(settings.start, settings.runtime.runs_dir)
     own = module.encoder
     if own.vocab_size != encoder.vocab_size:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import CorpusConfig, Settings
-from selfpretrain.data.packing import HELD_OUT_BLOCKS
 from selfpretrain.data.store import choose_dtype, read_manifest
 from selfpretrain.door import to_plain
-from selfpretrain.model.flops import count_finetune_flops, count_pretrain_flops, count_sequence_flops, count_step_flops
-from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters, count_pretrain_parameters
+from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
+from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
+from selfpretrain.pretext.blocks import HELD_OUT_BLOCKS
+from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents

@@ -15,14 +15,16 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
-from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.devices import choose_device
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops, count_step_flops
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
+from selfpretrain.pretext.batches import PretrainBatches
+from selfpretrain.pretext.blocks import SpecialIds
+from selfpretrain.pretext.objectives import build_objective, count_step_flops
+from selfpretrain.pretext.packing import build_blocks
 from selfpretrain.stages.finetune import choose_layout
-from selfpretrain.stages.pretrain import MicroBatches, build_blocks
+from selfpretrain.stages.pretrain import MicroBatches
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, count_outputs, list_once
 from selfpretrain.study.plan import StudyPlan

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -18,17 +19,31 @@ from selfpretrain.train.trainer import Diverged, Trainer
 
 
 class Job(Protocol):
-    """A run to be trained, before its lock is taken."""
+    """A run to be trained, before its lock is taken. ``build`` and ``finish`` are for the native engine."""
 
     run: RunFolder
     device: torch.device
     runtime: RuntimeConfig
+    engine: Engine
 
     def build(self, num_seeds: int) -> Trainer:
         """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
 
     def finish(self, trainer: Trainer) -> None:
         """Store what the training gave."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who trains what a stage has resolved, named and locked.
+
+    ``train(jobs)`` marks each job as running (``start``), trains it from its token files into its run folder, and gives
+    what came of it to ``store``, under their locks. Raises Diverged, with the run's status set, and Interrupted.
+    :class:`selfpretrain.stages.pretrain.Pretraining` says what a job has; a fine-tuning is the native engine's.
+    """
+
+    train: Callable[[Sequence[Any]], None]
+    stacks: bool = False  # several runs that differ in their seeds alone as one; else it gets one at a time
 
 
 def carry_out(job: Job, wait: bool) -> RunFolder:
@@ -38,22 +53,23 @@ def carry_out(job: Job, wait: bool) -> RunFolder:
     """
     with distributed.hold(job.run, job.device, wait) as is_open:
         if is_open:
-            _train([job])
+            job.engine.train([job])
     return job.run
 
 
 def carry_out_together(jobs: Sequence[Job]) -> None:
     """The same for runs that differ in their seeds alone, stacked as far as they stand at the same step.
 
-    Runs that are done, or that another process holds, are left out; one that diverges leaves the others.
+    Runs that are done, that another process holds, or whose engine trains one at a time are left out; one that
+    diverges leaves the others.
     """
     with ExitStack() as stack:
-        held = [job for job in jobs if _hold(stack, job)]
+        held = [job for job in jobs if job.engine.stacks and _hold(stack, job)]
         for step, party in choose_parties(held):
             for job in party:
                 checkpoint.remove_newer(job.run.checkpoints, step)
             with suppress(Diverged):  # the runs say so
-                _train(party)
+                party[0].engine.train(party)
 
 
 def _hold(stack: ExitStack, job: Job) -> bool:
@@ -84,7 +100,8 @@ def list_starts(job: Job) -> list[int]:
     return [step for step in steps if step >= steps[-1] - job.runtime.save_every]
 
 
-def _train(jobs: Sequence[Job]) -> None:
+def train_native(jobs: Sequence[Job]) -> None:
+    """Build the jobs' trainers, train them, stacked if there are several, and finish those that did not diverge."""
     return_freed_memory()
     trainers: list[Trainer] = []
     try:
@@ -99,3 +116,6 @@ def _train(jobs: Sequence[Job]) -> None:
     finally:
         for trainer in trainers:
             trainer.tracker.finish(1)  # those that did not come to their end
+
+
+NATIVE = Engine(train_native, stacks=True)

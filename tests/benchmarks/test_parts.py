@@ -12,7 +12,7 @@ STEP = """
 import sys, torch
 from benchmarks.parts import PARTS
 from selfpretrain.config import ModelConfig, ObjectiveConfig, OptimConfig
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain import devices
 from selfpretrain.train import optim
 

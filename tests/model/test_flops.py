@@ -16,10 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, ObjectiveConfig, TaskConfig
-from selfpretrain.data.packing import count_slots
 from selfpretrain.model import flops, linear
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective, count_pretrain_flops, count_slots, count_step_flops
 from selfpretrain.tasks.sequence import SequenceModel
 
 VOCAB = 90
@@ -67,8 +66,8 @@ def test_pretraining(model, shape):
     objective = ObjectiveConfig(name="rtd" if model.family == "electra" else "mlm", mask_prob=0.2)
     module = build_objective(model, objective, VOCAB, 0, 0)
     forward, both = measure(module, make_batch(objective, *shape))
-    assert flops.count_pretrain_flops(model, objective, VOCAB, *shape) == forward
-    assert flops.count_step_flops(model, objective, VOCAB, *shape) == both
+    assert count_pretrain_flops(model, objective, VOCAB, *shape) == forward
+    assert count_step_flops(model, objective, VOCAB, *shape) == both
 
 
 @pytest.mark.parametrize("shape", SHAPES)

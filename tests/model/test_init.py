@@ -11,7 +11,7 @@ from torch import nn
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model import init
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective
 
 CONFIG = ModelConfig(
     hidden_size=64,

@@ -15,10 +15,10 @@ from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.objectives import (
     MaskedLanguageModel,
     ReplacedTokenDetection,
-    build_objective,
     compute_cross_entropy,
     sample_tokens,
 )
+from selfpretrain.pretext.objectives import build_objective
 
 TINY = ModelConfig(
     hidden_size=16,

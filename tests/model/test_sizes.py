@@ -9,13 +9,12 @@ import pytest
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.model.objectives import build_objective
 from selfpretrain.model.sizes import (
     build_generator_config,
     count_encoder_parameters,
     count_head_parameters,
-    count_pretrain_parameters,
 )
+from selfpretrain.pretext.objectives import build_objective, count_pretrain_parameters
 
 ELECTRA = ModelConfig(hidden_size=16, embedding_size=8, num_layers=2, num_heads=4, intermediate_size=40, max_positions=12,
                       generator_fraction=0.5)  # fmt: skip

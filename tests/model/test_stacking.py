@@ -10,8 +10,8 @@ from torch import nn
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.attention import attend_packed
 from selfpretrain.model.dropout import Dropout, draw_keep_mask
-from selfpretrain.model.objectives import build_objective
 from selfpretrain.model.stacking import SeedDropout, SeedStreams, StackedRules, stack_modules, vmap_seeds
+from selfpretrain.pretext.objectives import build_objective
 
 SEEDS = 3
 RTD = ModelConfig(hidden_size=16, embedding_size=8, num_layers=1, num_heads=2, intermediate_size=32, max_positions=8, generator_fraction=0.5)  # fmt: skip

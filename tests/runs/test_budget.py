@@ -10,7 +10,7 @@ import pytest
 
 from selfpretrain.config import ModelConfig, PretrainConfig, Settings, UserError
 from selfpretrain.door import check, compose_settings
-from selfpretrain.model.flops import count_step_flops
+from selfpretrain.pretext.objectives import count_step_flops
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import open_run
 from selfpretrain.runs.identity import identify_pretrain

@@ -62,6 +62,11 @@ def test_every_setting_of_a_pretraining_names_it_unless_left_out(section, settin
     assert is_renamed(name_pretrain, section, setting, kind) != left_out
 
 
+def test_the_native_engine_leaves_the_names_of_before():
+    assert name_pretrain(SETTINGS) == "6c6066e75bb0"
+    assert is_renamed(name_pretrain, "pretrain", "engine", "str")
+
+
 def test_what_is_left_out_is_a_setting_and_has_a_reason():
     known = {f"{section}.{name}" for section, name, _ in list_settings(*PRETRAIN, *FINETUNE)}
     assert set(LEFT_OUT) <= known

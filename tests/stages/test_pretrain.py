@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig, RuntimeConfig
-from selfpretrain.data.packing import PretrainBatches, SpecialIds
-from selfpretrain.data.segments import Marks, SegmentBlocks
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.batches import PretrainBatches
+from selfpretrain.pretext.blocks import SpecialIds
+from selfpretrain.pretext.objectives import build_objective
+from selfpretrain.pretext.segments import Marks, SegmentBlocks
 from selfpretrain.stages.pretrain import MicroBatches, choose_trimming
 
 SMALL = ModelConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfpretrain.model.flops import count_sequence_flops
-from selfpretrain.model.sizes import count_pretrain_parameters
+from selfpretrain.pretext.objectives import count_pretrain_parameters
 from selfpretrain.study.cost import (
     KEPT_BYTES,
     Costs,

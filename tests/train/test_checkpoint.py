@@ -13,7 +13,7 @@ from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig, UserError
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.train import checkpoint
 
 TINY = ModelConfig(hidden_size=8, embedding_size=4, num_layers=2, num_heads=2, intermediate_size=8, max_positions=8)

@@ -10,7 +10,7 @@ from selfpretrain.config import RuntimeConfig
 from selfpretrain.runs.folder import open_run
 from selfpretrain.train import jobs as jobs_module
 from selfpretrain.train.checkpoint import list_steps, remove_newer
-from selfpretrain.train.jobs import carry_out_together, choose_parties
+from selfpretrain.train.jobs import NATIVE, Engine, carry_out, carry_out_together, choose_parties
 from selfpretrain.train.trainer import Diverged
 
 
@@ -25,7 +25,7 @@ class Tracker:
 class Job:
     """A run with checkpoints of these steps; its training says what it began with."""
 
-    device = None
+    device, engine = None, NATIVE
 
     def __init__(self, folder, name, steps=(), save_every=10):
         self.run = open_run(folder, "pretrain", name)
@@ -117,6 +117,16 @@ def test_done_and_busy_runs_are_left_out_and_locks_are_held(tmp_path, stacked):
     assert [job.run.status for job in (done, busy, *rest)] == ["done", "missing", "done", "done"]
     with busy.run.lock(wait=False), rest[0].run.lock(wait=False):
         pass  # all are free again
+
+
+def test_an_engine_that_trains_one_at_a_time_is_left_its_runs(tmp_path, stacked):
+    jobs, given = [Job(tmp_path, name) for name in "ab"], []
+    for job in jobs:
+        job.engine = Engine(given.append)
+    carry_out_together(jobs)
+    assert not given and not stacked.names
+    carry_out(jobs[0], wait=False)
+    assert given == [[jobs[0]]]
 
 
 def test_a_party_goes_back_and_one_alone_is_trained_alone(tmp_path, stacked):

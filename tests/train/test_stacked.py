@@ -22,13 +22,15 @@ from selfpretrain.config import (
     TaskConfig,
 )
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
-from selfpretrain.data.packing import PretrainBatches, SpecialIds
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.init import build_encoder
-from selfpretrain.model.objectives import build_objective
+from selfpretrain.pretext.batches import PretrainBatches
+from selfpretrain.pretext.blocks import SpecialIds
+from selfpretrain.pretext.objectives import build_objective
+from selfpretrain.pretext.packing import build_blocks
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import derive_seed, make_generator
-from selfpretrain.stages.pretrain import MicroBatches, build_blocks
+from selfpretrain.stages.pretrain import MicroBatches
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import checkpoint

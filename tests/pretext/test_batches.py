@@ -1,4 +1,4 @@
-"""Pretraining batches: what is covered, what is held out, what is masked and how often."""
+"""Pretraining batches: what is chosen, what is masked and how often."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import ObjectiveConfig, UserError
-from selfpretrain.data.packing import (
-    PackedBlocks,
+from selfpretrain.pretext.batches import (
     PretrainBatches,
-    SpecialIds,
     apply_masks,
     choose_positions,
     count_chosen,
-    count_slots,
     repeat_first,
     weigh,
 )
-from selfpretrain.data.segments import Marks, SegmentBlocks
+from selfpretrain.pretext.blocks import PackedBlocks, SpecialIds
+from selfpretrain.pretext.objectives import OBJECTIVES, count_slots
+from selfpretrain.pretext.segments import Marks, SegmentBlocks
 
 CLS, SEP, MASK, VOCAB = 2, 3, 4, 1000
 PAD, UNK = 0, 1
@@ -30,83 +29,6 @@ def make_text(count, seed=0):
     """Ordinary tokens with a separator about every 20."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(count) < 0.05, SEP, rng.integers(5, VOCAB, count)).astype(np.uint16)
-
-
-def make_blocks(count=4000, seq_len=16, seed=0):
-    # every token names its own place in the stream, so that blocks can be traced back
-    return PackedBlocks(
-        np.arange(count, dtype=np.int32) + 1000,
-        SpecialIds(CLS, SEP, MASK, PAD, UNK, (0, 1, 2, 3, 4), 2000),
-        seq_len,
-        seed,
-    )
-
-
-# blocks
-
-
-def test_every_token_of_the_training_text_is_read_and_no_other():
-    blocks = make_blocks(count=1000)
-    read = set()
-    for epoch in range(150):  # the offset leaves a block's worth out of each epoch
-        starts = blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks)
-        ids = blocks.build(starts, np.random.default_rng(0)).ids
-        places = ids[ids >= 1000] - 1000
-        assert len(set(places.tolist())) == len(places)  # once per epoch
-        assert len(places) >= blocks.train_tokens - blocks.content
-        read |= set(places.tolist())
-    assert read == set(range(blocks.train_tokens))
-    held_out = blocks.build(blocks.get_held_out_starts(), np.random.default_rng(0)).ids
-    kept = set((held_out[held_out >= 1000] - 1000).tolist())
-    assert len(kept) == blocks.num_held_out * blocks.content
-    assert not kept & read
-
-
-def test_epochs_differ_in_order_and_offset():
-    blocks = make_blocks()
-    epochs = [blocks.get_starts(epoch * blocks.num_blocks, blocks.num_blocks) for epoch in range(8)]
-    offsets = {int(starts.min()) for starts in epochs}
-    orders = {tuple((starts - starts.min()).tolist()) for starts in epochs}
-    assert len(orders) == 8
-    assert len(offsets) > 3
-    assert (np.diff(epochs[0]) != blocks.content).mean() > 0.9  # shuffled
-
-
-def test_order_depends_on_the_data_seed():
-    first, again, other = (make_blocks(seed=seed).get_starts(0, 50) for seed in (1, 1, 2))
-    assert (first == again).all()
-    assert (first != other).any()
-
-
-def test_starts_do_not_depend_on_how_they_are_asked_for():
-    blocks = make_blocks(count=500)
-    whole = blocks.get_starts(0, 5 * blocks.num_blocks)  # over the borders of epochs
-    assert (np.concatenate([make_blocks(count=500).get_starts(i, 1) for i in range(len(whole))]) == whole).all()
-
-
-def test_layout_of_a_full_block():
-    blocks = make_blocks()
-    rows = blocks.build(np.array([100, 7]), np.random.default_rng(0))
-    ids = rows.ids
-    assert rows.types is None and rows.mask is None
-    assert ids[0].tolist() == [CLS, *range(1100, 1114), SEP]
-    assert ids[1].tolist() == [CLS, *range(1007, 1021), SEP]
-
-
-@pytest.mark.parametrize(("tokens", "held_out"), [(28, 1), (14 * 100, 2), (14 * 1000, 20), (14 * 50_000, 256)])
-def test_size_of_the_held_out_part(tokens, held_out):
-    blocks = make_blocks(count=tokens)
-    assert blocks.num_held_out == held_out
-    assert blocks.get_held_out_starts()[-1] + blocks.content <= tokens
-    assert blocks.num_blocks >= 1
-
-
-def test_too_little_text_is_one_line():
-    with pytest.raises(
-        UserError, match=r"27 tokens, too few for two blocks of 16; set pretrain\.seq_len lower"
-    ) as error:
-        make_blocks(count=27)
-    assert "\n" not in str(error.value)
 
 
 # positions
@@ -136,7 +58,7 @@ def draw(objective, rows=400, seq_len=64, seed=0, slots=None):
     ids = np.stack([np.r_[CLS, make_text(seq_len - 2, seed * rows + row), SEP] for row in range(rows)]).astype(np.int64)
     rng = np.random.default_rng(seed)
     slots = slots or count_slots(objective, seq_len)
-    return ids, choose_positions(ids, IDS.special_ids, slots, objective.name == "rtd", rng), rng
+    return ids, choose_positions(ids, IDS.special_ids, slots, OBJECTIVES[objective.name].with_replacement, rng), rng
 
 
 @pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
@@ -308,7 +230,10 @@ def test_nothing_is_chosen_from_padding(objective):
 
 def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
     blocks = PackedBlocks(make_text(5000), IDS, 32, 1)
-    plain = make_blocks()  # without separators inside, a position is the rank that was drawn
+    text = (
+        np.arange(1005, 5005, dtype=np.int32) % 4000
+    )  # without separators inside, a position is the rank that was drawn
+    plain = PackedBlocks(5 + text, IDS, 16, 0)
     steps = [PretrainBatches(plain, RTD, 8, 2)[step] for step in range(30)]
     for name in ("masked_positions", "sample_uniforms"):
         assert len({step[name].tobytes() for step in steps}) == 30

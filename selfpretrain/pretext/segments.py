@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import UserError
-from selfpretrain.data.packing import Epochs, Ints, Rows, SpecialIds, count_held_out
+from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, count_held_out
 
 SINGLE_SEGMENT_PROB = 0.1  # [ELECTRA build_pretraining_dataset.py, and so the next two]
 SHORT_PROB = 0.05
@@ -68,23 +68,10 @@ def count_pieces(sizes: npt.NDArray[np.integer], seq_len: int) -> Ints:
     return -(-(sizes.astype(np.int64) - 1) // content)
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over a corpus: how many sequences it makes, and the tokens that are not padding, special ones included."""
-
-    sequences: float
-    tokens: float
-
-
-def count_epoch(sizes: npt.NDArray[np.integer], seq_len: int, packing: str) -> Epoch:
-    """For packing=full text tokens over ``seq_len``, the special tokens of blocks being few; for segments the examples,
-    as if none were short and every one had two segments.
-    """
-    total = float(sizes.sum(dtype=np.int64))
-    if packing == "full":
-        return Epoch(total / seq_len, total)
+def count_segment_epoch(sizes: npt.NDArray[np.integer], seq_len: int) -> Epoch:
+    """The examples of documents of ``sizes`` [num_docs], as if none were short and every one had two segments."""
     sequences = int(count_pieces(sizes, seq_len).sum())
-    return Epoch(sequences, total - len(sizes) + SPECIAL_TOKENS * sequences)
+    return Epoch(sequences, float(sizes.sum(dtype=np.int64)) - len(sizes) + SPECIAL_TOKENS * sequences)
 
 
 class SegmentBlocks:

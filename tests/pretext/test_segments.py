@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfpretrain.config import UserError
-from selfpretrain.data.packing import SpecialIds
-from selfpretrain.data.segments import Marks, SegmentBlocks, choose_first_segment, count_epoch, find_end_after
+from selfpretrain.config import PretrainConfig, UserError
+from selfpretrain.pretext.blocks import SpecialIds
+from selfpretrain.pretext.packing import count_epoch
+from selfpretrain.pretext.segments import Marks, SegmentBlocks, choose_first_segment, find_end_after
 
 PAD, UNK, CLS, SEP, MASK, STOP = range(6)
 VOCAB = 1_000_000  # ordinary tokens name their place in the stream
@@ -135,8 +136,9 @@ def test_epochs_differ_in_order_and_the_seed_decides():
 
 def test_an_epoch_counts_what_is_padded():
     sizes = np.array([30, 31, 60], np.int32)  # 29, 30 and 59 tokens at 29 a piece
-    assert (count_epoch(sizes, 32, "segments").sequences, count_epoch(sizes, 32, "full").sequences) == (6, 121 / 32)
-    assert count_epoch(sizes, 32, "segments").tokens == 118 + 6 * 3
+    segments, full = (count_epoch(sizes, PretrainConfig(seq_len=32, packing=name)) for name in ("segments", "full"))
+    assert (segments.sequences, full.sequences) == (6, 121 / 32)
+    assert (segments.tokens, full.tokens) == (118 + 6 * 3, 121)
 
 
 def test_too_little_text_is_one_line():

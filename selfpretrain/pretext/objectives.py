@@ -1,0 +1,102 @@
+"""What pretraining can predict, as values: all that plans, costs and batches ask of an objective, without torch.
+
+Its module, the half with torch, is imported when it is built. ``objective.name`` names one of :data:`OBJECTIVES`;
+another is one more entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from selfpretrain.config import ModelConfig, ObjectiveConfig
+from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_rtd_flops
+from selfpretrain.model.sizes import build_generator_config, count_mlm_parameters, count_rtd_parameters
+
+if TYPE_CHECKING:
+    from selfpretrain.model.objectives import PretrainModule
+
+
+def count_share(objective: ObjectiveConfig, seq_len: int) -> int:
+    """M = round(p L), at least one."""
+    return max(1, round(objective.mask_prob * seq_len))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective; letters as in :mod:`selfpretrain.model.flops`."""
+
+    families: tuple[str, ...]  # of models that can be trained with it
+    # (model, objective, vocab_size, pad_id, seed) -> the module; its weights are a function of the seed alone
+    build: Callable[[ModelConfig, ObjectiveConfig, int, int, int], PretrainModule]
+    count_flops: Callable[[ModelConfig, int, int, int, int], int]  # (model, V, M, B, L) -> FLOPs of a forward pass
+    count_parameters: Callable[[ModelConfig, int, int], int]  # (model, V, pad_id) -> of everything trained
+    count_slots: Callable[[ObjectiveConfig, int], int] = count_share  # chosen positions M of a sequence of L tokens
+    with_replacement: bool = False  # a position may be chosen twice
+    samples: bool = False  # the batch holds a uniform number for every chosen position
+    find_fault: Callable[[ModelConfig], str] = lambda model: ""  # what is wrong with a model's sizes; empty: nothing
+
+
+def _build_mlm(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
+    from selfpretrain.model.objectives import MaskedLanguageModel
+
+    return MaskedLanguageModel(model, objective, vocab_size, pad_id, seed)
+
+
+def _build_rtd(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
+    from selfpretrain.model.objectives import ReplacedTokenDetection
+
+    return ReplacedTokenDetection(model, objective, vocab_size, pad_id, seed)
+
+
+def count_electra_slots(objective: ObjectiveConfig, seq_len: int) -> int:
+    """:func:`count_share`, and at most int((p + .005) L) [ELECTRA]."""
+    return max(1, min(count_share(objective, seq_len), int((objective.mask_prob + 0.005) * seq_len)))
+
+
+def _find_generator_fault(model: ModelConfig) -> str:
+    small = build_generator_config(model)
+    if small.hidden_size % small.num_heads == 0:
+        return ""
+    return (
+        f"model.generator_fraction={model.generator_fraction} gives a generator whose width is not a multiple of its "
+        "heads; choose another"
+    )
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "rtd": Objective(
+        families=("electra",), build=_build_rtd, count_flops=count_rtd_flops, count_parameters=count_rtd_parameters,
+        count_slots=count_electra_slots, with_replacement=True, samples=True, find_fault=_find_generator_fault,
+    ),
+    "mlm": Objective(
+        families=("roberta", "bert"), build=_build_mlm, count_flops=count_mlm_flops, count_parameters=count_mlm_parameters,
+    ),
+}  # fmt: skip
+
+
+def count_slots(objective: ObjectiveConfig, seq_len: int) -> int:
+    """Chosen positions per sequence, M."""
+    return OBJECTIVES[objective.name].count_slots(objective, seq_len)
+
+
+def count_pretrain_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
+    """One pretraining batch forward."""
+    slots = count_slots(objective, seq_len)
+    return OBJECTIVES[objective.name].count_flops(model, vocab_size, slots, batch_size, seq_len)
+
+
+def count_step_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
+    """One optimizer step of pretraining over B sequences of L tokens: 3 forward passes."""
+    return (1 + BACKWARD) * count_pretrain_flops(model, objective, vocab_size, batch_size, seq_len)
+
+
+def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """Everything that is trained with ``objective``."""
+    return OBJECTIVES[objective.name].count_parameters(model, vocab_size, pad_id)
+
+
+def build_objective(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
+    """The pretraining module, its weights a function of ``seed`` alone."""
+    return OBJECTIVES[objective.name].build(model, objective, vocab_size, pad_id, seed)
