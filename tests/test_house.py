@@ -18,7 +18,7 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 FLOORS = [
     ["config", "seeds", "numbers"],
     ["files", "overrides", "stats", "tracking"],
-    ["door", "endings", "devices"],
+    ["door", "endings", "devices", "kinds"],
     ["sources"],
     ["data"],
     ["model"],
@@ -41,7 +41,7 @@ OWNERS = {
     "datasets": {"selfpretrain.sources"},
     "matplotlib": {"selfpretrain.report"},
 }
-WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
+WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
                  "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.facts",
                  "selfpretrain.model.flops", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
                  "selfpretrain.sources.documents", "selfpretrain.stages.corpus"]  # fmt: skip
