@@ -1,8 +1,8 @@
 """The kinds of task, one value each: what its labels are, and how they meet a model's outputs. No torch.
 
-``KINDS`` is the one table: reading data, training, scoring, reports and cost ask it and know no kind by name. What a kind
-has of torch, its head and its loss, stands under the same name in ``selfpretrain.tasks.heads.HEADS``. A kind more is a
-row in each, which a module of one's own may add.
+``KINDS`` is the one table: training, scoring, cost and reports ask it and know no kind by name; data are read by the form
+of the labels. What a kind has of torch, its head and its loss, stands under the same name in
+``selfpretrain.tasks.heads.HEADS``. A kind more is a row in each, which a module of one's own may add.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def count_names(task: TaskConfig) -> int:
     return len(task.label_names)
 
 
-def keep_labels(task: TaskConfig, labels: Array) -> Array:
-    return labels
+def keep(task: TaskConfig, array: Array) -> Array:
+    return array
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class TaskKind:
     metrics: tuple[str, ...]  # allowed, names in stats.METRICS; the first is the default
     decode: Callable[[Array], Array]  # stored outputs -> what the metrics compare with the labels
     count_outputs: Callable[[TaskConfig], int] = count_names  # K
-    encode: Callable[[TaskConfig, Array], Array] = keep_labels  # labels -> what the loss is given
-    restore: Callable[[TaskConfig, Array], Array] = keep_labels  # outputs -> as they are stored, in the labels' range
+    encode: Callable[[TaskConfig, Array], Array] = keep  # labels -> what the loss is given
+    restore: Callable[[TaskConfig, Array], Array] = keep  # outputs -> as they are stored, in the labels' range
 
 
 def get_kind(name: str | None) -> TaskKind:

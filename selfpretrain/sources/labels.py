@@ -169,6 +169,7 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
         return np.stack(parsed, axis=1), labelled
     if form is VALUES:
         return _parse_scores(task, cells[0], labelled, table), labelled
+    assert form is CLASSES, task.label_kind
     return _parse_classes(task, cells[0], labelled, table), labelled
 
 

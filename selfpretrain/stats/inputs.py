@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.metrics import CLASSES, COLUMNS, METRICS
+from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
@@ -83,7 +83,7 @@ def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, m
         )
     if not callable(metric):
         if array.shape[1:] != labels.shape:
-            hint = "; pass outputs.argmax(-1)" if METRICS[metric].takes == CLASSES else ""
+            hint = "; pass outputs.argmax(-1)" if METRICS[metric].takes == CLASS_NUMBERS else ""
             raise UserError(f"{name} has {array.shape[1:]} values per run, labels have {labels.shape} ({metric}){hint}")
         _check_values(name, array, metric)
     elif array.dtype.kind in "fc":
@@ -104,7 +104,7 @@ def _check_values(name: str, array: AnyArray, metric: str) -> None:
         raise UserError(f"{name} of type {array.dtype} given: {metric} wants numbers")
     if array.dtype.kind == "f":
         _check_finite(name, array)
-    if METRICS[metric].takes != CLASSES:
+    if METRICS[metric].takes != CLASS_NUMBERS:
         return
     if array.dtype.kind == "f":
         fix = "pass class numbers, e.g. outputs.argmax(-1) or .astype(int)"

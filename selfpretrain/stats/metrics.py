@@ -16,8 +16,8 @@ from selfpretrain.stats import statistics
 from selfpretrain.stats.statistics import AnyArray, Metric, MetricFunction, Scorer
 
 # what the labels and predictions of one run are
-CLASSES = "classes"  # whole numbers from 0 [examples]
-VALUES = "values"  # numbers [examples]
+CLASS_NUMBERS = "class numbers"  # whole numbers from 0 [examples]
+NUMBERS = "numbers"  # numbers [examples]
 COLUMNS = "columns"  # labels 0 or 1 and predictions numbers, [examples, classes]
 
 
@@ -26,7 +26,7 @@ class NamedMetric:
     """One metric; labels and predictions are those of ``takes``."""
 
     words: str  # its name in a sentence
-    takes: str  # CLASSES | VALUES | COLUMNS
+    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS
     compute: MetricFunction  # (labels, predictions) of one run -> its score, by scikit-learn or SciPy
     build_scorer: Callable[[AnyArray, AnyArray], Scorer]  # (labels, predictions [runs, ...]) -> scores of resamples
     compute_blind: Callable[[AnyArray], tuple[float, str]]  # labels -> score without reading the text, and how
@@ -147,23 +147,23 @@ def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
-        "accuracy", CLASSES, _compute_accuracy, statistics.build_accuracy, _choose_top_class
+        "accuracy", CLASS_NUMBERS, _compute_accuracy, statistics.build_accuracy, _choose_top_class
     ),
-    "macro_f1": NamedMetric("macro F1", CLASSES, _compute_macro_f1, statistics.build_macro_f1, _guess_classes),
+    "macro_f1": NamedMetric("macro F1", CLASS_NUMBERS, _compute_macro_f1, statistics.build_macro_f1, _guess_classes),
     "f1": NamedMetric(
-        "F1", CLASSES, _compute_f1, statistics.build_f1, _choose_class_1,
+        "F1", CLASS_NUMBERS, _compute_f1, statistics.build_f1, _choose_class_1,
         is_of_class_1=True, is_zero_where_undefined=True,
     ),
     "mcc": NamedMetric(
-        "Matthews correlation", CLASSES, _compute_mcc, statistics.build_mcc, _guess,
+        "Matthews correlation", CLASS_NUMBERS, _compute_mcc, statistics.build_mcc, _guess,
         low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
     ),
     "pearson": NamedMetric(
-        "Pearson correlation", VALUES, _compute_pearson, statistics.build_pearson, _guess,
+        "Pearson correlation", NUMBERS, _compute_pearson, statistics.build_pearson, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_pearson,
     ),
     "spearman": NamedMetric(
-        "Spearman correlation", VALUES, _compute_spearman, statistics.build_spearman, _guess,
+        "Spearman correlation", NUMBERS, _compute_spearman, statistics.build_spearman, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_spearman,
     ),
     "micro_auc": NamedMetric(

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 
 from selfpretrain.kinds import CLASSES, KINDS, TaskKind
 from selfpretrain.runs.predictions import load_predictions
-from selfpretrain.stats.metrics import CLASSES as CLASS_NUMBERS
-from selfpretrain.stats.metrics import METRICS, NamedMetric
+from selfpretrain.stats.metrics import CLASS_NUMBERS, METRICS, NamedMetric
 from selfpretrain.stats.statistics import build_mean
 from selfpretrain.tasks.heads import HEADS, TaskHead
 
