@@ -409,7 +409,9 @@ def test_an_export_never_replaces_anything(exported: Path, tokenizers: dict[str,
     assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
 
 
-def test_a_head_or_kind_that_transformers_lacks_leaves_no_folder(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+def test_a_head_or_kind_that_transformers_lacks_leaves_no_folder(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
     encoder = build_encoder("electra", tokenizers["electra"])
     with pytest.raises(UserError, match=r"finetune\.head=gelu finetune\.pooling=cls"):
         export_huggingface(
