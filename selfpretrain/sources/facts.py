@@ -32,7 +32,7 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
     form = get_kind(task.label_kind).form
     if form is VALUES:
         return (
-            f"label: score, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
+            f"label: {task.label_kind}, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
             f"values in {len(labels):,} training rows; metric {task.metric}"
         )
     if form is SETS:
@@ -40,7 +40,7 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
         without = int((labels.sum(axis=1) == 0).sum())
         listed = _list_counts(task.label_names, counts)
         return (
-            f"label: multilabel, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
+            f"label: {task.label_kind}, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
         )
     counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
     numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)

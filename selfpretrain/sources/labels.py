@@ -37,7 +37,7 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     columns = get_columns(task.label)
     for column in columns:
         _refuse_objects(train, column)
-    name = task.label_kind or infer_kind(columns, train)
+    name = infer_kind(columns, train) if task.label_kind is None else task.label_kind
     form, metrics = get_kind(name).form, get_kind(name).metrics
     if form is not SETS and len(columns) > 1:
         raise UserError(
