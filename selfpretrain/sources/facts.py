@@ -39,9 +39,7 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
         counts = labels.sum(axis=0).astype(int).tolist()
         without = int((labels.sum(axis=1) == 0).sum())
         listed = _list_counts(task.label_names, counts)
-        return (
-            f"label: {task.label_kind}, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
-        )
+        return f"label: {task.label_kind}, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
     counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
     numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)
     other = " (task.label_kind=score if they are scores)" if numbers and task.loader == "local" else ""
