@@ -162,11 +162,11 @@ class TaskConfig:
     num_rows: dict[str, int] = field(default_factory=dict)  # official rows per split, checked on the hub
     text: Any = None  # one column or two (a pair)
     label: Any = None  # one column, or several 0/1 columns (multi-label)
-    label_kind: str | None = None  # class | multilabel | score; None: seen from the labels (local)
+    label_kind: str | None = None  # class | multilabel | score (kinds.KINDS); None: seen from the labels (local)
     label_names: list[str] = field(default_factory=list)  # in the order of the integer labels
     label_values: list[Any] = field(default_factory=list)  # raw values in that order, where they are not 0..n-1
     score_range: list[float] = field(default_factory=list)  # lowest and highest score
-    metric: str | None = None  # None: accuracy, micro_auc or pearson by label_kind
+    metric: str | None = None  # None: accuracy, micro_auc or pearson, the first that the kind allows
     unordered_pair: bool = False  # the two texts may be swapped
     corpus_columns: list[str] = field(default_factory=list)  # text for pretraining; empty: the text columns
     finetune: dict[str, Any] = field(default_factory=dict)  # by model.family: {setting: value}; see finetune.recipe

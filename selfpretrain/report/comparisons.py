@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.runs.results import AlignedRuns, Array
-from selfpretrain.stats import BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
+from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
 from selfpretrain.study.conditions import find_condition
-from selfpretrain.tasks.metrics import compute_metric
 
-CORRELATIONS = ("pearson", "spearman")
 FEW_DISTINCT = 20  # examples off the most frequent output; with fewer, resamples with a constant output are common
 
 
@@ -74,26 +71,15 @@ def choose_metric(name: str, *sides: AlignedRuns) -> Any:
 
     A model that says the same of every example has no correlation. Leaving its run out would flatter the procedure.
     """
-    if name in CORRELATIONS and any(_is_nearly_constant(run) for side in sides for run in side.predictions):
-        return _correlate_pearson if name == "pearson" else _correlate_spearman
+    counted = METRICS[name].compute_or_zero
+    if counted is not None and any(_is_nearly_constant(run) for side in sides for run in side.predictions):
+        return counted
     return name
 
 
 def _is_nearly_constant(outputs: Array) -> bool:
     _, counts = np.unique(outputs, return_counts=True)
     return bool(len(outputs) - counts.max() < FEW_DISTINCT)
-
-
-def _correlate_pearson(labels: Array, outputs: Array) -> float:
-    if np.ptp(labels) == 0:
-        return math.nan
-    return 0.0 if np.ptp(outputs) == 0 else float(np.corrcoef(labels, outputs)[0, 1])
-
-
-def _correlate_spearman(labels: Array, outputs: Array) -> float:
-    from scipy.stats import rankdata
-
-    return _correlate_pearson(rankdata(labels), rankdata(outputs))
 
 
 def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float], list[str]]:
@@ -109,7 +95,9 @@ def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[I
 def _name_sides(notes: Sequence[str], metric: str) -> list[str]:
     """The notes on a procedure compared with itself, each once; that it has one seed only is said for the whole report."""
     counted = (
-        "predict one value only: counted as a correlation of 0" if metric in CORRELATIONS else "predict one value only"
+        "predict one value only: counted as a correlation of 0"
+        if METRICS[metric].compute_or_zero
+        else "predict one value only"
     )
     named = (note.replace(" of base", "").replace(" of expt", "") for note in notes)
     kept = [note for note in dict.fromkeys(named) if not note.startswith("one pretraining seed for ")]
@@ -172,24 +160,6 @@ def correct(family: list[Difference]) -> list[Difference]:
         difference if difference.p is None else dataclasses.replace(difference, p_holm=float(next(corrected)))
         for difference in family
     ]
-
-
-def compute_blind_score(metric: str, labels: Array) -> tuple[float, str]:
-    """What a model reaches that never looks at the text, and how."""
-    shares = np.unique(labels, return_counts=True)[1] / len(labels) if labels.ndim == 1 else np.empty(0)
-    if metric == "accuracy":
-        return float(shares.max()), "always the most frequent class"
-    if metric == "macro_f1":
-        top = float(shares.max())
-        always_top = 2 * top / (1 + top) / len(shares)
-        return max(always_top, 1 / len(shares)), "guessing by the classes' frequencies"
-    if metric == "f1":
-        positive = float((labels == 1).mean())
-        return 2 * positive / (1 + positive), "always class 1"
-    if metric == "micro_auc" and labels.ndim == 2:
-        frequencies = np.broadcast_to(labels.mean(axis=0), labels.shape)
-        return compute_metric(metric, labels, frequencies), "the classes' frequencies alone"
-    return (0.5 if metric == "micro_auc" else 0.0), "guessing"
 
 
 def _to_interval(estimate: Any) -> Interval:

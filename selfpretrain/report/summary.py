@@ -9,7 +9,6 @@ from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import (
     Sampling,
-    compute_blind_score,
     compute_difference,
     compute_score,
     compute_share,
@@ -38,7 +37,7 @@ from selfpretrain.runs.results import (
     StudyResults,
     read_runs,
 )
-from selfpretrain.stats import Estimate, decide
+from selfpretrain.stats import METRICS, Estimate, decide
 from selfpretrain.study.conditions import NONE, OWN, START, find_condition
 
 MARGIN = 0.01  # one point of the metric
@@ -104,7 +103,7 @@ def _build_panel(
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
         panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
-        panel.blind_score, panel.blind_rule = compute_blind_score(task.metric, aligned.labels)
+        panel.blind_score, panel.blind_rule = METRICS[task.metric].compute_blind(aligned.labels)
     for condition, cells in groups.items():
         panel.entries.append(_build_entry(cells, problems, runs[condition], panel, sampling))
     # a condition with failures has no score, so it takes part in no comparison either

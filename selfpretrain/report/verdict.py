@@ -18,7 +18,7 @@ from selfpretrain.numbers import (
 )
 from selfpretrain.report.comparisons import Difference
 from selfpretrain.report.findings import Entry, Panel, Summary
-from selfpretrain.stats import Decision
+from selfpretrain.stats import METRICS, Decision
 from selfpretrain.study.conditions import OWN, find_condition
 
 NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help
@@ -93,17 +93,6 @@ def judge_standing(panel: Panel) -> str:
     return panel.decision.outcome if panel.decision else NO_REFERENCE
 
 
-def _name_metric(metric: str) -> str:
-    return {
-        "macro_f1": "macro F1",
-        "f1": "F1",
-        "mcc": "Matthews correlation",
-        "pearson": "Pearson correlation",
-        "spearman": "Spearman correlation",
-        "micro_auc": "micro AUC",
-    }.get(metric, metric)
-
-
 def _name_state(entry: Entry) -> str:
     """Why an entry has no score, as the end of a sentence."""
     if entry.state in ("failed", "diverged"):
@@ -167,7 +156,7 @@ def _describe_nothing_learned(panel: Panel) -> str:
     best, score = max(scored, key=lambda pair: pair[1].point)
     assert panel.blind_score is not None
     return (
-        f"{panel.blind_rule} scores {format_score(panel.blind_score)} {_name_metric(panel.metric)} without reading the "
+        f"{panel.blind_rule} scores {format_score(panel.blind_score)} {METRICS[panel.metric].words} without reading the "
         f"text; no condition is clearly above that (the best, {best.condition}: {format_score(score.point)} "
         f"{format_interval(score.low, score.high)}); more labelled examples or longer training (effort=standard) may "
         "change it"
@@ -233,7 +222,7 @@ def _describe_room(own: Entry, panel: Panel, summary: Summary) -> str:
         return ""
     if baseline.score.point < NEARLY_PERFECT:
         return ""
-    scored = f"{format_score(baseline.score.point)} {_name_metric(panel.metric)}"
+    scored = f"{format_score(baseline.score.point)} {METRICS[panel.metric].words}"
     return f"{find_condition(summary.baseline).words} already scores {scored}: there is hardly room to help"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.kinds import get_kind
 from selfpretrain.runs.predictions import Array, Predictions, Unreadable, load_predictions
 
 DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missing", "running"
@@ -57,24 +58,8 @@ class AlignedRuns:
 
     ids: list[str]
     labels: Array  # [examples] or [examples, classes]
-    predictions: Array  # [runs, examples] class numbers or scores; [runs, examples, classes] for multilabel
+    predictions: Array  # [runs, examples] or [runs, examples, classes]: decoded, as the task's metrics want them
     cells: tuple[CellResult, ...]  # [runs]
-
-
-def compute_predicted(outputs: Array, label_kind: str | None) -> Array:
-    """What the metric compares with the labels.
-
-    Args:
-        outputs: [examples, outputs] logits (class, multilabel) or the score.
-        label_kind: class -> [examples] class with the highest logit; score -> [examples] value;
-            multilabel -> the logits (ranks, and so the AUC, need no sigmoid).
-    """
-    if label_kind == "class":
-        return np.asarray(outputs.argmax(axis=1))
-    if label_kind == "score":
-        return np.asarray(outputs[:, 0])
-    assert label_kind == "multilabel", label_kind
-    return outputs
 
 
 def read_runs(
@@ -100,9 +85,9 @@ def read_runs(
 
 def _load_checked(path: Path, task: TaskConfig) -> Predictions:
     predictions = load_predictions(path)
-    several = predictions.labels.ndim == 2
-    if several != (task.label_kind == "multilabel"):
-        raise Unreadable(f"{path} has {'several labels' if several else 'one label'} per example, "
+    num_axes = predictions.labels.ndim
+    if num_axes != get_kind(task.label_kind).form.num_axes:
+        raise Unreadable(f"{path} has {'several labels' if num_axes == 2 else 'one label'} per example, "
                          f"the task has label_kind={task.label_kind}")  # fmt: skip
     return predictions
 
@@ -115,6 +100,7 @@ def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> A
     """
     assert runs, "no runs"
     first_cell, first = runs[0]
+    decode = get_kind(task.label_kind).decode
     predicted = []
     for cell, current in runs:
         order = _match(first.ids, current.ids, first_cell, cell)
@@ -124,7 +110,7 @@ def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> A
                 f"example {first.ids[int(differs.argmax())]} has another label in {cell.folder} than in "
                 f"{first_cell.folder}; {_NEW_DATA}"
             )
-        predicted.append(compute_predicted(current.outputs[order], task.label_kind))
+        predicted.append(decode(current.outputs[order]))
     if len({prediction.shape for prediction in predicted}) > 1:
         raise UserError(f"the runs of task {task.name} differ in their number of classes; {_NEW_DATA}")
     return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in runs))

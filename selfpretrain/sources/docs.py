@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selfpretrain.config import TaskConfig, TextCard, UserError
+from selfpretrain.kinds import get_kind
 from selfpretrain.sources import paragraphs, splits
 from selfpretrain.sources.docs_clean import MIN_WORDS, count_words, split_sentences
 from selfpretrain.sources.docs_extract import (
@@ -69,6 +70,7 @@ def load_docs_task(task: TaskConfig, runs_dir: str, packages: Sequence[Package] 
         raise UserError(f"task={task.name} with task.loader=docs is not known; allowed: {', '.join(_MAKERS)}")
     chosen = tuple(find_packages() if packages is None else packages)
     folder = build_documents(runs_dir, chosen)
+    kind = get_kind(task.label_kind)
     examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
     parts = {}
     for name in SPLITS:
@@ -78,10 +80,9 @@ def load_docs_task(task: TaskConfig, runs_dir: str, packages: Sequence[Package] 
                 f"task={task.name}: the installed packages give {len(rows)} {name} examples, too few or of one kind; "
                 f"install the packages with their docstrings, or choose another task: task=<name>"
             )
-        dtype = np.float32 if task.label_kind == "score" else np.int64
-        labels = np.array([row.label for row in rows], dtype=dtype)
+        labels = np.array([row.label for row in rows], dtype=kind.form.dtype)
         parts[name] = Split([row.id for row in rows], [row.texts for row in rows], labels)
-    metric = task.metric or ("pearson" if task.label_kind == "score" else "accuracy")
+    metric = task.metric or kind.metrics[0]
     source = [task.name, task.version, RULE_VERSION, splits.RULE_VERSION, compute_packages_fingerprint(chosen)]
     fingerprint = hashlib.sha256(json.dumps(source).encode()).hexdigest()
     return TaskData(dataclasses.replace(task, metric=metric), parts, fingerprint, list(notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.kinds import CLASSES, SETS, get_kind
 from selfpretrain.sources import kinds, labels, local, splits, tasks
 
 
@@ -30,10 +31,11 @@ def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     """The task with the kind, classes and metric of the run, as far as its own settings do not say them."""
     columns = kinds.get_columns(task.label)
     kind = task.label_kind or trained.label_kind
+    form = get_kind(kind).form
     names, values = task.label_names, task.label_values
-    if not names and (kind == "class" or (kind == "multilabel" and len(columns) == 1)):
+    if not names and (form is CLASSES or (form is SETS and len(columns) == 1)):
         names = trained.label_names
-    if kind == "class" and not values and len(names) == len(trained.label_names):
+    if form is CLASSES and not values and len(names) == len(trained.label_names):
         values = trained.label_values or [str(number) for number in range(len(names))]
     metric = task.metric or (trained.metric if kind == trained.label_kind else None)
     return dataclasses.replace(

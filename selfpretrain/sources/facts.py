@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfpretrain.config import TaskConfig
+from selfpretrain.kinds import SETS, VALUES, get_kind
 from selfpretrain.sources.kinds import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
 from selfpretrain.sources.tables import Table
 
@@ -28,18 +29,17 @@ def describe_table(split: str, table: Table) -> str:
 def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
     """Kind, and classes with their counts or the range, of the training labels."""
     columns = ", ".join(map(repr, get_columns(task.label)))
-    if task.label_kind == "score":
+    form = get_kind(task.label_kind).form
+    if form is VALUES:
         return (
-            f"label: score, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
+            f"label: {task.label_kind}, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
             f"values in {len(labels):,} training rows; metric {task.metric}"
         )
-    if task.label_kind == "multilabel":
+    if form is SETS:
         counts = labels.sum(axis=0).astype(int).tolist()
         without = int((labels.sum(axis=1) == 0).sum())
         listed = _list_counts(task.label_names, counts)
-        return (
-            f"label: multilabel, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
-        )
+        return f"label: {task.label_kind}, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
     counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
     numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)
     other = " (task.label_kind=score if they are scores)" if numbers and task.loader == "local" else ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.kinds import CLASSES, get_kind
 from selfpretrain.sources.kinds import get_columns
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
@@ -92,9 +93,10 @@ def _read_hub(task: TaskConfig, split: str, source: str) -> Table:
     for column in wanted:
         if column not in data.column_names:
             raise UserError(f"{name} has no column {column!r}; its columns are {', '.join(data.column_names)}")
+    is_class = task.label_kind is not None and get_kind(task.label_kind).form is CLASSES
     for column in get_columns(task.label):
         names = getattr(data.features[column], "names", None)
-        if names and task.label_kind == "class" and not task.label_values and list(names) != task.label_names:
+        if names and is_class and not task.label_values and list(names) != task.label_names:
             raise UserError(
                 f"{name}: classes {names} are not the card's {task.label_names}; set task.label_names={names}"
             )

@@ -17,7 +17,7 @@ class Split:
 
     ids: list[str]
     texts: list[tuple[str, ...]]  # one or two strings per example
-    labels: np.ndarray  # class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]
+    labels: np.ndarray  # of the form of the task's kind: [N] or [N, K]
 
 
 @dataclass(frozen=True)

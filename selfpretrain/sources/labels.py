@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
 from selfpretrain.sources.kinds import (
     INTEGER,
     MAX_DIGITS,
@@ -24,13 +25,9 @@ from selfpretrain.sources.kinds import (
     to_text,
 )
 from selfpretrain.sources.tables import Table
+from selfpretrain.stats import METRICS
 from selfpretrain.stats.inputs import check_labels
 
-METRICS = {
-    "class": ("accuracy", "macro_f1", "f1", "mcc"),
-    "score": ("pearson", "spearman"),
-    "multilabel": ("micro_auc",),
-}
 MAX_CLASSES = 80  # in a small file; a tenth of the rows in a larger one
 BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 
@@ -38,35 +35,36 @@ BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
     columns = get_columns(task.label)
-    if task.label_kind is not None and task.label_kind not in METRICS:
-        raise UserError(f"task.label_kind={task.label_kind} is not known; allowed: {', '.join(METRICS)}")
     for column in columns:
         _refuse_objects(train, column)
-    kind = task.label_kind or infer_kind(columns, train)
-    if kind != "multilabel" and len(columns) > 1:
+    name = infer_kind(columns, train) if task.label_kind is None else task.label_kind
+    form, metrics = get_kind(name).form, get_kind(name).metrics
+    if form is not SETS and len(columns) > 1:
         raise UserError(
-            f"task.label={columns} names {len(columns)} columns; label_kind={kind} has one: task.label=<column>"
+            f"task.label={columns} names {len(columns)} columns; label_kind={name} has one: task.label=<column>"
         )
     values, names = task.label_values, task.label_names
-    if kind == "multilabel" and not names:
+    if form is SETS and not names:
         names = list_labels(train, columns[0]) if holds_lists(train, columns) else columns
-    elif kind == "class" and not values and (task.loader == "local" or not names):
+    elif form is CLASSES and not values and (task.loader == "local" or not names):
         values = _list_classes(columns[0], train, task.label_kind is None)
-    if kind == "class" and not names:
+    if form is CLASSES and not names:
         names = [to_text(value) for value in values]
         if all(re.fullmatch(r"-?[0-9]+\.0", name) for name in names):  # whole numbers that a float column wrote
             names = [name.removesuffix(".0") for name in names]
-    if kind == "class" and values and len(values) != len(names):
+    if form is CLASSES and values and len(values) != len(names):
         raise UserError(
             f"task.label_names has {len(names)} names for {len(values)} classes of {train.name}; "
             f"name them in this order: {', '.join(map(str, values[:10]))}"
         )
-    metric = task.metric or METRICS[kind][0]
-    if metric not in METRICS[kind]:
-        raise UserError(f"task.metric={metric} does not fit labels of kind {kind}; allowed: {', '.join(METRICS[kind])}")
-    if metric == "f1" and len(names) != 2:
-        raise UserError(f"task.metric=f1 needs two classes, {train.name} has {len(names)}; use task.metric=macro_f1")
-    return dataclasses.replace(task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric)
+    metric = task.metric or metrics[0]
+    if metric not in metrics:
+        raise UserError(f"task.metric={metric} does not fit labels of kind {name}; allowed: {', '.join(metrics)}")
+    if METRICS[metric].is_of_class_1 and len(names) != 2:
+        raise UserError(
+            f"task.metric={metric} needs two classes, {train.name} has {len(names)}; use task.metric=macro_f1"
+        )
+    return dataclasses.replace(task, label_kind=name, label_names=list(names), label_values=list(values), metric=metric)
 
 
 def _refuse_objects(table: Table, column: str) -> None:
@@ -149,11 +147,11 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     none) and a bool [N]. Rows without a label are refused in a user's file; a data set of the hub withholds
     them as -1, and they are never scored on.
     """
-    columns = get_columns(task.label)
+    columns, form = get_columns(task.label), get_kind(task.label_kind).form
     for column in columns:
         _refuse_objects(table, column)
     cells = [table.get(column, "task.label") for column in columns]
-    if task.label_kind == "multilabel" and list(task.label_names) != columns and len(columns) == 1:
+    if form is SETS and list(task.label_names) != columns and len(columns) == 1:
         return _parse_lists(task, cells[0], table, columns[0])
     labelled = np.ones(table.num_rows, dtype=bool)
     for column, values in zip(columns, cells, strict=True):
@@ -166,11 +164,12 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
         labelled[missing] = False
         if task.loader != "local":
             labelled[[row for row, value in enumerate(values) if value in (-1, "-1")]] = False
-    if task.label_kind == "multilabel":
+    if form is SETS:
         parsed = [_parse_binary(values, labelled, table, name) for name, values in zip(columns, cells, strict=True)]
         return np.stack(parsed, axis=1), labelled
-    if task.label_kind == "score":
+    if form is VALUES:
         return _parse_scores(task, cells[0], labelled, table), labelled
+    assert form is CLASSES, task.label_kind
     return _parse_classes(task, cells[0], labelled, table), labelled
 
 
@@ -259,9 +258,9 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     """Refuse labels [N] or [N, K] that are all the same, or (where scored) on which the metric is undefined for
     every run, whatever it predicts.
     """
-    columns = ", ".join(get_columns(task.label))
+    columns, form = ", ".join(get_columns(task.label)), get_kind(task.label_kind).form
     if not is_scored and len(labels) and labels.min() == labels.max():
-        what = "one class only" if task.label_kind == "class" else f"one value only ({labels.flat[0]:g})"
+        what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
         raise UserError(
             f"{name}: the labels in {columns} hold {what} and need at least two; "
             f"add examples with other labels or set task.label to another column"
@@ -271,7 +270,7 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     try:
         check_labels(labels, str(task.metric))
     except UserError as error:
-        other = ", or choose another metric: task.metric=accuracy" if task.label_kind == "class" else ""
+        other = ", or choose another metric: task.metric=accuracy" if form is CLASSES else ""
         raise UserError(
             f"{name}: no run could be scored by task.metric={task.metric} on the labels in {columns}: "
             f"{error}; add examples with other labels{other}"

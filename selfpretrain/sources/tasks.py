@@ -18,6 +18,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.door import to_plain
+from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
 from selfpretrain.sources import facts, hub, kept, kinds, labels, local, splits
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
 from selfpretrain.sources.memo import compute_key
@@ -125,7 +126,7 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
-    if resolved.label_kind == "score" and not resolved.score_range:
+    if get_kind(resolved.label_kind).form is VALUES and not resolved.score_range:
         scores = parts["train"].labels
         resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
@@ -167,7 +168,7 @@ def read_split(
     values, usable = labels.parse(task, table)
     notes.append(facts.describe_table(name, table))
     stripped = sum(facts.count_stripped(table.get(column, "task.label")) for column in kinds.get_columns(task.label))
-    if stripped and task.label_kind == "class":
+    if stripped and get_kind(task.label_kind).form is CLASSES:
         notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():
         raise UserError(
@@ -211,10 +212,11 @@ def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tup
     labels_of_train = parts["train"].labels
     missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
     lines = [facts.describe_labels(task, labels_of_train) + missing]
-    if task.label_kind == "class":
+    form = get_kind(task.label_kind).form
+    if form is CLASSES:
         counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
         lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
-    elif task.label_kind == "multilabel":
+    elif form is SETS:
         lines += facts.warn_of_names(task.label_names, {})
     return [*lines, facts.describe_overlap(parts, overlaps)]
 

@@ -13,7 +13,8 @@ from selfpretrain.sources.evaluation import describe_seen, load_file
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.finetune import encode, note_undefined
-from selfpretrain.tasks.sequence import SequenceModel, predict, score_split
+from selfpretrain.tasks.scores import score_split
+from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 

@@ -16,6 +16,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_device
 from selfpretrain.door import follow_card, to_plain, to_yaml
+from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs import identity
@@ -26,7 +27,8 @@ from selfpretrain.sources.labelled import Split
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages import start
 from selfpretrain.stages.corpus import build_corpus
-from selfpretrain.tasks.sequence import SequenceModel, predict, scale_scores, score_split
+from selfpretrain.tasks.scores import score_split
+from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.jobs import NATIVE, carry_out
@@ -173,7 +175,7 @@ def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.
 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
-    labels = scale_scores(split.labels, task) if task.label_kind == "score" else split.labels
+    labels = get_kind(task.label_kind).encode(task, split.labels)
     return encode_split(tokenizer, split.ids, split.texts, labels, seq_len)
 
 

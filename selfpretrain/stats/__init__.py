@@ -2,8 +2,8 @@
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
 from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
+from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
-from selfpretrain.stats.statistics import METRICS
 from selfpretrain.stats.variance import Estimate, Variance
 
 __all__ = [

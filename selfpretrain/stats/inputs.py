@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.statistics import CLASS_METRICS, METRICS, AnyArray, IntArray, Metric
+from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS
+from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
 ALTERNATIVES = {"t": ("two-sided", "greater", "less"), "percentile": ("greater", "less")}  # the first is the default
@@ -50,9 +51,9 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
         raise UserError("labels are empty: at least one labelled example is needed")
     if callable(metric):
         return array
-    if metric == "micro_auc":
+    if METRICS[metric].takes == COLUMNS:
         if array.ndim > 2:
-            raise UserError(f"labels have shape {array.shape}: micro_auc wants [examples, classes] of 0 and 1")
+            raise UserError(f"labels have shape {array.shape}: {metric} wants [examples, classes] of 0 and 1")
         _check_binary("labels", array, metric)
     else:
         if array.ndim != 1:
@@ -63,10 +64,10 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
 
 
 def _check_label_spread(labels: AnyArray, metric: str) -> None:
-    if metric in ("mcc", "micro_auc", "pearson", "spearman") and len(np.unique(labels)) < 2:
+    if METRICS[metric].needs_two_labels and len(np.unique(labels)) < 2:
         raise UserError(f"all labels equal {labels.flat[0]}: {metric} needs at least two different labels")
-    if metric == "f1" and not (labels == 1).any():
-        raise UserError("no label is 1: f1 scores class 1, so it needs an example of it")
+    if METRICS[metric].is_of_class_1 and not (labels == 1).any():
+        raise UserError(f"no label is 1: {metric} scores class 1, so it needs an example of it")
 
 
 def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, metric: Metric) -> Procedure:
@@ -82,7 +83,7 @@ def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, m
         )
     if not callable(metric):
         if array.shape[1:] != labels.shape:
-            hint = "; pass outputs.argmax(-1)" if metric in CLASS_METRICS else ""
+            hint = "; pass outputs.argmax(-1)" if METRICS[metric].takes == CLASS_NUMBERS else ""
             raise UserError(f"{name} has {array.shape[1:]} values per run, labels have {labels.shape} ({metric}){hint}")
         _check_values(name, array, metric)
     elif array.dtype.kind in "fc":
@@ -103,14 +104,14 @@ def _check_values(name: str, array: AnyArray, metric: str) -> None:
         raise UserError(f"{name} of type {array.dtype} given: {metric} wants numbers")
     if array.dtype.kind == "f":
         _check_finite(name, array)
-    if metric not in CLASS_METRICS:
+    if METRICS[metric].takes != CLASS_NUMBERS:
         return
     if array.dtype.kind == "f":
         fix = "pass class numbers, e.g. outputs.argmax(-1) or .astype(int)"
         raise UserError(f"{name} of type {array.dtype} given: {metric} compares whole class numbers; {fix}")
     if array.dtype.kind == "i" and array.min() < 0:
         raise UserError(f"{array.min()} found in {name}: classes are 0, 1, ...; leave unlabelled examples out")
-    if metric == "f1":
+    if METRICS[metric].is_of_class_1:
         _check_binary(name, array, metric)
 
 
@@ -126,7 +127,7 @@ def _check_finite(name: str, array: AnyArray) -> None:
 def _check_binary(name: str, array: AnyArray, metric: str) -> None:
     other = np.setdiff1d(array, [0, 1])
     if other.size:
-        fix = "use macro_f1 for more classes" if metric == "f1" else "one 0/1 column per class"
+        fix = "use macro_f1 for more classes" if METRICS[metric].is_of_class_1 else "one 0/1 column per class"
         raise UserError(f"{other[0]} found in {name}: {metric} wants 0 and 1 only; {fix}")
 
 

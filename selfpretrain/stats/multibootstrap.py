@@ -20,9 +20,10 @@ from selfpretrain.stats.inputs import (
     check_two_examples,
     choose_alternative,
 )
+from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.notes import note_scope
 from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates
-from selfpretrain.stats.statistics import RANGES, AnyArray, FloatArray, Metric
+from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     ROUNDING,
     Estimate,
@@ -237,7 +238,7 @@ def _compare_by_t(
     variance = compute_difference_variance(base, expt, expt_samples - base_samples, drawing.shared_seeds, len(labels))
     base_point, expt_point = replicates.points
     point = expt_point - base_point
-    bounds = RANGES[metric] if isinstance(metric, str) else None
+    bounds = (METRICS[metric].low, METRICS[metric].high) if isinstance(metric, str) else None
     p = compute_t_p(point, variance, alternative) if min(len(base), len(expt)) > 1 else None
     base_variance = compute_score_variance(base, base_samples, len(labels))
     expt_variance = compute_score_variance(expt, expt_samples, len(labels))

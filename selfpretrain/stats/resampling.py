@@ -14,15 +14,9 @@ import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.stats.inputs import Procedure
+from selfpretrain.stats.metrics import METRICS, build_scorer
 from selfpretrain.stats.notes import note_runs
-from selfpretrain.stats.statistics import (
-    ZERO_WHERE_UNDEFINED,
-    AnyArray,
-    FloatArray,
-    IntArray,
-    Metric,
-    build_scorer,
-)
+from selfpretrain.stats.statistics import AnyArray, FloatArray, IntArray, Metric
 
 _CHUNK_BYTES = 64 * 2**20  # counts held at once
 
@@ -69,7 +63,7 @@ def compute_replicates(
     """
     predictions = np.concatenate([procedure.predictions for procedure in procedures])
     scorer = build_scorer(metric, labels, predictions)
-    zero = isinstance(metric, str) and metric in ZERO_WHERE_UNDEFINED
+    zero = isinstance(metric, str) and METRICS[metric].is_zero_where_undefined
     ends = np.cumsum([procedure.num_runs for procedure in procedures])
     parts = [slice(end - procedure.num_runs, end) for procedure, end in zip(procedures, ends, strict=True)]
 

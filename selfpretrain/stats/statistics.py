@@ -4,7 +4,7 @@ A bootstrap replicate draws N of N examples with replacement. Whatever order the
 is fully described by how often each example was drawn: a row of counts. Every metric here is a function
 of a few weighted sums, so that all replicates of all runs are a matrix product away:
 
-- accuracy: counts @ correct;
+- a mean over the examples, such as accuracy: counts @ what each adds (correct or not);
 - F1, macro-F1, Matthews correlation: cells of the confusion matrix, each a weighted sum;
 - Pearson: weighted first and second moments;
 - Spearman: Pearson of the weighted mid-ranks, cumulative counts along the examples sorted once per run;
@@ -27,11 +27,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[Any]  # any integer dtype
 BoolArray = npt.NDArray[np.bool_]
 
-METRICS = ("accuracy", "macro_f1", "f1", "mcc", "pearson", "spearman", "micro_auc")
-CLASS_METRICS = frozenset({"accuracy", "macro_f1", "f1", "mcc"})
-RANGES = {metric: (-1.0 if metric in ("mcc", "pearson", "spearman") else 0.0, 1.0) for metric in METRICS}
-ZERO_WHERE_UNDEFINED = frozenset({"mcc", "f1"})  # scikit-learn's convention
-
 MetricFunction = Callable[[Any, Any], float]
 Metric = str | MetricFunction
 # (counts [replicates, examples], drawn [replicates, runs]) -> scores [replicates, runs]. Only a metric given
@@ -42,21 +37,6 @@ _BLOCK_BYTES = 32 * 2**20  # working memory of one block of runs or replicates
 _CACHE_VALUES = 2**18  # values per block of gathered counts: they should stay in the processor's cache
 _DENSE_CELLS = 64  # above this many cells sorting and summing beats one-hot columns (measured)
 _EXACT_IN_FLOAT32 = 2**24  # sums of counts up to here are exact in float32
-
-
-def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Scorer:
-    """Prepare `metric` for weighted evaluation.
-
-    Args:
-        metric: one of METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
-        labels: [examples], or [examples, classes] of 0/1 for micro_auc.
-        predictions: [runs, examples] classes or scores, or [runs, examples, classes] scores for micro_auc.
-
-    Inputs are taken as valid; ``inputs`` checks them.
-    """
-    if not isinstance(metric, str):
-        return _build_loop(metric, labels, predictions)
-    return _BUILDERS[metric](labels, predictions)
 
 
 def _iter_blocks(num_items: int, bytes_per_item: int) -> Iterator[slice]:
@@ -76,9 +56,9 @@ def _to_weights(counts: IntArray) -> AnyArray:
     return counts.astype(np.float32 if counts.shape[1] < _EXACT_IN_FLOAT32 else np.float64)
 
 
-def _sum_indicators(weights: AnyArray, indicators: BoolArray) -> FloatArray:
-    """Weighted sums [replicates, columns] of 0/1 columns [columns, examples]: one matrix product."""
-    sums: AnyArray = np.matmul(weights, indicators.astype(weights.dtype).T)
+def _sum_columns(weights: AnyArray, columns: AnyArray) -> FloatArray:
+    """Weighted sums [replicates, columns] of columns [columns, examples]: one matrix product."""
+    sums: AnyArray = np.matmul(weights, columns.astype(weights.dtype).T)
     return sums.astype(np.float64)
 
 
@@ -94,7 +74,7 @@ def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray
         return sums
     # The cells part the examples, so the last one is what the others leave: one column less to multiply.
     indicators = cells[:, None, :] == np.arange(num_cells - 1, dtype=cells.dtype)[None, :, None]
-    others = _sum_indicators(weights, indicators.reshape(-1, num_examples))
+    others = _sum_columns(weights, indicators.reshape(-1, num_examples))
     others = others.reshape(len(weights), num_runs, num_cells - 1)
     last = num_examples - others.sum(axis=2, keepdims=True)
     return np.concatenate([others, last], axis=2)
@@ -115,20 +95,24 @@ def _number_classes(labels: AnyArray, predictions: AnyArray) -> tuple[IntArray, 
     return number[labels], number[predictions], num_classes
 
 
-def _build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
-    correct = predictions == labels
+def build_mean(values: AnyArray) -> Scorer:
+    """Of a metric that is a mean over the examples: what each adds, [runs, examples], true or false or a number."""
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
-        weights = _to_weights(counts)
-        scores = np.empty((len(counts), len(correct)))
-        for block in _iter_blocks(len(correct), 4 * correct.shape[1]):
-            scores[:, block] = _sum_indicators(weights, correct[block]) / correct.shape[1]
+        weights = _to_weights(counts) if values.dtype == bool else counts.astype(np.float64)
+        scores = np.empty((len(counts), len(values)))
+        for block in _iter_blocks(len(values), weights.itemsize * values.shape[1]):
+            scores[:, block] = _sum_columns(weights, values[block]) / values.shape[1]
         return scores
 
     return score
 
 
-def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
+    return build_mean(predictions == labels)
+
+
+def build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     """Matthews correlation for any number of classes (Gorodkin's R_K, as in scikit-learn)."""
     labels, predictions, num_classes = _number_classes(labels, predictions)
     num_runs, num_examples = predictions.shape
@@ -139,7 +123,7 @@ def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
         true_spread = num_examples**2 - (true**2).sum(axis=2)
         scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, num_classes * (4 * num_examples + 24 * len(counts))):
-            correct = _sum_indicators(weights, predictions[block] == labels)
+            correct = _sum_columns(weights, predictions[block] == labels)
             predicted = _sum_cells(weights, predictions[block], num_classes)
             covariance = correct * num_examples - (predicted * true).sum(axis=2)
             spread = true_spread * (num_examples**2 - (predicted**2).sum(axis=2))
@@ -149,14 +133,14 @@ def _build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     return score
 
 
-def _build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     """F1 of class 1."""
     cells = (predictions == 1) * (np.int8(1) + (labels == 1))  # 0 predicted negative, 1 false, 2 true positive
     num_runs, num_examples = cells.shape
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
         weights = _to_weights(counts)
-        positive = _sum_indicators(weights, labels[None] == 1)  # [replicates, 1]
+        positive = _sum_columns(weights, labels[None] == 1)  # [replicates, 1]
         scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, 3 * (4 * num_examples + 24 * len(counts))):
             sums = _sum_cells(weights, cells[block], 3)
@@ -166,7 +150,7 @@ def _build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     return score
 
 
-def _build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     """Mean F1 over the classes that occur in the replicate's labels or predictions, as in scikit-learn."""
     labels, predictions, num_classes = _number_classes(labels, predictions)
     cells = 2 * predictions + (predictions == labels)
@@ -187,7 +171,7 @@ def _build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     return score
 
 
-def _build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
     y = _standardise(labels.astype(np.float64)[None])
     x = _standardise(predictions.astype(np.float64))  # centred first: the moments below then do not cancel
     num_examples = y.shape[1]
@@ -254,7 +238,7 @@ class _Ranking:
         return np.asarray((total * total * total - (sizes * sizes * sizes).sum(axis=1)) / 3)
 
 
-def _build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
     truth = _Ranking(labels)
     group_of = np.empty(len(labels), dtype=np.intp)  # example -> its group of equal labels
     group_of[truth.order] = np.repeat(np.arange(len(truth.starts)), np.diff(np.append(truth.starts, len(labels))))
@@ -276,7 +260,7 @@ def _build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
     return score
 
 
-def _build_micro_auc(labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_micro_auc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     """Area under the ROC curve of all (example, class) pairs pooled; an example carries its classes along."""
     num_classes = labels.shape[1] if labels.ndim == 2 else 1
     positive = np.flatnonzero(labels.ravel() == 1)
@@ -306,7 +290,7 @@ def _build_micro_auc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     return score
 
 
-def _build_loop(metric: MetricFunction, labels: AnyArray, predictions: AnyArray) -> Scorer:
+def build_loop(metric: MetricFunction, labels: AnyArray, predictions: AnyArray) -> Scorer:
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
         scores = np.full((len(counts), len(predictions)), np.nan)
         for replicate, row in enumerate(counts):
@@ -317,14 +301,3 @@ def _build_loop(metric: MetricFunction, labels: AnyArray, predictions: AnyArray)
         return scores
 
     return score
-
-
-_BUILDERS: dict[str, Callable[[AnyArray, AnyArray], Scorer]] = {
-    "accuracy": _build_accuracy,
-    "macro_f1": _build_macro_f1,
-    "f1": _build_f1,
-    "mcc": _build_mcc,
-    "pearson": _build_pearson,
-    "spearman": _build_spearman,
-    "micro_auc": _build_micro_auc,
-}

@@ -17,6 +17,7 @@ from typing import Any
 from selfpretrain.config import CorpusConfig, Settings
 from selfpretrain.data.store import choose_dtype, read_manifest
 from selfpretrain.door import to_plain
+from selfpretrain.kinds import get_kind
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
 from selfpretrain.pretext.blocks import HELD_OUT_BLOCKS
@@ -116,7 +117,7 @@ class Costs:
             cell.settings.model,
             config.head,
             config.pooling,
-            count_outputs(data.task.label_kind, data.task.label_names),
+            get_kind(data.task.label_kind).count_outputs(data.task),
         )
         length = self.measure_length(cell)
         step_flops = count_finetune_flops(*parts, min(config.batch_size, examples), length)
@@ -182,7 +183,7 @@ class Costs:
             trained = count_pretrain_parameters(cell.settings.model, cell.settings.objective, vocab_size)
             return {"checkpoints": kept * KEPT_BYTES * trained, "encoders": 4 * encoder}
         data = self.plan.data[cell.task]
-        outputs = count_outputs(data.task.label_kind, data.task.label_names)
+        outputs = get_kind(data.task.label_kind).count_outputs(data.task)
         trained = encoder + count_head_parameters(cell.settings.model, cell.settings.finetune.head, outputs)
         rows = sum(len(data.splits[split].ids) for split in ("validation", "test"))
         names = sum(len(name) for split in ("validation", "test") for name in data.splits[split].ids)
@@ -198,11 +199,6 @@ class Costs:
         since = steps // cell.settings.runtime.save_every * cell.settings.runtime.save_every
         evaluations = self._choose_evaluations(cell, steps)
         return min(len(evaluations), 1 + sum(step > since for step in evaluations))
-
-
-def count_outputs(label_kind: str | None, label_names: list[str]) -> int:
-    """Outputs of a task's head."""
-    return 1 if label_kind == "score" else len(label_names)
 
 
 def _get_token_bytes(vocab_size: int) -> int:

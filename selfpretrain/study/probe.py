@@ -17,6 +17,7 @@ from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.devices import choose_device
+from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.pretext.batches import PretrainBatches
@@ -26,7 +27,7 @@ from selfpretrain.pretext.packing import build_blocks
 from selfpretrain.stages.finetune import choose_layout
 from selfpretrain.stages.pretrain import MicroBatches
 from selfpretrain.study.cells import FINISHED, Cell
-from selfpretrain.study.cost import Costs, count_outputs, list_once
+from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.timing import build_timed_trainer, time_steps
@@ -164,12 +165,13 @@ def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_s
     settings, data, vocab_size = cells[0].settings, plan.data[cells[0].task], costs.get_vocab_size(cells[0])
     config, lengths = settings.finetune, sorted({costs.measure_length(cell) for cell in cells})
     packed, micro = choose_layout(config, settings.runtime, choose_device(settings.runtime))
-    parts = (settings.model, config.head, config.pooling, count_outputs(data.task.label_kind, data.task.label_names))
+    kind = get_kind(data.task.label_kind)
+    parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
+    labels = kind.encode(data.task, data.splits["train"].labels)
 
     def make_split(rows: int, length: int) -> EncodedSplit:
         ids = np.random.default_rng(0).integers(5, vocab_size, (rows, length)).astype(np.int32)
-        chosen = np.arange(rows) % len(data.splits["train"].labels)
-        return EncodedSplit([""] * rows, list(ids), np.full(rows, length), data.splits["train"].labels[chosen])
+        return EncodedSplit([""] * rows, list(ids), np.full(rows, length), labels[np.arange(rows) % len(labels)])
 
     def get_batches(rows: int, length: int) -> FinetuneBatches:
         has_segments = settings.model.type_vocab_size > 1

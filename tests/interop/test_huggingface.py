@@ -409,12 +409,17 @@ def test_an_export_never_replaces_anything(exported: Path, tokenizers: dict[str,
     assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
 
 
-def test_a_head_that_transformers_lacks_leaves_no_folder(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+def test_a_head_or_kind_that_transformers_lacks_leaves_no_folder(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
     encoder = build_encoder("electra", tokenizers["electra"])
     with pytest.raises(UserError, match=r"finetune\.head=gelu finetune\.pooling=cls"):
         export_huggingface(
             tmp_path / "out", encoder, tokenizers["electra"], SequenceHead(encoder.config, "linear", "cls", 2)
         )
+    head = SequenceHead(encoder.config, "gelu", "cls", 2)
+    with pytest.raises(UserError, match="label_kind=ordinal has no like in transformers; allowed: class"):
+        export_huggingface(tmp_path / "out", encoder, tokenizers["electra"], head, label_kind="ordinal")
     assert not list(tmp_path.iterdir())
 
 

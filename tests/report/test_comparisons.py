@@ -1,4 +1,4 @@
-"""The report's statistics against the public ones, and scores that need no text."""
+"""The report's statistics against the public ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from selfpretrain.config import UserError
 from selfpretrain.report.comparisons import (
     Sampling,
-    compute_blind_score,
     compute_difference,
     compute_score,
     compute_share,
@@ -103,21 +102,6 @@ def test_a_model_that_says_the_same_everywhere_has_no_correlation(fake_study, me
     found = compute_difference(none, own, metric, SAMPLING)
     assert found.delta.point == pytest.approx(compute_score(own, metric, SAMPLING)[0].point)
     assert found.delta.low > 0.5
-
-
-def test_scores_that_need_no_text():
-    labels = np.array([0] * 6 + [1] * 3 + [2])
-    assert compute_blind_score("accuracy", labels)[0] == 0.6
-    assert compute_blind_score("macro_f1", labels)[0] == pytest.approx(1 / 3)
-    assert compute_blind_score("macro_f1", np.array([0] * 99 + [1]))[0] == 0.5
-    assert compute_blind_score("f1", np.array([0, 0, 0, 1]))[0] == pytest.approx(0.4)
-    assert compute_blind_score("mcc", labels)[0] == 0
-    assert compute_blind_score("pearson", labels.astype(float))[0] == 0
-    # every positive of the first class beats the second class's negatives: (1 * 4 + 1 * 2 * ties) by hand
-    several = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
-    frequencies = np.tile([0.75, 0.25], (4, 1))
-    pairs = [(p > n) + 0.5 * (p == n) for p in frequencies[several == 1] for n in frequencies[several == 0]]
-    assert compute_blind_score("micro_auc", several)[0] == pytest.approx(np.mean(pairs))
 
 
 def test_an_undefined_metric_is_said(fake_study):

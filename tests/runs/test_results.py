@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.kinds import KINDS
 from selfpretrain.runs.predictions import Unreadable, load_predictions, write_predictions
-from selfpretrain.runs.results import CellResult, compute_predicted, read_runs
+from selfpretrain.runs.results import CellResult, read_runs
 
 TOPICS = TaskConfig(name="topics", label_kind="class", metric="accuracy")
 IDS = ["a", "b", "c"]
@@ -42,9 +43,9 @@ def test_round_trip_of_every_kind(tmp_path):
 
 
 def test_what_the_metric_sees():
-    assert compute_predicted(LOGITS, "class").tolist() == [0, 1, 0]
-    assert compute_predicted(LOGITS[:, :1], "score").tolist() == [2.0, 0.0, 5.0]
-    assert compute_predicted(LOGITS, "multilabel") is LOGITS
+    assert KINDS["class"].decode(LOGITS).tolist() == [0, 1, 0]
+    assert KINDS["score"].decode(LOGITS[:, :1]).tolist() == [2.0, 0.0, 5.0]
+    assert KINDS["multilabel"].decode(LOGITS) is LOGITS
 
 
 def test_rows_are_brought_into_the_order_of_the_first_run(tmp_path):

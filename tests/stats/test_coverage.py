@@ -13,7 +13,7 @@ import pytest
 from benchmarks import coverage
 from benchmarks.coverage_table import find_misses, get_highest_type1, render_coverage
 from benchmarks.simulation import SCORES, World, draw_study
-from selfpretrain.tasks.metrics import compute_metric
+from selfpretrain.tasks.scores import compute_metric
 
 NUM_STUDIES = 240
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import METRICS, multibootstrap, resampling
-from selfpretrain.tasks.metrics import compute_metric
+from selfpretrain.tasks.scores import compute_metric
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "multibootstrap.json").read_text())
 MODES: dict[str, dict[str, bool]] = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import statistics
-from selfpretrain.stats.statistics import METRICS, build_scorer
-from selfpretrain.tasks.metrics import compute_metric
+from selfpretrain.stats.metrics import METRICS, build_scorer
+from selfpretrain.tasks.scores import compute_metric
 
 NUM_RUNS, NUM_EXAMPLES, NUM_REPLICATES = 5, 73, 6
 

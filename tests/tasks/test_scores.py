@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import METRICS
-from selfpretrain.tasks.metrics import compute_metric
+from selfpretrain.tasks.scores import compute_metric
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
-"""One score of one model on one split, computed by scikit-learn or SciPy."""
+"""One score of one model on one split."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from selfpretrain.config import UserError
+from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.kinds import get_kind
+from selfpretrain.stats import METRICS
 from selfpretrain.stats.inputs import check_labels, check_metric, check_procedure
-from selfpretrain.stats.statistics import AnyArray
 
 
 class Undefined(UserError):
@@ -19,7 +21,7 @@ def compute_metric(name: str, labels: Any, predictions: Any) -> float:
     """Score predictions.
 
     Args:
-        name: accuracy, macro_f1, f1 (of class 1), mcc, pearson, spearman or micro_auc.
+        name: accuracy, macro_f1, f1 (of class 1), mcc, pearson, spearman, micro_auc, or another name in METRICS.
         labels: [examples] class numbers or values; [examples, classes] of 0 and 1 for micro_auc.
         predictions: class numbers, values or scores, in the shape of the labels.
 
@@ -32,30 +34,21 @@ def compute_metric(name: str, labels: Any, predictions: Any) -> float:
             could be scored on: constant (correlations), of one class (mcc, AUC), without class 1 (f1).
         No number is ever made up for a score that does not exist.
     """
-    check_metric(name)
+    metric = METRICS[check_metric(name)]
     truth = check_labels(labels, name)
     given = np.asarray(predictions)
     check_procedure("predictions", given[None], [0], truth, name)
-    if name in ("pearson", "spearman") and np.ptp(given) == 0:
+    if metric.compute_or_zero is not None and np.ptp(given) == 0:
         raise Undefined(f"all predictions equal {given[0]}: {name} needs at least two different values")
-    return float(_compute(name, truth, given))
+    return float(metric.compute(truth, given))
 
 
-def _compute(name: str, labels: AnyArray, predictions: AnyArray) -> Any:
-    if name in ("pearson", "spearman"):
-        from scipy import stats  # here and below: late, so that listing or planning never waits for these libraries
-
-        correlate = stats.pearsonr if name == "pearson" else stats.spearmanr
-        return correlate(labels, predictions).statistic
-    from sklearn import metrics
-
-    if name == "accuracy":
-        return metrics.accuracy_score(labels, predictions)
-    if name == "f1":
-        return metrics.f1_score(labels, predictions, zero_division=0)
-    if name == "macro_f1":
-        return metrics.f1_score(labels, predictions, average="macro", zero_division=0)
-    if name == "mcc":
-        return metrics.matthews_corrcoef(labels, predictions)
-    assert name == "micro_auc", name
-    return metrics.roc_auc_score(labels.ravel(), predictions.ravel())  # pooled: what average="micro" means
+def score_split(
+    task: TaskConfig, labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]
+) -> tuple[float | None, str]:
+    """The task's metric for outputs [N, K] as they are stored; or None, and why these outputs have none."""
+    assert task.metric is not None
+    try:
+        return compute_metric(task.metric, labels, get_kind(task.label_kind).decode(outputs)), ""
+    except Undefined as error:
+        return None, str(error)

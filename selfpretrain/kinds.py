@@ -1,0 +1,98 @@
+"""The kinds of task, one value each: what its labels are, and how they meet a model's outputs. No torch.
+
+``KINDS`` is the one table: training, scoring, cost and reports ask it and know no kind by name; data are read by the form
+of the labels. What a kind has of torch, its head and its loss, stands under the same name in
+``selfpretrain.tasks.heads.HEADS``. A kind more is a row in each, which a module of one's own may add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from selfpretrain.config import TaskConfig, UserError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LabelForm:
+    """What label columns are read as."""
+
+    dtype: type[np.generic]
+    num_axes: int  # 1: [N]; 2: [N, len(label_names)]
+
+
+CLASSES = LabelForm(np.int64, 1)  # the number of a name
+VALUES = LabelForm(np.float32, 1)  # in the range task.score_range
+SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
+
+
+def count_names(task: TaskConfig) -> int:
+    return len(task.label_names)
+
+
+def keep(task: TaskConfig, array: Array) -> Array:
+    return array
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """One kind of task. Outputs are [N, K]; labels are of the kind's form, and stay so on disk."""
+
+    form: LabelForm
+    metrics: tuple[str, ...]  # allowed, names in stats.METRICS; the first is the default
+    decode: Callable[[Array], Array]  # stored outputs -> what the metrics compare with the labels
+    count_outputs: Callable[[TaskConfig], int] = count_names  # K
+    encode: Callable[[TaskConfig, Array], Array] = keep  # labels -> what the loss is given
+    restore: Callable[[TaskConfig, Array], Array] = keep  # outputs -> as they are stored, in the labels' range
+
+
+def get_kind(name: str | None) -> TaskKind:
+    """The kind of that name; UserError for another."""
+    if name not in KINDS:
+        raise UserError(f"task.label_kind={name} is not known; allowed: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def _choose_highest(outputs: Array) -> Array:
+    return np.asarray(outputs.argmax(axis=1))
+
+
+def _get_logits(outputs: Array) -> Array:
+    return outputs  # ranks, and so the AUC, need no sigmoid
+
+
+def _get_value(outputs: Array) -> Array:
+    return np.asarray(outputs[:, 0])
+
+
+def _count_value(task: TaskConfig) -> int:
+    return 1
+
+
+def _scale(task: TaskConfig, labels: Array) -> Array:
+    """Scores to the range the head is trained on, 0 to 1 [ELECTRA: STS label / 5]."""
+    low, high = _get_range(task)
+    return np.asarray((labels.astype(np.float32) - low) / (high - low), dtype=np.float32)
+
+
+def _unscale(task: TaskConfig, outputs: Array) -> Array:
+    low, high = _get_range(task)
+    return np.asarray(outputs * np.float32(high - low) + np.float32(low))
+
+
+def _get_range(task: TaskConfig) -> tuple[float, float]:
+    assert len(task.score_range) == 2, task.name
+    return task.score_range[0], task.score_range[1]
+
+
+KINDS: dict[str, TaskKind] = {
+    "class": TaskKind(CLASSES, ("accuracy", "macro_f1", "f1", "mcc"), _choose_highest),
+    "score": TaskKind(VALUES, ("pearson", "spearman"), _get_value, _count_value, _scale, _unscale),
+    "multilabel": TaskKind(SETS, ("micro_auc",), _get_logits),
+}

@@ -1,0 +1,173 @@
+"""The metrics, each once: what it takes, its value, the sums it resamples by, where it has none. No torch.
+
+``METRICS`` is the one table. Scores, bootstrap, reports and the checks of a user's data read it; a metric more is a row
+more, which a module of one's own may add: ``METRICS["within_one"] = NamedMetric(...)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfpretrain.stats import statistics
+from selfpretrain.stats.statistics import AnyArray, Metric, MetricFunction, Scorer
+
+# what the labels and predictions of one run are
+CLASS_NUMBERS = "class numbers"  # whole numbers from 0 [examples]
+NUMBERS = "numbers"  # numbers [examples]
+COLUMNS = "columns"  # labels 0 or 1 and predictions numbers, [examples, classes]
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """One metric; labels and predictions are those of ``takes``."""
+
+    words: str  # its name in a sentence
+    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS
+    compute: MetricFunction  # (labels, predictions) of one run -> its score, by scikit-learn or SciPy
+    build_scorer: Callable[[AnyArray, AnyArray], Scorer]  # (labels, predictions [runs, ...]) -> scores of resamples
+    compute_blind: Callable[[AnyArray], tuple[float, str]]  # labels -> score without reading the text, and how
+    low: float = 0.0
+    high: float = 1.0
+    is_of_class_1: bool = False  # labels are 0 and 1, and it needs one that is 1
+    needs_two_labels: bool = False  # where all labels are equal no predictions have a score
+    is_zero_where_undefined: bool = False  # in a resample [scikit-learn's convention]
+    # of a metric that constant predictions leave undefined: the same, but 0 for them
+    compute_or_zero: MetricFunction | None = None
+
+
+def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Scorer:
+    """Prepare `metric` for weighted evaluation.
+
+    Args:
+        metric: a name in METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
+        labels: [examples], or [examples, classes] of 0/1 for micro_auc.
+        predictions: [runs, examples] classes or scores, or [runs, examples, classes] scores for micro_auc.
+
+    Inputs are taken as valid; ``inputs`` checks them.
+    """
+    if not isinstance(metric, str):
+        return statistics.build_loop(metric, labels, predictions)
+    return METRICS[metric].build_scorer(labels, predictions)
+
+
+# one score: scikit-learn and SciPy are imported late, so that listing or planning never waits for them
+
+
+def _compute_accuracy(labels: AnyArray, predictions: AnyArray) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, predictions))
+
+
+def _compute_macro_f1(labels: AnyArray, predictions: AnyArray) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def _compute_f1(labels: AnyArray, predictions: AnyArray) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, zero_division=0))
+
+
+def _compute_mcc(labels: AnyArray, predictions: AnyArray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def _compute_pearson(labels: AnyArray, predictions: AnyArray) -> float:
+    from scipy.stats import pearsonr
+
+    return float(pearsonr(labels, predictions).statistic)
+
+
+def _compute_spearman(labels: AnyArray, predictions: AnyArray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(labels, predictions).statistic)
+
+
+def _compute_micro_auc(labels: AnyArray, predictions: AnyArray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels.ravel(), predictions.ravel()))  # pooled: what average="micro" means
+
+
+def _correlate_pearson(labels: AnyArray, outputs: AnyArray) -> float:
+    if np.ptp(labels) == 0:
+        return math.nan
+    return 0.0 if np.ptp(outputs) == 0 else float(np.corrcoef(labels, outputs)[0, 1])
+
+
+def _correlate_spearman(labels: AnyArray, outputs: AnyArray) -> float:
+    from scipy.stats import rankdata
+
+    return _correlate_pearson(rankdata(labels), rankdata(outputs))
+
+
+# what a model reaches that never looks at the text
+
+
+def _get_shares(labels: AnyArray) -> AnyArray:
+    return np.asarray(np.unique(labels, return_counts=True)[1] / len(labels))
+
+
+def _choose_top_class(labels: AnyArray) -> tuple[float, str]:
+    return float(_get_shares(labels).max()), "always the most frequent class"
+
+
+def _guess_classes(labels: AnyArray) -> tuple[float, str]:
+    shares = _get_shares(labels)
+    top = float(shares.max())
+    always_top = 2 * top / (1 + top) / len(shares)
+    return max(always_top, 1 / len(shares)), "guessing by the classes' frequencies"
+
+
+def _choose_class_1(labels: AnyArray) -> tuple[float, str]:
+    positive = float((labels == 1).mean())
+    return 2 * positive / (1 + positive), "always class 1"
+
+
+def _guess(labels: AnyArray) -> tuple[float, str]:
+    return 0.0, "guessing"
+
+
+def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
+    if labels.ndim == 1 or np.ptp(labels) == 0:
+        return 0.5, "guessing"
+    frequencies = np.broadcast_to(labels.mean(axis=0), labels.shape)
+    return _compute_micro_auc(labels, frequencies), "the classes' frequencies alone"
+
+
+METRICS: dict[str, NamedMetric] = {
+    "accuracy": NamedMetric(
+        "accuracy", CLASS_NUMBERS, _compute_accuracy, statistics.build_accuracy, _choose_top_class
+    ),
+    "macro_f1": NamedMetric("macro F1", CLASS_NUMBERS, _compute_macro_f1, statistics.build_macro_f1, _guess_classes),
+    "f1": NamedMetric(
+        "F1", CLASS_NUMBERS, _compute_f1, statistics.build_f1, _choose_class_1,
+        is_of_class_1=True, is_zero_where_undefined=True,
+    ),
+    "mcc": NamedMetric(
+        "Matthews correlation", CLASS_NUMBERS, _compute_mcc, statistics.build_mcc, _guess,
+        low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
+    ),
+    "pearson": NamedMetric(
+        "Pearson correlation", NUMBERS, _compute_pearson, statistics.build_pearson, _guess,
+        low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_pearson,
+    ),
+    "spearman": NamedMetric(
+        "Spearman correlation", NUMBERS, _compute_spearman, statistics.build_spearman, _guess,
+        low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_spearman,
+    ),
+    "micro_auc": NamedMetric(
+        "micro AUC", COLUMNS, _compute_micro_auc, statistics.build_micro_auc, _rank_by_frequency,
+        needs_two_labels=True,
+    ),
+}  # fmt: skip

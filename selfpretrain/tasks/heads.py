@@ -1,0 +1,35 @@
+"""What a kind of task has of torch: its head and its loss, under the kind's name in ``selfpretrain.kinds.KINDS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfpretrain.config import FinetuneConfig, ModelConfig
+from selfpretrain.model.heads import SequenceHead
+
+
+def build_sequence_head(model: ModelConfig, config: FinetuneConfig, num_outputs: int) -> SequenceHead:
+    return SequenceHead(model, config.head, config.pooling, num_outputs)
+
+
+@dataclass(frozen=True)
+class TaskHead:
+    """``compute_loss`` gives the mean over the batch, of outputs [B, K] in fp32 and encoded labels."""
+
+    compute_loss: Callable[[Tensor, Tensor], Tensor]
+    build: Callable[[ModelConfig, FinetuneConfig, int], SequenceHead] = build_sequence_head
+
+
+def _compute_squared_error(outputs_B1: Tensor, labels_B: Tensor) -> Tensor:
+    return F.mse_loss(outputs_B1.squeeze(-1), labels_B)
+
+
+HEADS: dict[str, TaskHead] = {
+    "class": TaskHead(F.cross_entropy),
+    "score": TaskHead(_compute_squared_error),
+    "multilabel": TaskHead(F.binary_cross_entropy_with_logits),
+}
