@@ -1,8 +1,8 @@
 """A cell of a study: one run, and the file by which a job carries it out alone.
 
-    <runs_dir>/cells/<stage>-<id>.json    all settings, resolved, of a cell or of several to be trained together
+    <runs_dir>/cells/<stage>-<id>.json    the settings, resolved, of a cell or of several to be trained together
 
-The study writes it; a job reads it and the data that its own run needs, and plans nothing.
+How a run is carried out (``runtime``, ``tracking``) is not in it but the job's own. The study writes it; a job reads it and the data that its own run needs, and plans nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from selfpretrain.door import to_dataclass
 from selfpretrain.files import make_folder, read_json, write_json
 from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
 
+OF_THE_JOB = ("runtime", "tracking")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
 
 
@@ -74,12 +75,16 @@ class Job:
         first = self.cells[0]
         folder = make_folder(Path(first.settings.runtime.runs_dir) / "cells")
         path = folder / f"{first.stage}-{first.id}.json"
-        write_json(path, dataclasses.asdict(self))
+        content = dataclasses.asdict(self)
+        for cell in content["cells"]:
+            for section in OF_THE_JOB:
+                del cell["settings"][section]
+        write_json(path, content)
         return path
 
     @classmethod
     def read(cls, path: str, settings: Settings) -> Job:
-        """A job from its file; how it is carried out (``runtime``, ``tracking``) is taken from ``settings``.
+        """A job from its file; how it is carried out is taken from ``settings``.
 
         Raises UserError for a file that is not there or none of ours.
         """
@@ -94,7 +99,7 @@ class Job:
 
 def _read_cell(raw: dict[str, Any], settings: Settings) -> Cell:
     own = to_dataclass(raw["settings"], Settings)
-    own = dataclasses.replace(own, runtime=settings.runtime, tracking=settings.tracking)
+    own = dataclasses.replace(own, **{section: getattr(settings, section) for section in OF_THE_JOB})
     return Cell(**{**raw, "settings": own})
 
 
