@@ -62,10 +62,19 @@ def run_evaluate(settings: Any) -> Any:
 
 
 def run_study_cell(settings: Any) -> Any:
-    from selfpretrain.study.cells import Job
+    """A job of a study, or by hand ``selfpretrain study study.cell=<file>``."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from selfpretrain.study.cells import FINISHED, Job
     from selfpretrain.study.sweep import run_job
 
-    return run_job(Job.read(settings.study.cell, settings))
+    statuses = run_job(Job.read(settings.study.cell, settings))
+    if HydraConfig.get().mode == RunMode.RUN:
+        print(f"{settings.study.cell}: {statuses}")
+        if not set(statuses.split("+")) <= set(FINISHED):
+            raise SystemExit(1)
+    return statuses
 
 
 def run_report(settings: Any) -> Any:
@@ -218,7 +227,8 @@ def main() -> None:
     asks_only = any(
         a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]
     )
-    if command == "study" and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
+    is_sweep = command == "study" and not any(a.startswith("study.cell=") for a in sys.argv[1:])
+    if is_sweep and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1
     for name in ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):

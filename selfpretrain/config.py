@@ -244,7 +244,7 @@ class StudyConfig:
     margin: float | None = None
     confidence: float = 0.95
     effort: str = "custom"  # quick | standard | paper, from conf/effort/
-    cell: str | None = None  # the file of the cells a job is to carry out; set by the study, not by hand
+    cell: str | None = None  # the file of the cells to carry out, as a study wrote it
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def test_a_cell_is_carried_out_alone(command, local, tmp_path, tiny):
     result.unlink()
     (result.parent / "status").write_text("running")
     job = folder / "cells" / f"finetune-{result.parent.name}.json"
-    outcome = command("study", f"study.cell={job}", f"runtime.runs_dir={folder}", "hydra/sweeper=basic")
-    assert outcome.code == 0, outcome.err
+    outcome = command("study", f"study.cell={job}", f"runtime.runs_dir={folder}")
+    assert (outcome.code, outcome.out.strip()) == (0, f"{job}: done"), outcome.err
     assert json.loads(result.read_text())["scores"] == before["scores"]
 
 
@@ -56,5 +56,5 @@ def test_a_cell_that_would_be_another_run_is_not_trained(command, local, tmp_pat
     run = folder / "finetune" / job.stem.removeprefix("finetune-")
     (run / "status").write_text("failed")
     local([{**row, "body": row["body"] + "!"} for row in examples])
-    outcome = command("study", f"study.cell={job}", f"runtime.runs_dir={folder}", "hydra/sweeper=basic")
-    assert "and was planned as" in (run / "error.txt").read_text(), outcome
+    outcome = command("study", f"study.cell={job}", f"runtime.runs_dir={folder}")
+    assert outcome.code == 1 and "and was planned as" in (run / "error.txt").read_text(), outcome
