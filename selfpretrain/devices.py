@@ -1,6 +1,6 @@
 """What a run is computed on: the device, its precision, and on a CPU the memory between two steps and two runs.
 
-Torch is loaded where there may be something to ask it only.
+Torch is loaded only where there may be something to ask it.
 """
 
 from __future__ import annotations

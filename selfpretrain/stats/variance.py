@@ -7,7 +7,7 @@ both parts, so where examples make much of the doubt the interval is somewhat to
 (``benchmarks/results/coverage.md`` has how much).
 
 Two independent sets of seeds: one t quantile, with the degrees of freedom of Satterthwaite 1946. One set (a single
-score, paired seeds): each part has a quantile of its own, ``sqrt(sum t(df_i)^2 V_i)`` (Banerjee 1960, Sankhya 22).
+score, paired seeds): each part has a quantile of its own, ``sqrt(sum t(df_i)^2 V_i)``, measured to be on the safe side.
 Satterthwaite's would hang on one estimate there: few seeds that happen to lie close make the variance small and the
 degrees many at once, and far out in the tail, where corrections for several claims look, p is then much too small.
 """

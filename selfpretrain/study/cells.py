@@ -2,7 +2,8 @@
 
     <runs_dir>/cells/<stage>-<id>.json    the settings, resolved, of a cell or of several to be trained together
 
-How a run is carried out (``runtime``, ``tracking``) is not in it but the job's own. The study writes it; a job reads it and the data that its own run needs, and plans nothing.
+The study writes it; a job reads it and the data that its own run needs, and plans nothing. How a run is carried out
+(``runtime``, ``tracking``) is not in it but the job's own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from selfpretrain.door import to_dataclass
 from selfpretrain.files import make_folder, read_json, write_json
 from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
 
-OF_THE_JOB = ("runtime", "tracking")
+OF_THE_JOB = ("runtime", "tracking")  # sections of the settings
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
 
 

@@ -22,9 +22,8 @@ class Condition:
     key: str  # as in study.conditions
     words: str  # in a sentence
     colour: str  # in plots
-    corpus: CorpusConfig | None = (
-        None  # what is pretrained on, source=card meaning the study's general text; None: nothing
-    )
+    # what is pretrained on, source=card meaning the study's general text; None: nothing
+    corpus: CorpusConfig | None = None
     text_of: str | None = None  # the other task whose own text that is
     is_released: bool = False  # starts from study.offshelf: one checkpoint, whatever the seed
     schemes: tuple[str, ...] = (PRESET,)  # the starts it may have; the better one is chosen on validation
