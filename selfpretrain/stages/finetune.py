@@ -41,12 +41,12 @@ PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little pad
 PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
 
 
-def finetune(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
+def finetune(settings: Settings) -> RunFolder:
     """Fine-tune one encoder on one task, or return the finished run.
 
-    Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
+    Raises UserError, Diverged and (on a signal, after saving) Interrupted.
     """
-    return carry_out(Finetuning(settings, group, name), wait)
+    return carry_out(Finetuning(settings), wait=True)
 
 
 class Finetuning:

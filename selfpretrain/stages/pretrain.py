@@ -81,12 +81,12 @@ def prepare_corpus(settings: Settings) -> tuple[TokenFile, Tokenizer, str]:
     return TokenFile.open(folder), Tokenizer.load(folder / "tokenizer"), folder.name
 
 
-def pretrain(settings: Settings, group: str = "", name: str = "", wait: bool = True) -> RunFolder:
+def pretrain(settings: Settings) -> RunFolder:
     """Pretrain one encoder, or return the finished run.
 
-    Raises UserError, Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
+    Raises UserError, Diverged and (on a signal, after saving) Interrupted.
     """
-    return carry_out(Pretraining(settings, group, name), wait)
+    return carry_out(Pretraining(settings), wait=True)
 
 
 class Pretraining:
