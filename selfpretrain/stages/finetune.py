@@ -14,7 +14,7 @@ from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_spl
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
-from selfpretrain.devices import choose_device
+from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import follow_card, to_plain, to_yaml
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
@@ -31,10 +31,12 @@ from selfpretrain.tasks.scores import score_split
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
-from selfpretrain.train.jobs import NATIVE, carry_out
+from selfpretrain.train.distributed import get_rank
+from selfpretrain.train.engine import NATIVE, carry_out
+from selfpretrain.train.keeper import Evaluation, Keeper
+from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.provenance import note_start
-from selfpretrain.train.trainer import Evaluation, Trainer
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
@@ -53,6 +55,7 @@ class Finetuning:
     """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
 
     engine = NATIVE
+    hook: Hook | None = None
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.settings = settings = follow_card(settings, settings.task)
@@ -64,8 +67,8 @@ class Finetuning:
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.group, self.name = group, name or run_id
 
-    def build(self, num_seeds: int) -> Trainer:
-        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+    def build(self, num_seeds: int) -> Member:
+        """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings, config, task = self.settings, self.settings.finetune, self.data.task
         encoder, self.tokenizer = build_start(settings)
         check_vocabulary(encoder, self.tokenizer)
@@ -88,39 +91,35 @@ class Finetuning:
             settings.tracking, run_id=self.run.id, group=self.group, job_type="finetune", name=self.name,
             settings=to_plain(settings), folder=self.run.path,
         )  # fmt: skip
-        trainer = Trainer(
-            self.model, batches, config, total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
-            seed=seed, multiplier=multiplier,
-        )  # fmt: skip
-
-        def evaluate() -> dict[str, float]:
-            value, _ = self.score("validation", self.predict(trainer, "validation"))
-            return {} if value is None else {"score": value}
-
         steps = choose_evaluation_steps(config, total_steps, num_examples)
-        trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
-        return trainer
+        evaluation = Evaluation(self.evaluate, steps, best_of="score")
+        keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)
+        return Member(keeper, batches, config, total_steps, seed, multiplier, self.hook)
 
-    def finish(self, trainer: Trainer) -> None:
+    def evaluate(self) -> dict[str, float]:
+        """The score on validation, unless it has none."""
+        value, _ = self.score("validation", self.predict("validation"))
+        return {} if value is None else {"score": value}
+
+    def finish(self, member: Member) -> None:
         """Store predictions and the model with the best validation score, and the result."""
-        trainer.load_best()
-        if trainer.rank != 0:
+        member.keeper.load_best()
+        if get_rank() != 0:
             return
-        task, evaluation = self.data.task, trainer.evaluation
-        assert evaluation is not None
+        task, evaluation = self.data.task, member.keeper.evaluation
         scores: dict[str, float | None] = {}
         undefined: dict[str, str] = {}
         for split in ("validation", "test"):
-            outputs, labels = self.predict(trainer, split), self.data.splits[split].labels
+            outputs, labels = self.predict(split), self.data.splits[split].labels
             write_predictions(self.run.predictions(split), self.splits[split].ids, labels, outputs)
             scores[split], undefined[split] = self.score(split, outputs)
         measures = {f"{split}_{task.metric}": value for split, value in scores.items() if value is not None}
-        trainer.tracker.log(measures, step=trainer.total_steps)
+        member.keeper.tracker.log(measures, step=member.total_steps)
         description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
             {"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
-             "steps": trainer.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history,
+             "steps": member.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history,
              "data": self.data.fingerprint, **note_undefined(undefined)}
         )  # fmt: skip
 
@@ -130,9 +129,10 @@ class Finetuning:
             splits["train"] = swap_pairs(splits["train"])
         return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
 
-    def predict(self, trainer: Trainer, split: str) -> npt.NDArray[np.float32]:
+    def predict(self, split: str) -> npt.NDArray[np.float32]:
         """Outputs [N, K] for the examples of a split."""
-        return predict(self.model, self.splits[split], self.data.task, trainer.device, trainer.autocast_dtype)
+        dtype = choose_autocast(self.settings.finetune.precision, self.device)
+        return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
 
     def score(self, split: str, outputs: npt.NDArray[np.float32]) -> tuple[float | None, str]:
         return score_split(self.data.task, self.data.splits[split].labels, outputs)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from selfpretrain.config import TaskConfig
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
 from selfpretrain.data.vocabulary import sample_vocabulary
-from selfpretrain.devices import choose_device
+from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
@@ -30,8 +29,7 @@ from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
-from selfpretrain.train.timing import build_timed_trainer, time_steps
-from selfpretrain.train.trainer import Trainer
+from selfpretrain.train.timing import time_steps
 
 Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
 
@@ -145,12 +143,12 @@ def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_
         return count_step_flops(settings.model, objective, vocab_size, rows, config.seq_len)
 
     module = build_objective(settings.model, objective, vocab_size, 0, 0)
-    trainer = build_timed_trainer(module, get_batches(1), config, settings.runtime)
-    first = time_steps(trainer, 0.0)
+    first = time_steps(module, get_batches(1), config, settings.runtime, 0.0)
     most = config.batch_size if config.micro_batch_size else min(config.batch_size, MAX_ROWS)
     rows = max(1, min(most, _count_fitting(first, limit_seconds)))
-    trainer.batches = get_batches(rows)
-    last = time_steps(trainer, limit_seconds, MAX_STEPS) if rows > 1 else first
+    last = first
+    if rows > 1:
+        last = time_steps(module, get_batches(rows), config, settings.runtime, limit_seconds, MAX_STEPS)
     fixed, per_flop = fit_line((count(1), first), (count(rows), last))
     return Speed(fixed, per_flop, per_flop)
 
@@ -164,7 +162,8 @@ def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_s
     """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
     settings, data, vocab_size = cells[0].settings, plan.data[cells[0].task], costs.get_vocab_size(cells[0])
     config, lengths = settings.finetune, sorted({costs.measure_length(cell) for cell in cells})
-    packed, micro = choose_layout(config, settings.runtime, choose_device(settings.runtime))
+    device = choose_device(settings.runtime)
+    packed, micro = choose_layout(config, settings.runtime, device)
     kind = get_kind(data.task.label_kind)
     parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
     labels = kind.encode(data.task, data.splits["train"].labels)
@@ -178,22 +177,17 @@ def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_s
         return FinetuneBatches(make_split(rows, length), rows, micro, 0, 0, has_segments, packed)
 
     model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
-    trainer = build_timed_trainer(
-        model, get_batches(min(micro, config.batch_size), lengths[-1]), config, settings.runtime
-    )
-    first = time_steps(trainer, 0.0)
+    batches = get_batches(min(micro, config.batch_size), lengths[-1])
+    first = time_steps(model, batches, config, settings.runtime, 0.0)
     rows = min(config.batch_size, micro * max(1, _count_fitting(first, limit_seconds / 3)))
     points = []
     for length in (lengths[0], lengths[-1]):
-        trainer.batches = get_batches(rows, length)
-        seconds = time_steps(trainer, limit_seconds / 3, MAX_STEPS) * config.batch_size / rows
+        batches = get_batches(rows, length)
+        seconds = time_steps(model, batches, config, settings.runtime, limit_seconds / 3, MAX_STEPS)
+        seconds *= config.batch_size / rows
         points.append((count_finetune_flops(*parts, config.batch_size, length), seconds))
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
     evaluated = count_sequence_flops(*parts, len(split), lengths[-1])
-    return Speed(*fit_line(*points), _time_prediction(trainer, model, split, data.task) / evaluated)
-
-
-def _time_prediction(trainer: Trainer, model: SequenceModel, split: EncodedSplit, task: TaskConfig) -> float:
     start = time.perf_counter()
-    predict(model, split, task, trainer.device, trainer.autocast_dtype)
-    return time.perf_counter() - start
+    predict(model, split, data.task, device, choose_autocast(config.precision, device))
+    return Speed(*fit_line(*points), (time.perf_counter() - start) / evaluated)

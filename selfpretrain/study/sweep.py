@@ -124,7 +124,7 @@ def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
 
 
 def run_together(cells: Sequence[Cell], group: str) -> None:
-    from selfpretrain.train.jobs import carry_out_together
+    from selfpretrain.train.engine import carry_out_together
 
     try:
         carry_out_together([build_training(cell, group) for cell in cells])
@@ -146,8 +146,8 @@ def run_cell(cell: Cell, group: str) -> str:
     """
     from selfpretrain.stages.corpus import build_corpus
     from selfpretrain.stages.start import choose_tokenizer
-    from selfpretrain.train.jobs import carry_out
-    from selfpretrain.train.trainer import Diverged
+    from selfpretrain.train.engine import carry_out
+    from selfpretrain.train.keeper import Diverged
 
     try:
         if cell.stage == "corpus":

@@ -14,25 +14,18 @@ from selfpretrain.train import distributed
 
 
 def note_start(
-    run: RunFolder,
-    config_yaml: str,
-    command: str,
-    num_seeds: int,
-    module: nn.Module,
-    precision: str,
+    run: RunFolder, config_yaml: str, command: str, num_seeds: int, module: nn.Module, precision: str,
     device: torch.device,
-) -> None:
+) -> None:  # fmt: skip
     """Mark a run as running and add this start to its provenance: rank 0 for all ranks.
 
     ``module`` holds the weights before any training, also where the run will go on from a checkpoint.
     """
     rank, world = distributed.start(device)
     if rank == 0:
-        facts = describe_device(precision, device)
-        run.start(
-            config_yaml, command, num_seeds, {**facts, "world_size": world, "initial_weights": hash_weights(module)}
-        )
-    distributed.wait(world)
+        facts = {"world_size": world, "initial_weights": hash_weights(module)}
+        run.start(config_yaml, command, num_seeds, describe_device(precision, device) | facts)
+    distributed.wait()
 
 
 def describe_device(precision: str, device: torch.device) -> dict[str, Any]:

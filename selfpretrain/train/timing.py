@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -15,39 +14,32 @@ from selfpretrain.config import OptimConfig, RuntimeConfig
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import distributed
-from selfpretrain.train.trainer import BatchSource, Trainer
-
-MAX_STEPS = 20
-
-
-def build_timed_trainer(
-    module: nn.Module, batches: BatchSource, config: OptimConfig, runtime: RuntimeConfig
-) -> Trainer:
-    """A trainer to time and throw away, with ``module``: it writes nothing, and hardly changes the weights."""
-    gentle = dataclasses.replace(config, peak_lr=1e-9)  # a diverging model may compute at another speed
-    nowhere = RunFolder(Path("timing"))
-    return Trainer(module, batches, gentle, MAX_STEPS, run=nowhere, runtime=runtime, tracker=NullTracker(), seed=0)
+from selfpretrain.train.keeper import Keeper
+from selfpretrain.train.learners import BatchSource, Member
+from selfpretrain.train.trainer import Trainer
 
 
-def time_steps(trainer: Trainer, limit_seconds: float, max_steps: int = MAX_STEPS) -> float:
+def time_steps(
+    module: nn.Module, batches: BatchSource, config: OptimConfig, runtime: RuntimeConfig, limit_seconds: float,
+    max_steps: int = 20,
+) -> float:  # fmt: skip
     """Median seconds of a step after one that warms up: as many as fit into the limit, at least one.
 
-    The next batch is prepared meanwhile, as in training. With several ranks the slowest decides how many steps.
+    Writes nothing, and hardly changes the weights. With several ranks the slowest decides how many steps.
     """
-    trainer.module.train()
+    gentle = dataclasses.replace(config, peak_lr=1e-9)  # a diverging model may compute at another speed
+    keeper = Keeper(module, RunFolder(Path("timing")), runtime, NullTracker())
+    trainer = Trainer([Member(keeper, batches, gentle, 1 + max_steps, seed=0)])
     seconds: list[float] = []
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(trainer.batches.__getitem__, 0)
-        step, count = 0, 2
-        while step < count:
-            start = time.perf_counter()
-            micro_batches, upcoming = upcoming.result(), pool.submit(trainer.batches.__getitem__, step + 1)
-            trainer.step(step, micro_batches)
-            if trainer.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-            step += 1
-            if step == 2:
-                fits = int(limit_seconds / max(seconds[1], 1e-9))
-                count = distributed.find_lowest(min(1 + max_steps, max(2, fits)), trainer.world)
+    count = 2
+    start = time.perf_counter()
+    for done in trainer.run_steps(0):
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        if done == 2:
+            count = distributed.find_lowest(int(limit_seconds / max(seconds[1], 1e-9)))
+        if done >= count:
+            break
+        start = time.perf_counter()
     return statistics.median(seconds[1:])
