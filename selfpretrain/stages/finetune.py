@@ -33,10 +33,9 @@ from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
 from selfpretrain.train.engine import NATIVE, carry_out
-from selfpretrain.train.keeper import Evaluation, Keeper
+from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
-from selfpretrain.train.provenance import note_start
 
 MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding

@@ -29,9 +29,8 @@ from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
 from selfpretrain.train.engine import Engine, carry_out
-from selfpretrain.train.keeper import Evaluation, Keeper
+from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import BatchSource, Hook, Member, move
-from selfpretrain.train.provenance import note_start
 from selfpretrain.train.timing import time_steps
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
@@ -153,9 +152,9 @@ class Pretraining:
 
     def finish(self, member: Member) -> None:
         """What the module hands over, and its last held-out measures, are the result."""
-        _, *measures = member.keeper.evaluation.history[-1].items()  # the step, and what was measured there
+        last = member.keeper.evaluation.history[-1]
         if distributed.get_rank() == 0:
-            self.store(self.module.hand_over(), dict(measures))
+            self.store(self.module.hand_over(), {name: value for name, value in last.items() if name != "step"})
 
     def store(self, handed: HandedOver, held_out: dict[str, float]) -> None:
         """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""

@@ -48,9 +48,9 @@ def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> str:
-    """Write a safetensors file and return its checksum; a full disk is an OSError, as everywhere else."""
+    """Write a safetensors file, from any device, and return its checksum; a full disk is an OSError, as elsewhere."""
     try:
-        save_file(tensors, path, metadata)
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path, metadata)
     except SafetensorError as error:
         found = re.search(r"os error (\d+)", str(error))
         if found is None:
@@ -60,14 +60,13 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 
 def get_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, shared ones once, contiguous and on the CPU."""
-    named = dict(module.named_parameters()) | dict(module.named_buffers())
-    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+    """Parameters and buffers by name, shared ones once."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | str) -> None:
     """Copy ``tensors`` into ``module``; UserError when names or shapes show that it is another model."""
-    own = dict(module.named_parameters()) | dict(module.named_buffers())
+    own = get_tensors(module)
     misfits = [f" has a tensor {name} that the model lacks" for name in tensors if name not in own]
     for name, value in own.items():
         found = tensors.get(name)
@@ -85,8 +84,7 @@ def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | st
 def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write ``folder`` whole or not at all; ``state`` is any JSON (step, best score)."""
     with new_folder(folder) as new:
-        moments = {name: value.detach().cpu().contiguous() for name, value in optimizer_state.items()}
-        parts = {"model.safetensors": get_tensors(module), "optimizer.safetensors": moments}
+        parts = {"model.safetensors": get_tensors(module), "optimizer.safetensors": optimizer_state}
         checksums = {name: save_tensors(tensors, new / name) for name, tensors in parts.items()}
         save_json(new / "state.json", {**state, "checksums": checksums})
 

@@ -65,19 +65,16 @@ def carry_out_together(trainings: Sequence[Training]) -> None:
     diverges leaves the others.
     """
     with ExitStack() as stack:
-        held = [training for training in trainings if training.engine.stacks and _hold(stack, training)]
+        held = []
+        for training in (each for each in trainings if each.engine.stacks):
+            with suppress(Busy):
+                if stack.enter_context(distributed.hold(training.run, training.device, wait_for_lock=False)):
+                    held.append(training)
         for step, party in choose_parties(held):
             for training in party:
                 checkpoint.remove_newer(training.run.checkpoints, step)
             with suppress(Diverged):  # the runs say so
                 party[0].engine.train(party)
-
-
-def _hold(stack: ExitStack, training: Training) -> bool:
-    try:
-        return stack.enter_context(distributed.hold(training.run, training.device, wait_for_lock=False))
-    except Busy:
-        return False
 
 
 def choose_parties(trainings: Sequence[Training]) -> Iterator[tuple[int, list[Training]]]:

@@ -1,16 +1,19 @@
-"""What is kept of one run in training: its lines, its best weights, its checkpoints, and that it diverged."""
+"""What is kept of one run in training: its starts, its lines, its best weights, its checkpoints, and that it diverged."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from selfpretrain.config import RuntimeConfig
+from selfpretrain.devices import choose_autocast
 from selfpretrain.files import remove_folder
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import Tracker
@@ -120,3 +123,33 @@ class Keeper:
 
     def _name_best(self) -> Path:
         return self.run.checkpoints / f"best_{self.evaluation.best_step:09d}"
+
+
+def note_start(
+    run: RunFolder, config_yaml: str, command: str, num_seeds: int, module: nn.Module, precision: str,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Mark a run as running and add this start to its provenance: rank 0 for all ranks.
+
+    ``module`` holds the weights before any training, also where the run will go on from a checkpoint.
+    """
+    rank, world = distributed.start(device)
+    if rank == 0:
+        facts = {
+            "device": device.type,
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+            "precision": {None: "fp32", torch.bfloat16: "bf16"}[choose_autocast(precision, device)],
+            "world_size": world,
+            "initial_weights": hash_weights(module),
+        }
+        run.start(config_yaml, command, num_seeds, facts)
+    distributed.wait()
+
+
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 (hex) of every parameter's name and bytes."""
+    digest = hashlib.sha256()
+    for name, parameter in module.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

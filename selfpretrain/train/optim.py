@@ -68,11 +68,10 @@ class AdamW:
         for name, parameter in module.named_parameters():
             key = (multiplier(name), config.weight_decay if has_decay(name, config) else 0.0)
             groups.setdefault(key, {})[name] = parameter
-        self.keys = list(groups)
         self.named = {name: parameter for group in groups.values() for name, parameter in group.items()}
         self.parameters = list(self.named.values())
         self.inner = torch.optim.AdamW(
-            [{"params": list(group.values())} for group in groups.values()],
+            [{"params": list(group.values()), "multiplier": key[0], "decay": key[1]} for key, group in groups.items()],
             lr=0.0, betas=(config.beta1, config.beta2), eps=config.eps, fused=True,
         )  # fmt: skip
 
@@ -82,10 +81,10 @@ class AdamW:
         if not self.config.bias_correction:
             root = math.sqrt(1 - self.config.beta2 ** (step + 1))
             scale, eps_scale = (1 - self.config.beta1 ** (step + 1)) / root, 1 / root
-        for group, (multiplier, decay) in zip(self.inner.param_groups, self.keys, strict=True):
-            group["lr"] = lr * multiplier * scale
+        for group in self.inner.param_groups:
+            group["lr"] = lr * group["multiplier"] * scale
             group["eps"] = self.config.eps * eps_scale
-            group["weight_decay"] = decay / scale
+            group["weight_decay"] = group["decay"] / scale
         self.inner.step()
 
     def get_state(self) -> dict[str, Tensor]:
