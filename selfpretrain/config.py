@@ -52,8 +52,10 @@ class ObjectiveConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW and its schedule; shared by the two stages that train."""
+    """The optimizer and its schedule; shared by the two stages that train."""
 
+    optimizer: str = "adamw"  # adamw | muon (Jordan et al. 2024): the layers' matrices by their orthogonalised momentum
+    momentum: float = 0.95  # of muon [torch.optim.Muon]
     peak_lr: float = 5e-4
     warmup_steps: int | None = None  # either this or warmup_fraction
     warmup_fraction: float | None = None  # of all steps

@@ -42,6 +42,8 @@ CHOICES: dict[str, Collection[str]] = {
     "model.family": ("electra", "roberta", "bert"),
     "model.init_scheme": ("normal", "mimetic"),
     **TABLES,
+    "pretrain.optimizer": ("adamw", "muon"),
+    "finetune.optimizer": ("adamw", "muon"),
     "pretrain.schedule": ("joint", "linear", "constant"),
     "finetune.schedule": ("joint", "linear", "constant"),
     "pretrain.precision": ("auto", "fp32", "bf16"),
@@ -86,7 +88,7 @@ LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
     ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence study.margin"),
     ("above 0 and at most 1", lambda v: 0 < v <= 1, "model.generator_fraction finetune.layerwise_lr_decay"),
     ("at least 0 and below 1", lambda v: 0 <= v < 1,
-     "model.dropout_prob model.attention_dropout_prob pretrain.beta1 pretrain.beta2 finetune.beta1 finetune.beta2"),
+     "model.dropout_prob model.attention_dropout_prob pretrain.momentum finetune.momentum pretrain.beta1 pretrain.beta2 finetune.beta1 finetune.beta2"),
 ]  # fmt: skip
 
 

@@ -13,12 +13,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfpretrain.config import OptimConfig
 from selfpretrain.data.examples import Arrays
 from selfpretrain.model.stacking import SeedStreams, stack_modules, vmap_seeds
 from selfpretrain.train.keeper import Keeper
+from selfpretrain.train.muon import Muon
 from selfpretrain.train.optim import AdamW, clip_gradients, clip_seeds
 
 MicroBatches = list[tuple[float, Arrays]]  # of an optimizer step, each with its weight in the step's loss
@@ -57,7 +58,7 @@ class SingleLearner:
         module, runtime = member.keeper.module.train(), member.keeper.runtime
         self.device = device
         self.forward = torch.compile(module, mode=runtime.compile_mode) if runtime.compile else module
-        self.optimizer = AdamW(module, member.config, member.multiplier)
+        self.optimizer = build_optimizer(module, member)
 
     @staticmethod
     def join(runs: Sequence[MicroBatches]) -> MicroBatches:
@@ -91,7 +92,7 @@ class StackedLearner:
         # on a CPU masks come from the seeds' own generators, which a compiler cannot trace
         compiles = runtime.compile and device.type != "cpu"
         self.forward = torch.compile(forward, mode=runtime.compile_mode) if compiles else forward
-        self.optimizer = AdamW(stack, first.config, first.multiplier)
+        self.optimizer = build_optimizer(stack, first)
 
     @staticmethod
     def join(runs: Sequence[MicroBatches]) -> MicroBatches:
@@ -113,6 +114,11 @@ class StackedLearner:
     def set_states(self, states: Sequence[State]) -> None:
         first = states[0]
         self.optimizer.set_state({k: first[k] if k == "step" else torch.stack([s[k] for s in states]) for k in first})
+
+
+def build_optimizer(module: nn.Module, member: Member) -> AdamW | Muon:
+    kind = {"adamw": AdamW, "muon": Muon}[member.config.optimizer]
+    return kind(dict(module.named_parameters()), member.config, member.multiplier)
 
 
 def move(arrays: Arrays, device: torch.device) -> dict[str, Tensor]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfpretrain.config import OptimConfig
 
@@ -62,10 +62,12 @@ class AdamW:
     c1 / sqrt(c2), eps by 1 / sqrt(c2) and the decay by the inverse of the former, c_i = 1 - beta_i^t, undoes it.
     """
 
-    def __init__(self, module: nn.Module, config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0):
+    def __init__(
+        self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0
+    ):
         self.config = config
         groups: dict[tuple[float, float], dict[str, Tensor]] = {}
-        for name, parameter in module.named_parameters():
+        for name, parameter in named.items():
             key = (multiplier(name), config.weight_decay if has_decay(name, config) else 0.0)
             groups.setdefault(key, {})[name] = parameter
         self.named = {name: parameter for group in groups.values() for name, parameter in group.items()}

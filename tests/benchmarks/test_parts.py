@@ -30,7 +30,7 @@ module.eval()
 loss, _ = module(batch)
 module.train()
 module(batch)[0].backward()
-optimizer = optim.AdamW(module, OptimConfig())
+optimizer = optim.AdamW(dict(module.named_parameters()), OptimConfig())
 optimizer.step(1e-3, 0)
 print(loss.item(), optimizer.inner.defaults["fused"], devices.keep_freed_memory())
 """

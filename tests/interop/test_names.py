@@ -186,7 +186,7 @@ class Pairs:
 
 def check_training(pairs: Pairs, optim: OptimConfig, batch: dict[str, Tensor], compute_theirs: Any) -> None:
     """Losses, gradients and weights of two optimizer steps."""
-    optimizer = AdamW(pairs.module, optim)
+    optimizer = AdamW(dict(pairs.module.named_parameters()), optim)
     reference = (TorchAdamW if optim.bias_correction else ReferenceAdamW)(pairs.parameters, optim)
     start = {name: parameter.detach().clone() for name, parameter in pairs.parameters.items()}
     for step in range(STEPS):

@@ -70,7 +70,7 @@ def test_five_steps_are_those_of_the_formula(bias_correction, eps, depth):
     multiplier = (lambda name: 0.5 if name.startswith("dense") else 2.0) if depth else (lambda name: 1.0)
     rates = [0.01, 0.03, 0.02, 0.01, 0.004]
     module = Small()
-    optimizer = AdamW(module, config, multiplier)
+    optimizer = AdamW(dict(module.named_parameters()), config, multiplier)
     for step, rate in enumerate(rates):
         set_gradients(module, step)
         optimizer.step(rate, step)
@@ -97,7 +97,7 @@ def test_decay_spares_biases_and_norms_only():
     assert not has_decay("generator_head.bias", OptimConfig())
 
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
-    optimizer = AdamW(encoder, OptimConfig(weight_decay=0.5))
+    optimizer = AdamW(dict(encoder.named_parameters()), OptimConfig(weight_decay=0.5))
     for parameter in encoder.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step(0.1, 0)
@@ -109,7 +109,9 @@ def test_decay_of_everything_as_in_fairseq():
     config = compose_settings("pretrain", ["model=roberta_tiny"]).pretrain
     assert config.decay_all and not compose_settings("pretrain", ["model=electra_tiny"]).pretrain.decay_all
     layer = nn.LayerNorm(4)
-    optimizer = AdamW(nn.ModuleDict({"norm": layer}), dataclasses.replace(config, weight_decay=0.5))
+    optimizer = AdamW(
+        dict(nn.ModuleDict({"norm": layer}).named_parameters()), dataclasses.replace(config, weight_decay=0.5)
+    )
     layer.weight.grad, layer.bias.grad = torch.zeros(4), torch.zeros(4)
     optimizer.step(0.1, 0)
     torch.testing.assert_close(layer.weight, torch.full((4,), 0.95))
@@ -139,7 +141,11 @@ def test_the_multiplier_reaches_every_parameter():
         }
     )
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    optimizer = AdamW(module, FinetuneConfig(weight_decay=0.0), lambda name: compute_depth_multiplier(name, 2, 0.5))
+    optimizer = AdamW(
+        dict(module.named_parameters()),
+        FinetuneConfig(weight_decay=0.0),
+        lambda name: compute_depth_multiplier(name, 2, 0.5),
+    )
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0.01, 0)
@@ -193,7 +199,8 @@ def test_clipping_is_global_and_0_switches_it_off():
 def test_state_goes_to_another_optimizer_bit_for_bit():
     first, second = Small(), Small()
     optimizers = [
-        AdamW(module, OptimConfig(), lambda name: 0.5 if "dense" in name else 1.0) for module in (first, second)
+        AdamW(dict(module.named_parameters()), OptimConfig(), lambda name: 0.5 if "dense" in name else 1.0)
+        for module in (first, second)
     ]
     for step in range(3):
         set_gradients(first, step)
@@ -234,7 +241,7 @@ def test_stacked_seeds_are_clipped_each_by_its_own_norm(limit):
 
 def test_an_empty_state_is_the_start():
     module = nn.Linear(2, 2)
-    optimizer = AdamW(module, OptimConfig())
+    optimizer = AdamW(dict(module.named_parameters()), OptimConfig())
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step(1e-3, 0)
     assert optimizer.get_state()
