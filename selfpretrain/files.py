@@ -142,3 +142,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         finally:
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def to_stem(name: str) -> str:
+    """A name as part of a file's: what might not be allowed there becomes an underscore."""
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)

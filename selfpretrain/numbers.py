@@ -19,14 +19,6 @@ def format_signed(value: float, digits: int = 3) -> str:
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
-def format_interval(low: float, high: float) -> str:
-    return f"[{format_score(low)}, {format_score(high)}]"
-
-
-def format_percent_interval(low: float, high: float) -> str:
-    return f"[{format_whole(low)}, {format_whole(high)}]"
-
-
 def format_whole(value: float) -> str:
     text = f"{value:.0f}"
     return "0" if text == "-0" else text
