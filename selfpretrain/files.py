@@ -17,6 +17,11 @@ from filelock import FileLock, Timeout
 
 from selfpretrain.config import UserError
 
+
+class CannotWrite(UserError):
+    """A file or folder that cannot be written: a full or read-only disk, no permission, or a file in its place."""
+
+
 WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
     errno.EDQUOT: "the quota is used up; free some space, or set runtime.runs_dir to another disk",
@@ -35,7 +40,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in WRITE_ERRORS:
-            raise UserError(f"cannot write {path}: {WRITE_ERRORS[error.errno]}") from None
+            raise CannotWrite(f"cannot write {path}: {WRITE_ERRORS[error.errno]}") from None
         raise
 
 

@@ -15,7 +15,7 @@ from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_rtd_flops
 from selfpretrain.model.sizes import build_generator_config, count_mlm_parameters, count_rtd_parameters
 
 if TYPE_CHECKING:
-    from selfpretrain.model.objectives import PretrainModule
+    from selfpretrain.model.pretraining import PretrainModule
 
 
 def count_share(objective: ObjectiveConfig, seq_len: int) -> int:
@@ -39,13 +39,13 @@ class Objective:
 
 
 def _build_mlm(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
-    from selfpretrain.model.objectives import MaskedLanguageModel
+    from selfpretrain.model.pretraining import MaskedLanguageModel
 
     return MaskedLanguageModel(model, objective, vocab_size, pad_id, seed)
 
 
 def _build_rtd(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
-    from selfpretrain.model.objectives import ReplacedTokenDetection
+    from selfpretrain.model.pretraining import ReplacedTokenDetection
 
     return ReplacedTokenDetection(model, objective, vocab_size, pad_id, seed)
 

@@ -19,7 +19,7 @@ import numpy as np
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
 from selfpretrain.door import load_task_card, load_text_card
 from selfpretrain.sources import tasks, texts
-from selfpretrain.sources.memo import remember
+from selfpretrain.sources.cache import remember
 
 NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000

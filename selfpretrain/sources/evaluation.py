@@ -6,7 +6,8 @@ import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import kinds, labels, local, splits, tasks
+from selfpretrain.sources import labels, local, splits, tasks
+from selfpretrain.sources.columns import get_columns
 
 
 def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.TaskData:
@@ -29,7 +30,7 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
 
 def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     """The task with the kind, classes and metric of the run, as far as its own settings do not say them."""
-    columns = kinds.get_columns(task.label)
+    columns = get_columns(task.label)
     kind = task.label_kind or trained.label_kind
     form = get_kind(kind).form
     names, values = task.label_names, task.label_values

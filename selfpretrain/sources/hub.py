@@ -14,7 +14,7 @@ from typing import Any
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, get_kind
-from selfpretrain.sources.kinds import get_columns
+from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"

@@ -12,7 +12,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
-from selfpretrain.sources.kinds import (
+from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
     find_separator,

@@ -15,7 +15,7 @@ from typing import Any
 
 from selfpretrain.config import TextCard, UserError
 from selfpretrain.sources import hub
-from selfpretrain.sources.memo import remember
+from selfpretrain.sources.cache import remember
 from selfpretrain.sources.paragraphs import MAX_DOCUMENT_BYTES, RULE_VERSION, cut_document, join_paragraphs
 
 
