@@ -18,7 +18,7 @@ import threading
 import time
 import types
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from selfpretrain.config import TrackingConfig, UserError
 
@@ -32,24 +32,14 @@ EXIT_SECONDS = (2.0, 10.0)  # within these bounds
 NICE = 10  # the helper gives way to the training
 
 
-class Tracker(Protocol):
-    """What the training loop knows of tracking."""
+class NullTracker:
+    """Tracks nothing; all that the training loop knows of tracking."""
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Mirror a row; never blocks, never raises."""
 
     def finish(self, exit_code: int = 0) -> None:
         """The run has ended; call it in a finally."""
-
-
-class NullTracker:
-    """Tracks nothing."""
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        pass
-
-    def finish(self, exit_code: int = 0) -> None:
-        pass
 
 
 def build_tracker(
@@ -102,6 +92,9 @@ class WandbTracker:
             self.finished = True
             message = {"do": "finish", "run": self.key, "exit_code": exit_code, "num_dropped": self.num_dropped}
             self.helper.put(message, wait_seconds=0.2)
+
+
+Tracker = NullTracker | WandbTracker
 
 
 class Helper:
@@ -195,13 +188,6 @@ def get_helper() -> Helper:
     if _helper is None or _helper.owner != os.getpid():
         _helper = Helper()
     return _helper
-
-
-def close_helper(wait_seconds: float | None = None) -> bool:
-    """Let W&B finish what it has; True if it did in time. The next tracker starts a new helper."""
-    global _helper
-    helper, _helper = _helper, None
-    return helper is None or helper.close(wait_seconds)
 
 
 def start_process() -> subprocess.Popen[str]:

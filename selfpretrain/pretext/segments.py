@@ -20,8 +20,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from selfpretrain.config import UserError
-from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, count_held_out
+from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, hold_out
 
 SINGLE_SEGMENT_PROB = 0.1  # [ELECTRA build_pretraining_dataset.py, and so the next two]
 SHORT_PROB = 0.05
@@ -91,12 +90,7 @@ class SegmentBlocks:
         self.offsets = np.cumsum(sizes, dtype=np.int64) - sizes
         self.piece_ends = np.cumsum(count_pieces(sizes, seq_len))
         total = int(self.piece_ends[-1])
-        if total < 2:
-            raise UserError(
-                f"the corpus has {len(tokens)} tokens, too few for two blocks of {seq_len}; "
-                "set pretrain.seq_len lower or add text"
-            )
-        self.num_held_out = count_held_out(total)
+        self.num_held_out = hold_out(total, len(tokens), seq_len)
         self.num_blocks = total - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
 

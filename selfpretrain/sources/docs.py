@@ -101,8 +101,8 @@ def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | 
     yield from paragraphs.join_paragraphs(kept)
 
 
-def compute_docs_fingerprint(runs_dir: str, packages: Sequence[Package] | None = None) -> str:
-    """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written, ``runs_dir`` is not used."""
+def compute_docs_fingerprint(packages: Sequence[Package] | None = None) -> str:
+    """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written."""
     source = compute_packages_fingerprint(find_packages() if packages is None else packages)
     return hashlib.sha256(json.dumps([source, RULE_VERSION, paragraphs.RULE_VERSION]).encode()).hexdigest()
 

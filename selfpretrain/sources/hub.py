@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,21 +109,32 @@ def load_hub_split(hub_id: str, config: str | None, revision: str | None, split:
     """One split as a ``datasets.Dataset``; UserError in one line where it cannot be had."""
     import datasets
 
-    try:
+    with _explain_hub_errors(hub_id, revision):
         return datasets.load_dataset(hub_id, revision=revision, split=split, **_get_arguments(config, revision, split))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(explain_hub_error(hub_id, revision, error)) from error
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
     """The commit that a revision stands for now, or that was downloaded where there is no network."""
     import datasets
 
-    try:
+    with _explain_hub_errors(hub_id, revision):
         builder = datasets.load_dataset_builder(hub_id, revision=revision, **_get_arguments(config, revision, split))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(explain_hub_error(hub_id, revision, error)) from error
     return str(builder.hash)
+
+
+@contextmanager
+def _explain_hub_errors(hub_id: str, revision: str | None) -> Iterator[None]:
+    """One line that says what failed and what to set."""
+    import datasets
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
+            f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
+        ) from error
 
 
 def _get_arguments(config: str | None, revision: str | None, split: str) -> dict[str, Any]:
@@ -157,12 +170,3 @@ def fetch_tokenizer(name: str) -> Path:
             "tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
         ) from None
     return Path(found)
-
-
-def explain_hub_error(hub_id: str, revision: str | None, error: Exception) -> str:
-    """One line that says what failed and what to set."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return (
-        f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
-        f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfpretrain.config import FinetuneConfig, ModelConfig
+from selfpretrain.config import FinetuneConfig, ModelConfig, UserError
 from selfpretrain.model.heads import SequenceHead
 
 
@@ -26,6 +26,15 @@ class TaskHead:
 
 def _compute_squared_error(outputs_B1: Tensor, labels_B: Tensor) -> Tensor:
     return F.mse_loss(outputs_B1.squeeze(-1), labels_B)
+
+
+def get_head(name: str | None) -> TaskHead:
+    """The head and loss of the kind of that name; UserError for a kind that has none."""
+    if name not in HEADS:
+        raise UserError(
+            f"task.label_kind={name} has no head and loss in tasks.heads.HEADS; allowed: {', '.join(HEADS)}"
+        )
+    return HEADS[name]
 
 
 HEADS: dict[str, TaskHead] = {

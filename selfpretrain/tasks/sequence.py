@@ -12,7 +12,7 @@ from selfpretrain.data.examples import EncodedSplit, iter_by_length
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.tasks.heads import HEADS
+from selfpretrain.tasks.heads import get_head
 
 EVALUATION_BATCH_SIZE = 128
 
@@ -23,7 +23,7 @@ class SequenceModel(nn.Module):
     def __init__(self, encoder: Encoder, config: FinetuneConfig, task: TaskConfig, seed: int):
         super().__init__()
         self.encoder = encoder
-        kind = HEADS[str(task.label_kind)]
+        kind = get_head(task.label_kind)
         self.compute_loss = kind.compute_loss
         self.head = kind.build(encoder.config, config, get_kind(task.label_kind).count_outputs(task))
         init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
