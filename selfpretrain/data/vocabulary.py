@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
-from selfpretrain.files import lock_folder, new_folder
+from selfpretrain.files import build_folder
 
 
 def is_own(config: TokenizerConfig) -> bool:
@@ -59,12 +60,8 @@ def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Token
     if config.path is not None:
         return Tokenizer.load(config.path)
     folder = Path(runtime.runs_dir) / "vocabularies" / compute_vocabulary_id(config, runtime.runs_dir)
-    if not folder.is_dir():
-        with lock_folder(folder, runtime.progress):
-            if not folder.is_dir():
-                made = load_released(config) if config.source == "released" else _learn(config, runtime)
-                with new_folder(folder) as new:
-                    made.save(new)
+    make = load_released if config.source == "released" else partial(_learn, runtime)
+    build_folder(folder, lambda new: make(config).save(new), runtime.progress)
     return _check(Tokenizer.load(folder), config)
 
 
@@ -101,7 +98,7 @@ def _get_text(config: TokenizerConfig) -> CorpusConfig:
     return CorpusConfig(source="card", card=config.card, max_mb=config.train_mb)
 
 
-def _learn(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
+def _learn(runtime: RuntimeConfig, config: TokenizerConfig) -> Tokenizer:
     from selfpretrain.sources import documents
 
     return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

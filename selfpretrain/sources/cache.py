@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.door import to_dataclass, to_plain
-from selfpretrain.files import CannotWrite, lock_folder, make_folder, new_folder, read_json, write_json, write_text
+from selfpretrain.files import CannotWrite, build_folder, make_folder, read_json, write_json, write_text
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
 
 Documents = list[tuple[str, ...]]  # the text of all training rows, in the columns of the corpus
@@ -71,30 +71,24 @@ def keep_task(
     runs_dir: str, task: TaskConfig, paths: Sequence[Path] | None, load: Callable[[], tuple[TaskData, Documents]]
 ) -> Path | None:
     """The folder that has what ``load`` gives, made now if need be; None where its files are not known, or no folder can
-    be written. Of two processes at once one reads and the other waits.
+    be written.
     """
     key = _compute_key(["task", task], paths)
     if key is None:
         return None
-    folder = Path(runs_dir) / "tasks" / key
     try:
-        if not folder.is_dir():
-            with lock_folder(folder, progress=False):
-                if not folder.is_dir():
-                    _save_task(*load(), folder)
+        return build_folder(Path(runs_dir) / "tasks" / key, lambda new: _save_task(*load(), new))
     except CannotWrite:
         return None
-    return folder
 
 
 def _save_task(data: TaskData, documents: Documents, folder: Path) -> None:
-    with new_folder(folder) as new:
-        for name, split in data.splits.items():
-            _write_columns(new / f"{name}.arrow", [split.ids, *zip(*split.texts, strict=True)])
-            np.save(new / f"{name}.npy", split.labels, allow_pickle=False)
-        _write_columns(new / "own.arrow", list(zip(*documents, strict=True)))
-        facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap}
-        write_json(new / "task.json", {"task": dataclasses.asdict(data.task), **facts})
+    for name, split in data.splits.items():
+        _write_columns(folder / f"{name}.arrow", [split.ids, *zip(*split.texts, strict=True)])
+        np.save(folder / f"{name}.npy", split.labels, allow_pickle=False)
+    _write_columns(folder / "own.arrow", list(zip(*documents, strict=True)))
+    facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap}
+    write_json(folder / "task.json", {"task": dataclasses.asdict(data.task), **facts})
 
 
 def load_task(folder: Path) -> TaskData:

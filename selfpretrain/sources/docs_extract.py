@@ -20,11 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from selfpretrain.children import ChildEnded, map_in_children
 from selfpretrain.config import UserError
-from selfpretrain.files import explain_write_errors, make_folder, new_folder, read_json, write_json
+from selfpretrain.files import build_folder, read_json, write_json
 from selfpretrain.sources.docs_clean import clean_docstring
 from selfpretrain.sources.splits import compute_hash, normalise
 
@@ -103,12 +101,7 @@ def build_documents(runs_dir: str, packages: Sequence[Package]) -> Path:
     """
     fingerprint = compute_packages_fingerprint(packages)
     folder = Path(runs_dir) / "text" / f"docs-{fingerprint[:12]}"
-    if not (folder / "manifest.json").is_file():
-        make_folder(folder.parent)
-        with explain_write_errors(folder), FileLock(folder.parent / f".{folder.name}.lock"):
-            if not (folder / "manifest.json").is_file():  # another process may have made it meanwhile
-                with new_folder(folder) as temporary:
-                    _write_documents(temporary, packages, fingerprint)
+    build_folder(folder, lambda new: _write_documents(new, packages, fingerprint), last="manifest.json")
     manifest, size = read_json(folder / "manifest.json"), (folder / "documents.jsonl").stat().st_size
     if size != manifest["bytes"]:
         raise UserError(

@@ -24,8 +24,8 @@ from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary,
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
-from selfpretrain.files import lock_folder, new_folder
-from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
+from selfpretrain.files import build_folder
+from selfpretrain.runs.folder import get_corpus_folder
 from selfpretrain.runs.identity import fingerprint_documents, name_corpus
 
 PROGRESS_SECONDS = 1.0
@@ -41,14 +41,11 @@ def build_corpus(
     """
     documents_fingerprint = fingerprint_documents(corpus, task, runtime)
     corpus_id = name_corpus(documents_fingerprint, tokenizer, runtime)
-    folder = get_corpus_folder(corpus_id, runtime)
-    if is_corpus_built(corpus_id, runtime):
-        return folder
-    with lock_folder(folder, runtime.progress):
-        if not is_corpus_built(corpus_id, runtime):
-            with new_folder(folder) as new:
-                _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
-    return folder
+
+    def write(new: Path) -> None:
+        _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
+
+    return build_folder(get_corpus_folder(corpus_id, runtime), write, runtime.progress, last="manifest.json")
 
 
 def _write_corpus(
