@@ -23,6 +23,7 @@ from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingfa
 from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
+from selfpretrain.sources.hub import explain_download_errors
 from selfpretrain.train.checkpoint import save_tensors
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
@@ -72,19 +73,13 @@ def fetch_snapshot(name: str) -> Path:
     if not repo or not revision:
         raise UserError(f"init=hf:{name} is no folder and names no revision; allowed: hf:<folder>, hf:<repo>@<commit>")
     import huggingface_hub
-    from huggingface_hub.errors import HTTPError
 
     def download(weights: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*FILES, *weights]))
 
-    try:
+    with explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
         folder = download(SAFE_FILES)
         return folder if has_safetensors(folder) else download(PICKLED_FILES)
-    except (OSError, ValueError, HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"init=hf:{name} cannot be downloaded: {reason.rstrip('.')}; without a network use a copy, init=hf:<folder>"
-        ) from None
 
 
 def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:

@@ -150,12 +150,12 @@ def fetch_tokenizer(name: str) -> Path:
     Raises UserError, within seconds where there is no network.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HTTPError
 
     repo, _, commit = name.partition("@")
     if not repo or not commit:
         raise UserError(f"tokenizer.released={name} names no commit; set tokenizer.released=<repo>@<commit>")
-    try:
+    cure = "set tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
+    with explain_download_errors(f"tokenizer.released={name}", cure):
         found = huggingface_hub.try_to_load_from_cache(repo, TOKENIZER, revision=commit)
         if not isinstance(found, str):
             # asked once: a download asks again and again for half a minute
@@ -163,10 +163,16 @@ def fetch_tokenizer(name: str) -> Path:
                 huggingface_hub.hf_hub_url(repo, TOKENIZER, revision=commit), timeout=2
             )
             found = huggingface_hub.hf_hub_download(repo, TOKENIZER, revision=commit)
+    return Path(found)
+
+
+@contextmanager
+def explain_download_errors(what: str, cure: str) -> Iterator[None]:
+    """One line for what cannot be downloaded; ``cure`` is what to do without a network."""
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
     except (OSError, ValueError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"tokenizer.released={name} cannot be downloaded: {reason.rstrip('.')}; without a network set "
-            "tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
-        ) from None
-    return Path(found)
+        raise UserError(f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}") from None
