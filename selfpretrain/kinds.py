@@ -55,18 +55,13 @@ def get_kind(name: str | None) -> TaskKind:
 
 def _scale(task: TaskConfig, labels: Array) -> Array:
     """Scores to the range the head is trained on, 0 to 1 [ELECTRA: STS label / 5]."""
-    low, high = _get_range(task)
+    low, high = task.score_range
     return np.asarray((labels.astype(np.float32) - low) / (high - low), dtype=np.float32)
 
 
 def _unscale(task: TaskConfig, outputs: Array) -> Array:
-    low, high = _get_range(task)
+    low, high = task.score_range
     return np.asarray(outputs * np.float32(high - low) + np.float32(low))
-
-
-def _get_range(task: TaskConfig) -> tuple[float, float]:
-    assert len(task.score_range) == 2, task.name
-    return task.score_range[0], task.score_range[1]
 
 
 KINDS: dict[str, TaskKind] = {

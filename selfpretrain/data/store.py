@@ -144,7 +144,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise _damaged(file, "its content does not match its checksum")
-    assert isinstance(manifest, dict)
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}; "

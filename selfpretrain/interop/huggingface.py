@@ -104,9 +104,9 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json says vocab_size={vocab_size}; "
             "put the checkpoint's own tokenizer beside it"
         )
-    weights = load_weights(folder, name)
+    tensors, origin = load_weights(folder, name)
     encoder = Encoder(config, vocab_size, tokenizer.pad_id)
-    set_huggingface_tensors(weights.tensors, encoder, origin=str(weights.origin))
+    set_huggingface_tensors(tensors, encoder, origin=str(origin))
     return encoder, tokenizer
 
 

@@ -92,5 +92,4 @@ def _to_matrix(path: Path, name: str, column: pa.ChunkedArray, dtype: Any) -> Ar
     lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
     if lists.null_count or values.null_count or len(lengths) == 0 or (lengths != lengths[0]).any() or lengths[0] == 0:
         raise Unreadable(f"{path}: the lists of column {name} are empty or not all of one length")
-    matrix: Array = values.to_numpy(zero_copy_only=False).astype(dtype).reshape(len(lists), int(lengths[0]))
-    return matrix
+    return values.to_numpy(zero_copy_only=False).astype(dtype).reshape(len(lists), int(lengths[0]))

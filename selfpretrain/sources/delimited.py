@@ -69,10 +69,7 @@ def _see(text: str, suffixes: Sequence[str]) -> str:
     head = text[:PEEK_CHARACTERS]
     best, chosen = (0.0, 0, False), usual
     for delimiter in NAMES:
-        try:
-            rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter), PEEK_ROWS)]
-        except csv.Error:
-            rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter, strict=False), PEEK_ROWS)]
+        rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter, strict=False), PEEK_ROWS)]
         if len(rows) > 1 and len(head) < len(text):
             rows.pop()  # the last may be cut
         width = len(rows[0]) if rows else 0
@@ -86,10 +83,8 @@ def _iter_rows(text: str, delimiter: str, strict: bool = True) -> Iterator[tuple
     """The rows that are not blank, each with the number of its last line."""
     # newline="" leaves line breaks inside quoted fields as they are
     stream = io.StringIO(text, newline="")
-    if delimiter == "\t":
-        reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
-    else:
-        reader = csv.reader(stream, delimiter=delimiter, strict=strict)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=strict)
     for fields in reader:
         if fields:
             yield fields, reader.line_num

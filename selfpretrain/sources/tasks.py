@@ -182,14 +182,10 @@ def read_split(
 def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
     """The ids of the validation and test examples whose text is in the training split, whatever its label."""
     known = set(_compute_keys(task, parts["train"]))
+    keys = {name: _compute_keys(task, parts[name]) for name in SPLITS[1:] if name in parts}
     return {
-        name: tuple(
-            example
-            for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True)
-            if key in known
-        )
-        for name in SPLITS
-        if name != "train" and name in parts
+        name: tuple(example for example, key in zip(parts[name].ids, own, strict=True) if key in known)
+        for name, own in keys.items()
     }
 
 

@@ -36,8 +36,7 @@ class SequenceModel(nn.Module):
         if self.head.pooling == "cls":
             firsts = ids_BL.new_zeros(len(ids_BL), 1) if packing is None else packing.starts_1B
         hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, firsts, packing)
-        outputs: Tensor = self.head(hidden, mask_BL, packing)
-        return outputs
+        return self.head(hidden, mask_BL, packing)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         outputs_BK, labels = self.compute_outputs(batch).float(), batch["labels"]
