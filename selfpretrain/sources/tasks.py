@@ -40,8 +40,7 @@ def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Docume
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
-        data = load_docs_task(task, runs_dir)
-        resolved, parts, notes = data.task, data.splits, list(data.notes)
+        resolved, parts, notes = load_docs_task(task, runs_dir)
         documents = parts["train"].texts
     elif task.loader in ("hub", "local"):
         resolved, parts, documents, notes = _load(task)
