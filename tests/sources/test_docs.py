@@ -259,7 +259,7 @@ def test_equal_classes_at_most(monkeypatch, tmp_path, packages):
     docs._build_examples.cache_clear()
     _, parts, _ = docs.load_docs_task(TASKS["docs_topic"], str(tmp_path), packages)
     assert np.bincount(parts["train"].labels).tolist() == [10, 10, 10]
-    assert len(set(data.splits["train"].labels[:10].tolist())) > 1
+    assert len(set(parts["train"].labels[:10].tolist())) > 1
 
 
 def test_two_builders_make_it_once(monkeypatch, tmp_path, packages):
