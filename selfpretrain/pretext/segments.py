@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -93,12 +92,6 @@ class SegmentBlocks:
         self.num_held_out = hold_out(total, len(tokens), seq_len)
         self.num_blocks = total - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
-
-    @cached_property
-    def train_tokens(self) -> int:
-        """Where the held-out part begins in ``tokens``."""
-        document, place, _ = self._locate(np.array([self.num_blocks]))
-        return int(self.offsets[document[0]] + place[0])
 
     def get_starts(self, first: int, count: int) -> Ints:
         """Numbers of the pieces that are samples first .. first + count - 1, counted over all epochs."""
