@@ -81,3 +81,16 @@ def test_other_rules_are_not_answered_from_memory(tmp_path, monkeypatch):
     assert cache.remember(str(tmp_path), ["x"], None, lambda: "new") == "new"
     monkeypatch.setattr(cache, "_hash_code", lambda: "another")
     assert cache.remember(str(tmp_path), ["x"], [file], lambda: "new") == "new"
+
+
+def test_where_nothing_can_be_written_it_is_read_anew(task, tmp_path, reads):
+    for name in ("tasks", "fingerprints"):
+        (tmp_path / name).write_text("a file where the folder would be")
+    found = []
+    for _ in range(2):
+        forget()
+        found.append(
+            (read_task(task, str(tmp_path)).fingerprint, documents.compute_fingerprint(CORPUS, task, str(tmp_path)))
+        )
+    assert found[0] == found[1]
+    assert len(reads) == 4
