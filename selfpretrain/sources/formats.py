@@ -69,10 +69,10 @@ COMMON_ENCODINGS = "cp1252, cp1250, cp1251, latin1, mac_roman, shift_jis, gb1803
 class Content(NamedTuple):
     """What a reader found in a file."""
 
-    columns: dict[str, Sequence[Any]]
+    names: Sequence[str]  # of the columns; one may stand twice, or be empty
+    columns: Sequence[Sequence[Any]]
     num_rows: int
     form: str  # "CSV, semicolons"
-    twice: frozenset[str] = frozenset()  # names of several columns; none of them is in columns
 
 
 def unpack(content: bytes, given: str) -> tuple[bytes, list[str]]:
