@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfpretrain import children, door
+from selfpretrain import children
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import workers
 from selfpretrain.data.store import TokenFile
@@ -167,7 +167,7 @@ def test_own_text_is_audited_against_the_evaluation_text(corpus, owner, source, 
         return {"exact": 1, "near": 2}
 
     monkeypatch.setattr(tasks, "load_task", make_task_data)
-    monkeypatch.setattr(door, "load_task_card", lambda name: TaskConfig(name=name))
+    monkeypatch.setattr(documents, "load_task_card", lambda name: TaskConfig(name=name))
     monkeypatch.setattr(audit, "compute_overlap", compute_overlap)
     task = TaskConfig(name="mine", max_train_examples=5)
     manifest = TokenFile.open(build_corpus(corpus, task, TOKENIZER, make_runtime(tmp_path))).manifest
