@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -58,26 +59,26 @@ def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Sco
 # one score: scikit-learn and SciPy are imported late, so that listing or planning never waits for them
 
 
-def _by_sklearn(name: str, **settings: Any) -> MetricFunction:
-    def compute(labels: AnyArray, predictions: AnyArray) -> float:
-        from sklearn import metrics
-
-        return float(getattr(metrics, name)(labels, predictions, **settings))
-
-    return compute
+def _score_by_sklearn(name: str, **settings: Any) -> MetricFunction:
+    return lambda labels, predictions: float(resolve_name(f"sklearn.metrics:{name}")(labels, predictions, **settings))
 
 
-def _by_scipy(name: str) -> MetricFunction:
-    def compute(labels: AnyArray, predictions: AnyArray) -> float:
-        from scipy import stats
+def _compute_pearson(labels: AnyArray, predictions: AnyArray) -> float:
+    from scipy.stats import pearsonr
 
-        return float(getattr(stats, name)(labels, predictions).statistic)
+    return float(pearsonr(labels, predictions).statistic)
 
-    return compute
+
+def _compute_spearman(labels: AnyArray, predictions: AnyArray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(labels, predictions).statistic)
 
 
 def _compute_micro_auc(labels: AnyArray, predictions: AnyArray) -> float:
-    return _by_sklearn("roc_auc_score")(labels.ravel(), predictions.ravel())  # pooled: what average="micro" means
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels.ravel(), predictions.ravel()))  # pooled: what average="micro" means
 
 
 def _correlate_pearson(labels: AnyArray, outputs: AnyArray) -> float:
@@ -128,26 +129,26 @@ def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
-        "accuracy", CLASS_NUMBERS, _by_sklearn("accuracy_score"), statistics.build_accuracy, _choose_top_class
+        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"), statistics.build_accuracy, _choose_top_class,
     ),
     "macro_f1": NamedMetric(
-        "macro F1", CLASS_NUMBERS, _by_sklearn("f1_score", average="macro", zero_division=0),
+        "macro F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", average="macro", zero_division=0),
         statistics.build_macro_f1, _guess_classes,
     ),
     "f1": NamedMetric(
-        "F1", CLASS_NUMBERS, _by_sklearn("f1_score", zero_division=0), statistics.build_f1, _choose_class_1,
+        "F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", zero_division=0), statistics.build_f1, _choose_class_1,
         is_of_class_1=True, is_zero_where_undefined=True,
     ),
     "mcc": NamedMetric(
-        "Matthews correlation", CLASS_NUMBERS, _by_sklearn("matthews_corrcoef"), statistics.build_mcc, _guess,
+        "Matthews correlation", CLASS_NUMBERS, _score_by_sklearn("matthews_corrcoef"), statistics.build_mcc, _guess,
         low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
     ),
     "pearson": NamedMetric(
-        "Pearson correlation", NUMBERS, _by_scipy("pearsonr"), statistics.build_pearson, _guess,
+        "Pearson correlation", NUMBERS, _compute_pearson, statistics.build_pearson, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_pearson,
     ),
     "spearman": NamedMetric(
-        "Spearman correlation", NUMBERS, _by_scipy("spearmanr"), statistics.build_spearman, _guess,
+        "Spearman correlation", NUMBERS, _compute_spearman, statistics.build_spearman, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_spearman,
     ),
     "micro_auc": NamedMetric(
