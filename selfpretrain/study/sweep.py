@@ -128,8 +128,6 @@ def run_together(cells: Sequence[Cell], group: str) -> None:
 
     try:
         carry_out_together([build_training(cell, group) for cell in cells])
-    except UserError:
-        raise
     except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
         names = ", ".join(cell.name for cell in cells)
         print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
