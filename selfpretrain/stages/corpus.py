@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
@@ -27,8 +27,16 @@ from selfpretrain.data.workers import iter_encoded
 from selfpretrain.files import lock_folder, new_folder
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.runs.identity import fingerprint_documents, name_corpus
+from selfpretrain.sources import audit, documents, tasks
 
 PROGRESS_SECONDS = 1.0
+
+
+def prepare_corpus(settings: Settings) -> Path:
+    """The folder of a stage's corpus, built if it is not there, in the tokens of what the stage starts from."""
+    from selfpretrain.stages.start import choose_tokenizer
+
+    return build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
 
 
 def build_corpus(
@@ -60,8 +68,6 @@ def _write_corpus(
     documents_fingerprint: str,
 ) -> None:
     """Tokenizer, token files, audit and manifest into an empty folder."""
-    from selfpretrain.sources import documents
-
     tokenizer, notes = _prepare_tokenizer(corpus, task, config, runtime)
     tokenizer.save(folder / "tokenizer")
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
@@ -70,14 +76,11 @@ def _write_corpus(
         raise UserError(f"corpus.source={corpus.source}: the text is empty; choose another corpus or task")
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
-    description: dict[str, Any] = {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint}
-    owner, audit = _describe_owner(corpus, task, runtime)
-    if owner is not None:
-        notes += owner.pop("notes")
+    owner, overlap, found = _describe_owner(corpus, task, runtime)
     write_manifest(
         folder,
         {
-            "source": {**description, "task": owner},
+            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -85,8 +88,8 @@ def _write_corpus(
                 "origin": describe_vocabulary(config),
             },
             **written,
-            "audit": audit,
-            "notes": notes,
+            "audit": overlap,
+            "notes": [*notes, *found],
         },
     )
 
@@ -94,8 +97,6 @@ def _write_corpus(
 def _prepare_tokenizer(
     corpus: CorpusConfig, task: TaskConfig | None, config: TokenizerConfig, runtime: RuntimeConfig
 ) -> tuple[Tokenizer, list[str]]:
-    from selfpretrain.sources import documents
-
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
@@ -141,13 +142,12 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
 
 def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """For a task's own text: the task and split it is from, its overlap with that task's evaluation text, and notes."""
     from selfpretrain.door import load_task_card
-    from selfpretrain.sources import audit, documents, tasks
 
     if corpus.source == "card":
-        return None, None
+        return None, None, []
     owner = load_task_card(str(corpus.task)) if corpus.source == "own_of" else task
     assert owner is not None  # iter_documents refused that
     # the corpus keeps all the text, however many labels a fine-tuning uses
@@ -157,8 +157,7 @@ def _describe_owner(
         "version": owner.version,
         "split": "train",
         "fingerprint": data.fingerprint,
-        "notes": list(data.notes),
     }
     evaluation = ("\n".join(columns) for split in ("validation", "test") for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
-    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}
+    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}, data.notes

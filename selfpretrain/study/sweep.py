@@ -142,16 +142,13 @@ def run_cell(cell: Cell, group: str) -> str:
     A corpus stops the study: everything stands on it. What is wrong with one training is that cell's failure, its
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
-    from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.stages.corpus import prepare_corpus
     from selfpretrain.train.jobs import carry_out
     from selfpretrain.train.trainer import Diverged
 
     try:
         if cell.stage == "corpus":
-            build_corpus(
-                cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime
-            )
+            prepare_corpus(cell.settings)
         else:
             carry_out(build_training(cell, group), wait=False)
     except Busy:
