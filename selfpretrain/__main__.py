@@ -31,10 +31,9 @@ def print_commands() -> None:
 
 def run_corpus(settings: Any) -> Any:
     from selfpretrain.files import read_json
-    from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.stages.corpus import prepare_corpus
 
-    folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    folder = prepare_corpus(settings)
     manifest = read_json(folder / "manifest.json")
     print(f"{folder}: {manifest['documents']:,} documents, {manifest['tokens']:,} tokens")
 

@@ -80,6 +80,15 @@ def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
     return fingerprint, int(size)
 
 
+def estimate_bytes(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
+    """The size of a corpus's text, at most: a collection is not read for it. None where nothing limits one."""
+    budget, owner = _compute_budget(corpus, task, runs_dir), find_owner(corpus, task)
+    if owner is None:
+        return budget
+    _, size = _describe_text(owner, runs_dir)
+    return size if budget is None else min(size, budget)
+
+
 def count_bytes(document: str) -> int:
     """The size of a document: its UTF-8 bytes and one for the line break after it."""
     return len(document.encode()) + 1

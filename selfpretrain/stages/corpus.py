@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
@@ -30,6 +30,13 @@ from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
 
 PROGRESS_SECONDS = 1.0
+
+
+def prepare_corpus(settings: Settings) -> Path:
+    """The folder of a stage's corpus, built if it is not there, in the tokens of what the stage starts from."""
+    from selfpretrain.stages.start import choose_tokenizer
+
+    return build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
 
 
 def build_corpus(
@@ -66,14 +73,11 @@ def _write_corpus(
         raise UserError(f"corpus.source={corpus.source}: the text is empty; choose another corpus or task")
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
-    description: dict[str, Any] = {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint}
-    owner, overlap = _describe_owner(corpus, task, runtime)
-    if owner is not None:
-        notes += owner.pop("notes")
+    owner, overlap, found = _describe_owner(corpus, task, runtime)
     write_manifest(
         folder,
         {
-            "source": {**description, "task": owner},
+            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -82,7 +86,7 @@ def _write_corpus(
             },
             **written,
             "audit": overlap,
-            "notes": notes,
+            "notes": [*notes, *found],
         },
     )
 
@@ -135,11 +139,11 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
 
 def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """For a task's own text: the task and split it is from, its overlap with that task's evaluation text, and notes."""
     owner = documents.find_owner(corpus, task)
     if owner is None:
-        return None, None
+        return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
     described = {
@@ -147,8 +151,7 @@ def _describe_owner(
         "version": owner.version,
         "split": "train",
         "fingerprint": data.fingerprint,
-        "notes": list(data.notes),
     }
     evaluation = ("\n".join(columns) for split in ("validation", "test") for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
-    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}
+    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}, data.notes

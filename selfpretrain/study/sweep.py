@@ -128,8 +128,6 @@ def run_together(cells: Sequence[Cell], group: str) -> None:
 
     try:
         carry_out_together([build_training(cell, group) for cell in cells])
-    except UserError:
-        raise
     except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
         names = ", ".join(cell.name for cell in cells)
         print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
@@ -144,16 +142,13 @@ def run_cell(cell: Cell, group: str) -> str:
     A corpus stops the study: everything stands on it. What is wrong with one training is that cell's failure, its
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
-    from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.stages.corpus import prepare_corpus
     from selfpretrain.train.jobs import carry_out
     from selfpretrain.train.trainer import Diverged
 
     try:
         if cell.stage == "corpus":
-            build_corpus(
-                cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime
-            )
+            prepare_corpus(cell.settings)
         else:
             carry_out(build_training(cell, group), wait=False)
     except Busy:
