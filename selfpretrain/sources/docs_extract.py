@@ -26,6 +26,7 @@ from filelock import FileLock
 
 from selfpretrain.config import UserError
 from selfpretrain.files import explain_write_errors, make_folder, new_folder, read_json, write_json
+from selfpretrain.progress import show_progress
 from selfpretrain.sources.docs_clean import clean_docstring
 from selfpretrain.sources.splits import compute_hash, normalise
 
@@ -209,7 +210,7 @@ def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str
 
 
 def _extract_all(modules: Sequence[tuple[str, str, str, str]], folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """The records of each module, in order, from ``NUM_WORKERS`` processes; a progress line on standard error."""
+    """The records of each module, in order, from ``NUM_WORKERS`` processes, shown as they come."""
     # plain subprocesses: a forked one would inherit torch's threads, a spawned one needs a guarded main module
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     command = [sys.executable, "-W", "ignore", "-m", "selfpretrain.sources.docs_extract"]
@@ -222,20 +223,14 @@ def _extract_all(modules: Sequence[tuple[str, str, str, str]], folder: Path) -> 
             process = subprocess.Popen([*command, str(jobs)], stdout=subprocess.PIPE, env=environment)
             workers.append(stack.enter_context(process))
             stack.callback(process.kill)  # before waiting, when the reader stops early
+        advance = stack.enter_context(show_progress("docs: reading docstrings, modules", len(modules)))
         for done, (_, _, module, _) in enumerate(modules):
             stream = workers[done % NUM_WORKERS].stdout
             line = stream.readline() if stream else b""
             if not line:
                 raise RuntimeError(f"a worker that reads docstrings ended before module {module}")
-            if done % 50 == 0 or done + 1 == len(modules):
-                _show_progress(done + 1, len(modules))
+            advance(done + 1, "")
             yield json.loads(line)
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\rdocs: reading docstrings, {done:,} of {total:,} modules", end=end, file=sys.stderr, flush=True)
 
 
 def _run_worker(jobs: str) -> None:
