@@ -63,13 +63,13 @@ class Watch:
             self.look()
 
     def _count_left(self, wave: str, stage: str) -> None:
-        """The cells of the study, and those of this and later waves that are to be decided."""
+        """The cells of the study; of those of this and later waves that are to be decided, the stage and the estimate."""
         waves = self.plan.count_cells()
         later = [cell for name in list(waves)[list(waves).index(wave) :] for cell in waves[name]]
         # what a failed pretraining blocks may come free until the fine-tunings are there
         left = [cell for cell in later if cell.status not in FINISHED and not (stage == "finetune" and cell.is_blocked)]
         self.total = len({cell.key for cells in waves.values() for cell in cells})
-        self.left = {cell.key: cell for cell in left}
+        self.left = {cell.key: (cell.stage, self.estimates.get((cell.stage, cell.name), math.nan)) for cell in left}
 
     def look(self, unsure: Collection[str] = ()) -> None:
         """Say what has ended since the last look; a failure of the ``unsure`` may be an old one."""
@@ -84,17 +84,17 @@ class Watch:
         self.advance(self.total - len(self.left), self._format_left())
 
     def _count(self, cell: Cell, status: str) -> None:
-        del self.waiting[cell.id], self.left[cell.key]
+        del self.waiting[cell.id]
+        stage, seconds = self.left.pop(cell.key)
         self.ended = time.monotonic()
         if status == "done":
-            self.estimated += self.estimates.get((cell.stage, cell.name), math.nan)
-            self.factors[cell.stage] = (self.ended - self.started) / self.estimated
+            self.estimated += seconds
+            self.factors[stage] = (self.ended - self.started) / self.estimated
 
     def _format_left(self, separator: str = "") -> str:
         """The time that the whole study still takes; empty where it is none or not known."""
-        seconds = self.ended - time.monotonic()
-        for cell in self.left.values():
-            seconds += self.factors.get(cell.stage, 1.0) * self.estimates.get((cell.stage, cell.name), math.nan)
+        seconds = sum(self.factors.get(stage, 1.0) * estimate for stage, estimate in self.left.values())
+        seconds -= time.monotonic() - self.ended
         return f"{separator}about {format_duration(seconds)} left" if seconds > 0 else ""
 
 
