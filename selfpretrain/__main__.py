@@ -67,11 +67,14 @@ def run_study_cell(settings: Any) -> Any:
 
     from selfpretrain.study.cells import FINISHED, Job
     from selfpretrain.study.sweep import run_job
+    from selfpretrain.study.watch import describe_outcome
 
-    statuses = run_job(Job.read(settings.study.cell, settings))
+    job = Job.read(settings.study.cell, settings)
+    statuses = run_job(job)
     if HydraConfig.get().mode == RunMode.RUN:
         print(f"{settings.study.cell}: {statuses}")
         if not set(statuses.split("+")) <= set(FINISHED):
+            print("\n".join(describe_outcome(cell) for cell in job.cells), file=sys.stderr)
             raise SystemExit(1)
     return statuses
 

@@ -201,7 +201,7 @@ class RuntimeConfig:
     save_every: int = 500  # steps between checkpoints
     keep_checkpoints: int = 2  # newest kept
     keep_steps: list[int] = field(default_factory=list)  # and these
-    progress: bool = True
+    progress: bool = True  # bars on a terminal; the lines of a study stay without them
 
 
 @dataclass

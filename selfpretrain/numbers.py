@@ -37,6 +37,14 @@ def format_p_clause(p: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
+def format_duration(seconds: float) -> str:
+    """48 s, 1.4 min, 38 min, 5.2 h"""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.{int(minutes < 10)}f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
 def format_counted(count: int, singular: str, plural: str | None = None) -> str:
     """2, "seed" -> 2 seeds"""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"

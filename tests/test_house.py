@@ -19,7 +19,7 @@ FLOORS = [
     ["config", "seeds", "numbers"],
     ["files", "children", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],
-    ["door", "endings", "devices", "kinds"],
+    ["door", "endings", "progress", "devices", "kinds"],
     ["sources"],
     ["data"],
     ["tasks", "runs"],
@@ -42,7 +42,7 @@ OWNERS = {
     "matplotlib": {"selfpretrain.report"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
-                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.facts",
+                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts",
                  "selfpretrain.model.flops", "selfpretrain.pretext.packing", "selfpretrain.pretext.batches", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
                  "selfpretrain.sources.documents", "selfpretrain.stages.corpus", "selfpretrain.stages.work"]  # fmt: skip
 

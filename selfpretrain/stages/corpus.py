@@ -10,7 +10,6 @@ next one removes. The same settings give the same bytes, whatever the number of 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,11 +24,10 @@ from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
 from selfpretrain.files import build_folder
+from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
 from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
-
-PROGRESS_SECONDS = 1.0
 
 
 def prepare_corpus(settings: Settings) -> Path:
@@ -111,22 +109,17 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
     dtype = choose_dtype(tokenizer.vocab_size)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     num_empty = num_bytes = 0
-    shown = started = time.monotonic()
-    show = runtime.progress and sys.stderr.isatty()
+    started = time.perf_counter()
     chunks = iter_encoded(tokenizer, folder / "tokenizer", text, dtype, runtime.num_workers)
-    with closing(chunks), TokenWriter(folder, dtype) as writer:
+    progress = show_progress("tokenising, MB", None, is_shown=runtime.progress)
+    with closing(chunks), progress as advance, TokenWriter(folder, dtype) as writer:
         for chunk in chunks:
             writer.append(chunk.sizes, chunk.tokens)
             counts += np.bincount(chunk.tokens, minlength=len(counts))
             num_empty += chunk.num_empty
             num_bytes += chunk.num_bytes
-            now = time.monotonic()
-            if show and now - shown > PROGRESS_SECONDS:
-                shown = now
-                rate = num_bytes / (now - started) / 1e6
-                print(f"\rtokenising: {num_bytes / 1e6:,.0f} MB ({rate:.1f} MB/s)", end="", file=sys.stderr, flush=True)
-    if show and shown > started:
-        print(file=sys.stderr)
+            mb = num_bytes / 1e6
+            advance(round(mb), f"{mb / (time.perf_counter() - started):.1f} MB/s")
     return {
         "documents": writer.num_documents,
         "tokens": writer.num_tokens,

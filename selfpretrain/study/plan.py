@@ -133,7 +133,7 @@ class StudyPlan:
         )
         if condition.is_fresh:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
-                self._register_corpus(settings, model, key)
+                self._register_corpus(settings, model, f"own of {task.name}")
             return settings
         if condition.is_released:
             assert self.study.offshelf is not None
@@ -144,17 +144,17 @@ class StudyPlan:
             # the other task's own pretraining, so that the two studies of it are one run
             other = self.tasks.get(condition.text_of) or load_task_card(condition.text_of)
             pretraining = dataclasses.replace(pretraining, task=other)
-        corpus_id = self._register_corpus(pretraining, model, key)
+        text = key if condition.is_general else f"own of {pretraining.task.name}"
+        corpus_id = self._register_corpus(pretraining, model, text)
         pretraining = budget.resolve_planned(pretraining, corpus_id)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
-            name = key if condition.is_general else f"own of {pretraining.task.name}"
-            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, name, "", seed)
+            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, text, "", seed)
         return dataclasses.replace(settings, init=f"run:{run_id}")
 
-    def _register_corpus(self, settings: Settings, model: str, condition: str) -> str:
+    def _register_corpus(self, settings: Settings, model: str, text: str) -> str:
         corpus_id = identity.identify_corpus(settings)
-        self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, condition))
+        self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, text))
         return corpus_id
 
     # asking

@@ -54,9 +54,10 @@ class Speed:
 
 @dataclass
 class Estimate:
-    """Seconds by wave, one process working, and how many runs of each wave are left out."""
+    """Seconds by wave and by cell, one process working, and how many runs of each wave are left out."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cells: dict[tuple[str, str], float] = field(default_factory=dict)  # by stage and name, whatever the recipe
     unknown: dict[str, int] = field(default_factory=dict)  # their size is not known before their corpus is built
 
     @property
@@ -79,6 +80,9 @@ def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT
     estimate = Estimate()
     for name, cells in missing.items():
         seconds = [clocks[cell.stage, cell.model](cell) for cell in cells]
+        estimate.cells |= {
+            (c.stage, c.name): OVERHEAD_SECONDS + s for c, s in zip(cells, seconds, strict=True) if s is not None
+        }
         estimate.seconds[name] = sum(OVERHEAD_SECONDS + value for value in seconds if value is not None)
         estimate.unknown[name] = seconds.count(None)
     return estimate

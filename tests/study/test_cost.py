@@ -81,7 +81,7 @@ def test_text_of_a_corpus_to_come(make_plan):
     plan = make_plan("study.conditions=[own,bookwiki,bookwiki_sized]", "study.general=docs", "study.general_mb=3")
     sizes = {cell.condition: Costs(plan).estimate_text_bytes(cell) for cell in plan.corpora.values()}
     own = sum(len(text.encode()) + 1 for (text,) in plan.data["local"].splits["train"].texts)
-    assert sizes == {"own": own, "bookwiki": 3 * 2**20, "bookwiki_sized": own}
+    assert sizes == {"own of local": own, "bookwiki": 3 * 2**20, "bookwiki_sized": own}
     plan = make_plan("study.conditions=[own,bookwiki]", "study.general=docs", "study.general_mb=null")
     unlimited = next(cell for cell in plan.corpora.values() if cell.condition == "bookwiki")
     assert Costs(plan).estimate_text_bytes(unlimited) is None
