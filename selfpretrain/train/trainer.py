@@ -10,7 +10,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -84,9 +84,9 @@ class Trainer:
                     raise Interrupted(130 if stop == signal.SIGINT else 75, self.name, done)
         self._ask(lambda keeper, _: None)
 
-    def run_steps(self, first: int) -> Iterator[int]:
+    def run_steps(self, first: int) -> Generator[int, None, None]:
         """Take the steps from ``first`` on; yields after each how many are done. Batches are made one step ahead."""
-        self.upcoming = None
+        self.upcoming: Future[MicroBatches] | None = None
         with ThreadPoolExecutor(1) as pool:
             for step in range(first, self.total_steps):
                 micro_batches = (self.upcoming or pool.submit(self._fetch, step)).result()
@@ -200,7 +200,7 @@ class Trainer:
     def _form(self, members: Sequence[Member], kind: type[SingleLearner | StackedLearner]) -> None:
         self.members, self.learner = members, kind(members, self.device)
         self.gradients = distributed.GradientSum(self.learner.optimizer.parameters)
-        self.upcoming: Future[MicroBatches] | None = None  # what was made ahead is for other members
+        self.upcoming = None  # what was made ahead is for other members
 
     # surroundings
 
