@@ -178,15 +178,11 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
     The same text gives the same vocabulary on every machine, whatever its number of threads. It has fewer than
     ``vocab_size`` entries where the text is too small. Raises UserError where no vocabulary can be learnt.
     """
-    if config.kind not in SPECIAL_TOKENS:
-        raise UserError(f"tokenizer.kind={config.kind} is not known; allowed: wordpiece, bpe")
     if config.vocab_size < MIN_VOCAB_SIZE[config.kind]:
         raise UserError(
             f"tokenizer.vocab_size={config.vocab_size} is too small; {config.kind} needs at least "
             f"{MIN_VOCAB_SIZE[config.kind]}: tokenizer.vocab_size={MIN_VOCAB_SIZE[config.kind]}"
         )
-    if not config.train_mb > 0:
-        raise UserError(f"tokenizer.train_mb={config.train_mb} must be positive, in MiB: tokenizer.train_mb=200")
     limited = _limit(documents, int(config.train_mb * 2**20))
     train = _train_wordpiece if config.kind == "wordpiece" else _train_bpe
     return Tokenizer(train(config.vocab_size, limited), "the tokenizer trained on this text")

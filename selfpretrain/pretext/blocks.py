@@ -69,6 +69,16 @@ def count_held_out(total_blocks: int) -> int:
     return max(1, min(HELD_OUT_BLOCKS, int(total_blocks * HELD_OUT_SHARE)))
 
 
+def hold_out(total_blocks: int, num_tokens: int, seq_len: int) -> int:
+    """:func:`count_held_out`; UserError for a corpus that gives no block to hold out beside one to train on."""
+    if total_blocks < 2:
+        raise UserError(
+            f"the corpus has {num_tokens} tokens, too few for two blocks of {seq_len}; "
+            "set pretrain.seq_len lower or add text"
+        )
+    return count_held_out(total_blocks)
+
+
 class Blocks(Protocol):
     """Where a batch's sequences come from; each has a start, whatever that is a number of."""
 
@@ -119,12 +129,7 @@ class PackedBlocks:
         self.tokens, self.ids, self.seq_len, self.seed = tokens, ids, seq_len, data_seed
         self.content = seq_len - 2
         total_blocks = len(tokens) // self.content
-        if total_blocks < 2:
-            raise UserError(
-                f"the corpus has {len(tokens)} tokens, too few for two blocks of {seq_len}; "
-                "set pretrain.seq_len lower or add text"
-            )
-        self.num_held_out = count_held_out(total_blocks)
+        self.num_held_out = hold_out(total_blocks, len(tokens), seq_len)
         self.train_tokens = (total_blocks - self.num_held_out) * self.content
         # a random offset shifts the blocks' borders every epoch, which costs one block
         self.num_blocks = max(1, self.train_tokens // self.content - 1)

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from selfpretrain.config import UserError
-from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, count_held_out
+from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, hold_out
 
 SINGLE_SEGMENT_PROB = 0.1  # [ELECTRA build_pretraining_dataset.py, and so the next two]
 SHORT_PROB = 0.05
@@ -91,20 +89,9 @@ class SegmentBlocks:
         self.offsets = np.cumsum(sizes, dtype=np.int64) - sizes
         self.piece_ends = np.cumsum(count_pieces(sizes, seq_len))
         total = int(self.piece_ends[-1])
-        if total < 2:
-            raise UserError(
-                f"the corpus has {len(tokens)} tokens, too few for two blocks of {seq_len}; "
-                "set pretrain.seq_len lower or add text"
-            )
-        self.num_held_out = count_held_out(total)
+        self.num_held_out = hold_out(total, len(tokens), seq_len)
         self.num_blocks = total - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
-
-    @cached_property
-    def train_tokens(self) -> int:
-        """Where the held-out part begins in ``tokens``."""
-        document, place, _ = self._locate(np.array([self.num_blocks]))
-        return int(self.offsets[document[0]] + place[0])
 
     def get_starts(self, first: int, count: int) -> Ints:
         """Numbers of the pieces that are samples first .. first + count - 1, counted over all epochs."""

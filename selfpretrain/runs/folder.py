@@ -58,9 +58,7 @@ class RunFolder:
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     def read_result(self) -> dict[str, Any]:
-        result = read_json(self.path / "result.json")
-        assert isinstance(result, dict)
-        return result
+        return read_json(self.path / "result.json")
 
     def start(self, config_yaml: str, command: str, num_seeds: int = 1, facts: Mapping[str, Any] | None = None) -> None:
         """Write down what runs, add this start to those before (where, with which versions), mark the run as running.

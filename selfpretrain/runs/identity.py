@@ -24,6 +24,7 @@ from selfpretrain.data.store import FORMAT_VERSION
 from selfpretrain.data.vocabulary import compute_vocabulary_id, is_own
 from selfpretrain.devices import resolve_precision
 from selfpretrain.door import compute_identity, to_plain
+from selfpretrain.sources import documents
 from selfpretrain.sources.labelled import TaskData
 
 # raised when the same settings would give another result
@@ -57,14 +58,7 @@ def compute_corpus_id(
     corpus: CorpusConfig, task: TaskConfig | None, tokenizer: TokenizerConfig, runtime: RuntimeConfig
 ) -> str:
     """12 hex digits of what decides the files: the text, the tokenizer and the format. Reads the text's source."""
-    return name_corpus(fingerprint_documents(corpus, task, runtime), tokenizer, runtime)
-
-
-def fingerprint_documents(corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig) -> str:
-    """SHA-256 (hex) of a corpus's text, from its source."""
-    from selfpretrain.sources import documents
-
-    return documents.compute_fingerprint(corpus, task, runtime.runs_dir)
+    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
 
 
 def name_corpus(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime: RuntimeConfig) -> str:

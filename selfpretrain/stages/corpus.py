@@ -24,9 +24,10 @@ from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary,
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
-from selfpretrain.files import lock_folder, new_folder
-from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
-from selfpretrain.runs.identity import fingerprint_documents, name_corpus
+from selfpretrain.files import build_folder
+from selfpretrain.runs.folder import get_corpus_folder
+from selfpretrain.runs.identity import name_corpus
+from selfpretrain.sources import audit, documents, tasks
 
 PROGRESS_SECONDS = 1.0
 
@@ -39,16 +40,13 @@ def build_corpus(
     Of two builders at once one builds and the other waits. Raises UserError, in one line, for text or a tokenizer
     that cannot be used and for a folder that cannot be written; nothing half-written stays.
     """
-    documents_fingerprint = fingerprint_documents(corpus, task, runtime)
+    documents_fingerprint = documents.compute_fingerprint(corpus, task, runtime.runs_dir)
     corpus_id = name_corpus(documents_fingerprint, tokenizer, runtime)
-    folder = get_corpus_folder(corpus_id, runtime)
-    if is_corpus_built(corpus_id, runtime):
-        return folder
-    with lock_folder(folder, runtime.progress):
-        if not is_corpus_built(corpus_id, runtime):
-            with new_folder(folder) as new:
-                _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
-    return folder
+
+    def write(new: Path) -> None:
+        _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
+
+    return build_folder(get_corpus_folder(corpus_id, runtime), write, runtime.progress, last="manifest.json")
 
 
 def _write_corpus(
@@ -60,8 +58,6 @@ def _write_corpus(
     documents_fingerprint: str,
 ) -> None:
     """Tokenizer, token files, audit and manifest into an empty folder."""
-    from selfpretrain.sources import documents
-
     tokenizer, notes = _prepare_tokenizer(corpus, task, config, runtime)
     tokenizer.save(folder / "tokenizer")
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
@@ -71,7 +67,7 @@ def _write_corpus(
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
     description: dict[str, Any] = {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint}
-    owner, audit = _describe_owner(corpus, task, runtime)
+    owner, overlap = _describe_owner(corpus, task, runtime)
     if owner is not None:
         notes += owner.pop("notes")
     write_manifest(
@@ -85,7 +81,7 @@ def _write_corpus(
                 "origin": describe_vocabulary(config),
             },
             **written,
-            "audit": audit,
+            "audit": overlap,
             "notes": notes,
         },
     )
@@ -94,8 +90,6 @@ def _write_corpus(
 def _prepare_tokenizer(
     corpus: CorpusConfig, task: TaskConfig | None, config: TokenizerConfig, runtime: RuntimeConfig
 ) -> tuple[Tokenizer, list[str]]:
-    from selfpretrain.sources import documents
-
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
@@ -143,13 +137,9 @@ def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
-    from selfpretrain.door import load_task_card
-    from selfpretrain.sources import audit, documents, tasks
-
-    if corpus.source == "card":
+    owner = documents.find_owner(corpus, task)
+    if owner is None:
         return None, None
-    owner = load_task_card(str(corpus.task)) if corpus.source == "own_of" else task
-    assert owner is not None  # iter_documents refused that
     # the corpus keeps all the text, however many labels a fine-tuning uses
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
     described = {

@@ -15,7 +15,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import load_engine
-from selfpretrain.model.objectives import HandedOver, PretrainModule
+from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective, count_step_flops

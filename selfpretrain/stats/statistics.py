@@ -222,14 +222,12 @@ class _Ranking:
     def sum_groups(self, weights: AnyArray) -> AnyArray:
         """Sums of weights [replicates, examples] over equal values, [replicates, groups] in ascending order."""
         ordered = np.take(weights, self.order, axis=1)
-        sums: AnyArray = np.add.reduceat(ordered, self.starts, axis=1) if self.has_ties else ordered
-        return sums
+        return np.add.reduceat(ordered, self.starts, axis=1) if self.has_ties else ordered
 
     def rank(self, group_counts: IntArray) -> FloatArray:
         """Mid-rank of each group: below it lie cumsum - count, inside it the middle is (count + 1) / 2."""
         below_or_in = np.cumsum(group_counts, axis=1, dtype=group_counts.dtype)
-        ranks: FloatArray = 2.0 * below_or_in - group_counts - below_or_in[:, -1:]
-        return ranks
+        return 2.0 * below_or_in - group_counts - below_or_in[:, -1:]
 
     def spread(self, group_counts: IntArray) -> FloatArray:
         """Sum of count x rank squared over the groups, in closed form: (N^3 - sum of count^3) / 3."""

@@ -202,8 +202,6 @@ def test_text_that_is_no_text_is_refused(tokenizer):
     [
         (TokenizerConfig(kind="bpe", vocab_size=200), "tokenizer.vocab_size=200"),
         (TokenizerConfig(vocab_size=20), "tokenizer.vocab_size=20"),
-        (TokenizerConfig(kind="unigram"), "tokenizer.kind=unigram"),
-        (TokenizerConfig(train_mb=0), "tokenizer.train_mb=0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, words):

@@ -99,11 +99,6 @@ def test_a_size_that_a_released_vocabulary_has_not_is_refused(runtime, released)
     assert not [path for path in Path(runtime.runs_dir).rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-def test_general_text_must_be_named(runtime):
-    with pytest.raises(UserError, match=r"tokenizer\.card=<name>"):
-        prepare_vocabulary(TokenizerConfig(source="general"), runtime)
-
-
 # the hub
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.sources.tasks import iter_evaluation_text, iter_own_text, load_task
+from selfpretrain.sources.tasks import iter_own_text, load_task
 
 
 def make_rows(count: int = 200, classes: int = 2) -> list[dict[str, Any]]:
@@ -116,7 +116,8 @@ def test_own_text_is_train_only(tmp_path):
     assert len(data.splits["train"].ids) == 20
     assert len(own) == 300 - len(data.splits["validation"].ids) - len(data.splits["test"].ids)
     assert {"\n".join(texts) for texts in data.splits["train"].texts} <= set(own)
-    assert not set(iter_evaluation_text(task, "runs")) & set(own)
+    evaluation = {"\n".join(texts) for name in ("validation", "test") for texts in data.splits[name].texts}
+    assert not evaluation & set(own)
     assert "20 of 192 labelled examples" in data.notes[-1]
     text_only = dataclasses.replace(task, corpus_columns=["second"])
     assert sorted(iter_own_text(text_only, "runs")) == sorted(text.split("\n")[1] for text in own)
