@@ -31,7 +31,7 @@ from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
 from selfpretrain.train.engine import Engine, carry_out
 from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import BatchSource, Hook, Member, move
-from selfpretrain.train.timing import time_steps
+from selfpretrain.train.trainer import time_steps
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
 TRIMMED_PARTS = 4  # of a batch of padded rows, if nothing else is asked for: more save padding and cost products

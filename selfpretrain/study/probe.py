@@ -29,7 +29,7 @@ from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
-from selfpretrain.train.timing import time_steps
+from selfpretrain.train.trainer import time_steps
 
 Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
 
