@@ -201,14 +201,11 @@ class Trainer:
 
     def _form(self, members: Sequence[Member], kind: type[SingleLearner | StackedLearner]) -> None:
         self.members, self.learner = members, kind(members, self.device)
+        self.name = "+".join(member.keeper.run.id for member in members)
         self.gradients = distributed.GradientSum(self.learner.optimizer.parameters)
         self.upcoming = None  # what was made ahead is for other members
 
     # surroundings
-
-    @property
-    def name(self) -> str:
-        return "+".join(member.keeper.run.id for member in self.members)
 
     @contextlib.contextmanager
     def _show_progress(self, first: int) -> Iterator[Callable[[int], None]]:
