@@ -5,9 +5,8 @@ from __future__ import annotations
 import atexit
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -27,6 +26,8 @@ from selfpretrain.stages.pretrain import MicroBatches, build_batches
 from selfpretrain.stages.work import may_vary_shapes
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
+from selfpretrain.train.keeper import Keeper
+from selfpretrain.train.learners import BatchSource, Member
 from selfpretrain.train.trainer import Trainer
 
 SEED = SeedConfig().seed  # of our side, unless a benchmark sets another, and of the peers
@@ -34,52 +35,52 @@ SEED = SeedConfig().seed  # of our side, unless a benchmark sets another, and of
 
 def build_pretraining(work: Work) -> Rate:
     """Tokens per second; every token of a packed block is real."""
-    return build_rate(work, *make_pretrainer(work))
+    member, amount = make_pretraining(work)
+    return build_rate(work, [member], amount)
 
 
 def build_finetuning(work: Work) -> Rate:
     """Examples per second."""
-    return build_rate(work, *make_finetuner(work))
+    member, amount = make_finetuning(work)
+    return build_rate(work, [member], amount)
 
 
-def make_pretrainer(work: Work) -> tuple[Trainer, float]:
-    """A trainer, and the tokens of one of its steps."""
+def make_pretraining(work: Work) -> tuple[Member, float]:
+    """What is trained, and the tokens of one of its steps."""
     settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
     config, seed = settings.pretrain, settings.seeds.seed
     module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, seed)
     batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
     trims = may_vary_shapes(settings.runtime, choose_device(settings.runtime))
     source = MicroBatches(batches, config.micro_batch_size, trims)
-    return make_trainer(work, module, source, config, seed), config.batch_size * config.seq_len
+    return make_member(work, module, source, config, seed), config.batch_size * config.seq_len
 
 
-def make_finetuner(work: Work) -> tuple[Trainer, float]:
-    """A trainer, and the examples of one of its steps."""
+def make_finetuning(work: Work) -> tuple[Member, float]:
+    """What is trained, and the examples of one of its steps."""
     settings, tokenizer = work.settings, Tokenizer.load(work.corpus / "tokenizer")
     config, data, seed = settings.finetune, read_task(settings.task, settings.runtime.runs_dir), settings.seeds.seed
     encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
     module = SequenceModel(encoder, config, data.task, seed)
     split = finetune.encode(data.splits["train"], tokenizer, data.task, config.seq_len)
     batches = finetune.build_batches(settings, split, encoder)
-    return make_trainer(work, module, batches, config, seed), config.batch_size
+    return make_member(work, module, batches, config, seed), config.batch_size
 
 
-def make_trainer(work: Work, module: nn.Module, batches: Any, config: OptimConfig, seed: int) -> Trainer:
+def make_member(work: Work, module: nn.Module, batches: BatchSource, config: OptimConfig, seed: int) -> Member:
     folder = tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_")
     atexit.register(folder.cleanup)
-    run, runtime = RunFolder(Path(folder.name)), work.settings.runtime
-    return Trainer(module, batches, config, 1, run=run, runtime=runtime, tracker=NullTracker(), seed=seed)
+    keeper = Keeper(module, RunFolder(Path(folder.name)), work.settings.runtime, NullTracker())
+    return Member(keeper, batches, config, 1, seed)
 
 
-TRAINERS: dict[str, Callable[[Work], tuple[Trainer, float]]] = {
-    "pretrain": make_pretrainer,
-    "finetune": make_finetuner,
-}
+MAKERS: dict[str, Callable[[Work], tuple[Member, float]]] = {"pretrain": make_pretraining, "finetune": make_finetuning}
 BUILDERS: dict[str, Callable[[Work], Rate]] = {"pretrain": build_pretraining, "finetune": build_finetuning}
 
 
-def build_rate(work: Work, trainer: Trainer, amount_per_step: float) -> Rate:
+def build_rate(work: Work, members: Sequence[Member], amount_per_step: float) -> Rate:
     """The measure of a trainer that runs so many steps from step 0, over and over."""
+    trainer = Trainer(members)
 
     def run_steps(steps: int) -> tuple[float, float]:
         trainer.total_steps = steps

@@ -72,13 +72,8 @@ def build_in_turn(stage: str, work: Work, num_seeds: int) -> Rate:
 
 
 def build_together(stage: str, work: Work, num_seeds: int) -> Rate:
-    """One stacked trainer for all."""
+    """One trainer for all."""
     from benchmarks import engine
-    from selfpretrain.train.stacked import StackedTrainer
 
-    members, amount = [], 0.0
-    for each in list_seeds(work, num_seeds):
-        trainer, amount_per_step = engine.TRAINERS[stage](each)
-        members.append(trainer)
-        amount += amount_per_step
-    return engine.build_rate(work, StackedTrainer(members), amount)
+    members, amounts = zip(*(engine.MAKERS[stage](each) for each in list_seeds(work, num_seeds)), strict=True)
+    return engine.build_rate(work, members, sum(amounts))

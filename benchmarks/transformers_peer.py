@@ -35,7 +35,7 @@ from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.pretrain import build_batches
 from selfpretrain.tasks.sequence import SequenceModel
-from selfpretrain.train.trainer import move
+from selfpretrain.train.learners import move
 
 IGNORED = -100  # a label that CrossEntropyLoss leaves out
 NUM_READY = 16  # batches made before the clock runs

@@ -237,7 +237,8 @@ class StudyConfig:
     models_of: dict[str, list[str]] = field(default_factory=dict)  # task -> its models, where not all of them
     pretrain_seeds: int = 3
     finetune_seeds: int = 1
-    seeds_per_process: int = 1  # runs that differ in their seeds alone, trained together by one process
+    # runs that differ in their seeds alone, trained together by one process: for a GPU; a CPU gains nothing (0.90x)
+    seeds_per_process: int = 1
     num_replicates: int = 1000  # resamples of the test examples, behind every interval [MultiBERTs]
     # own may be worse than the reference by this much of the metric and still be enough (of 1: .01 is one point);
     # None: a tenth of the reference's gain where that is clear, else .01

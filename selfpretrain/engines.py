@@ -8,8 +8,8 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-# <module>:<object>, the object being a selfpretrain.train.jobs.Engine
-ENGINES = {"native": "selfpretrain.train.jobs:NATIVE"}
+# <module>:<object>, the object being a selfpretrain.train.engine.Engine
+ENGINES = {"native": "selfpretrain.train.engine:NATIVE"}
 
 
 def load_engine(name: str) -> Any:

@@ -345,7 +345,7 @@ def test_a_failed_cell_is_shown_and_tried_again(command, no_plots, study, tmp_pa
     whole = Trainer.train
 
     def fail(self):
-        if self.run.path.parent.name == "pretrain":
+        if self.members[0].keeper.run.path.parent.name == "pretrain":
             raise ZeroDivisionError("on purpose")
         whole(self)
 

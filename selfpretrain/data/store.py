@@ -179,9 +179,9 @@ def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | 
     return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
 
 
-def compute_checksum(file: Path) -> str:
-    """BLAKE2b (hex, 32 bytes) of a file, read in blocks."""
-    digest = hashlib.blake2b(digest_size=32)
+def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
+    """BLAKE2b (32 bytes) or SHA-256 of a file in hex, read in blocks."""
+    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
     with open(file, "rb") as stream:
         while block := stream.read(BLOCK):
             digest.update(block)

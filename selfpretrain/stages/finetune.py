@@ -14,7 +14,7 @@ from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_spl
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
-from selfpretrain.devices import choose_device
+from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import follow_card, to_plain, to_yaml
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
@@ -32,10 +32,11 @@ from selfpretrain.tasks.scores import score_split
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
-from selfpretrain.train.jobs import NATIVE, carry_out
+from selfpretrain.train.distributed import get_rank
+from selfpretrain.train.engine import NATIVE, carry_out
+from selfpretrain.train.keeper import Evaluation, Keeper, note_start
+from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
-from selfpretrain.train.provenance import note_start
-from selfpretrain.train.trainer import Evaluation, Trainer
 
 Outputs = npt.NDArray[np.float32]
 
@@ -52,6 +53,7 @@ class Finetuning:
     """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
 
     engine = NATIVE
+    hook: Hook | None = None
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.settings = settings = follow_card(settings, settings.task)
@@ -63,8 +65,8 @@ class Finetuning:
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.group, self.name = group, name or run_id
 
-    def build(self, num_seeds: int) -> Trainer:
-        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+    def build(self, num_seeds: int) -> Member:
+        """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings, config, task = self.settings, self.settings.finetune, self.data.task
         encoder, self.tokenizer = build_start(settings)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
@@ -81,33 +83,29 @@ class Finetuning:
             settings.tracking, run_id=self.run.id, group=self.group, job_type="finetune", name=self.name,
             settings=to_plain(settings), folder=self.run.path,
         )  # fmt: skip
-        trainer = Trainer(
-            self.model, batches, config, total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
-            seed=seed, multiplier=multiplier,
-        )  # fmt: skip
-
-        def evaluate() -> dict[str, float]:
-            value, _ = score_split(task, self.data.splits["validation"].labels, self.predict(trainer, "validation"))
-            return {} if value is None else {"score": value}
-
         steps = choose_evaluation_steps(config, total_steps, num_examples)
-        trainer.evaluation = Evaluation(evaluate, steps, best_of="score")
-        return trainer
+        evaluation = Evaluation(self.evaluate, steps, best_of="score")
+        keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)
+        return Member(keeper, batches, config, total_steps, seed, multiplier, self.hook)
 
-    def finish(self, trainer: Trainer) -> None:
+    def evaluate(self) -> dict[str, float]:
+        """The score on validation, unless it has none."""
+        value, _ = score_split(self.data.task, self.data.splits["validation"].labels, self.predict("validation"))
+        return {} if value is None else {"score": value}
+
+    def finish(self, member: Member) -> None:
         """Store predictions and the model with the best validation score, and the result."""
-        trainer.load_best()
-        if trainer.rank != 0:
+        member.keeper.load_best()
+        if get_rank() != 0:
             return
-        task, evaluation = self.data.task, trainer.evaluation
-        assert evaluation is not None
-        scored = score_splits(self.run, self.data, lambda split: self.predict(trainer, split))
+        task, evaluation = self.data.task, member.keeper.evaluation
+        scored = score_splits(self.run, self.data, self.predict)
         measures = {f"{split}_{task.metric}": value for split, value in scored["scores"].items() if value is not None}
-        trainer.tracker.log(measures, step=trainer.total_steps)
+        member.keeper.tracker.log(measures, step=member.total_steps)
         description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
-            {"task": task.name, "metric": task.metric, "best_step": evaluation.best_step, "steps": trainer.total_steps,
+            {"task": task.name, "metric": task.metric, "best_step": evaluation.best_step, "steps": member.total_steps,
              "train_examples": len(self.splits["train"]), "history": evaluation.history, "data": self.data.fingerprint,
              **scored}
         )  # fmt: skip
@@ -118,9 +116,10 @@ class Finetuning:
             splits["train"] = swap_pairs(splits["train"])
         return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
 
-    def predict(self, trainer: Trainer, split: str) -> Outputs:
+    def predict(self, split: str) -> Outputs:
         """Outputs [N, K] for the examples of a split."""
-        return predict(self.model, self.splits[split], self.data.task, trainer.device, trainer.autocast_dtype)
+        dtype = choose_autocast(self.settings.finetune.precision, self.device)
+        return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
 
 
 def score_splits(run: RunFolder, data: TaskData, predict_split: Callable[[str], Outputs]) -> dict[str, Any]:

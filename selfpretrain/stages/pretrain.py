@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.data.examples import Arrays
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
@@ -28,10 +29,10 @@ from selfpretrain.stages.work import choose_held_out_steps, describe_pretraining
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
-from selfpretrain.train.jobs import Engine, carry_out
-from selfpretrain.train.provenance import note_start
-from selfpretrain.train.timing import build_timed_trainer, time_steps
-from selfpretrain.train.trainer import Arrays, Evaluation, Trainer, move
+from selfpretrain.train.engine import Engine, carry_out
+from selfpretrain.train.keeper import Evaluation, Keeper, note_start
+from selfpretrain.train.learners import BatchSource, Hook, Member, move
+from selfpretrain.train.trainer import time_steps
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
 TRIMMED_PARTS = 4  # of a batch of padded rows, if nothing else is asked for: more save padding and cost products
@@ -82,8 +83,10 @@ class Pretraining:
     """One pretraining run: what it is made of, and what is stored when its training has ended.
 
     What any engine goes by: ``settings`` (resolved), ``tokens`` and ``tokenizer`` (the token files), ``run``, ``device``,
-    :meth:`start` and :meth:`store`.
+    :meth:`start` and :meth:`store`. ``hook`` is the native engine's.
     """
+
+    hook: Hook | None = None
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
@@ -100,33 +103,45 @@ class Pretraining:
         settings, command = self.settings, f"selfpretrain pretrain (corpus {self.tokens.folder.name})"
         note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
 
-    def build(self, num_seeds: int) -> Trainer:
-        """Mark the run as running and make its trainer; ``num_seeds`` are trained together. Under the lock."""
+    def build(self, num_seeds: int) -> Member:
+        """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings = self.settings
         check_ranks(settings.pretrain, distributed.start(self.device)[1])
-        module, batches = build_model(settings, self.tokenizer), build_batches(settings, self.tokens, self.tokenizer)
-        self.start(num_seeds, module)
+        self.module = build_model(settings, self.tokenizer)
+        batches = build_batches(settings, self.tokens, self.tokenizer)
+        self.held_out = split_rows(batches.get_held_out(), 32)
         trims = may_vary_shapes(settings.runtime, self.device)
         micro_batches = MicroBatches(batches, settings.pretrain.micro_batch_size, trims)
+        self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)
         config = settings.pretrain
         tracker = build_tracker(
             settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
             settings=identity.to_plain(settings), folder=self.run.path,
         )  # fmt: skip
-        trainer = Trainer(
-            module, micro_batches, config, config.total_steps, run=self.run, runtime=settings.runtime, tracker=tracker,
-            seed=identity.get_pretrain_seeds(settings.seeds)["mask"],
-        )  # fmt: skip
-        self.held_out = HeldOut(trainer, batches)
-        trainer.evaluation = Evaluation(self.held_out.compute, choose_held_out_steps(config, config.total_steps))
-        return trainer
+        steps = choose_held_out_steps(config, config.total_steps)
+        keeper = Keeper(self.module, self.run, settings.runtime, tracker, Evaluation(self.evaluate, steps))
+        seed = identity.get_pretrain_seeds(settings.seeds)["mask"]
+        return Member(keeper, micro_batches, config, config.total_steps, seed, hook=self.hook)
 
-    def finish(self, trainer: Trainer) -> None:
-        """What the trainer's module hands over, and its last held-out measures, are the result."""
-        assert isinstance(trainer.module, PretrainModule)
-        if trainer.rank == 0:
-            self.store(trainer.module.hand_over(), self.held_out.last or self.held_out.compute())
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The measures of held-out text under one fixed draw of masks."""
+        self.module.eval()
+        dtype = choose_autocast(self.settings.pretrain.precision, self.device)
+        totals: dict[str, float] = {}
+        for weight, arrays in self.held_out:
+            with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+                _, measures = self.module(move(arrays, self.device))
+            for name, value in measures.items():
+                totals[name] = totals.get(name, 0.0) + weight * float(value)
+        return {name: float(np.float32(value)) for name, value in totals.items()}
+
+    def finish(self, member: Member) -> None:
+        """What the module hands over, and its last held-out measures, are the result."""
+        last = member.keeper.evaluation.history[-1]
+        if distributed.get_rank() == 0:
+            self.store(self.module.hand_over(), {name: value for name, value in last.items() if name != "step"})
 
     def store(self, handed: HandedOver, held_out: dict[str, float]) -> None:
         """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""
@@ -158,7 +173,7 @@ def check_ranks(config: PretrainConfig, world: int) -> None:
         )
 
 
-def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batches: MicroBatches) -> Settings:
+def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batches: BatchSource) -> Settings:
     """With budget=seconds the steps that the run's folder holds; a run that begins measures its speed for them, once.
 
     The measured steps train a model of their own. Their time is not part of the budget, nor are evaluation and saving.
@@ -172,13 +187,13 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
     if find_latest(run.checkpoints):
         raise UserError(f"{run.path / budget.FILE} is missing; delete {run.path} and run the command again")
     assert config.budget_amount is not None
-    trainer = build_timed_trainer(build_model(settings, tokenizer), batches, config, settings.runtime)
-    seconds = time_steps(trainer, min(MEASURED_SECONDS, config.budget_amount))
-    total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)), trainer.world)
+    limit = min(MEASURED_SECONDS, config.budget_amount)
+    seconds = time_steps(build_model(settings, tokenizer), batches, config, settings.runtime, limit)
+    total_steps = distributed.find_lowest(max(1, round(config.budget_amount / seconds)))
     fixed = budget.fix_steps(settings, total_steps)
-    if trainer.rank == 0:
+    if distributed.get_rank() == 0:
         budget.write_steps(run, total_steps, seconds)
-    distributed.wait(trainer.world)
+    distributed.wait()
     return fixed
 
 
@@ -205,26 +220,3 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
     )  # fmt: skip
     blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
-
-
-class HeldOut:
-    """The loss on held-out text under one fixed draw of masks."""
-
-    def __init__(self, trainer: Trainer, batches: PretrainBatches):
-        self.trainer = trainer
-        self.micro_batches = split_rows(batches.get_held_out(), 32)
-        self.last: dict[str, float] = {}
-
-    @torch.no_grad()
-    def compute(self) -> dict[str, float]:
-        trainer = self.trainer
-        trainer.module.eval()
-        dtype = choose_autocast(trainer.config.precision, trainer.device)
-        totals: dict[str, float] = {}
-        for weight, arrays in self.micro_batches:
-            with torch.autocast(trainer.device.type, dtype, enabled=dtype is not None):
-                _, measures = trainer.module(move(arrays, trainer.device))
-            for name, value in measures.items():
-                totals[name] = totals.get(name, 0.0) + weight * float(value)
-        self.last = {name: float(np.float32(value)) for name, value in totals.items()}
-        return self.last

@@ -16,7 +16,7 @@ import numpy as np
 
 from selfpretrain.data.examples import EncodedSplit
 from selfpretrain.data.vocabulary import sample_vocabulary
-from selfpretrain.devices import choose_device
+from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
@@ -31,7 +31,7 @@ from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.tasks.sequence import SequenceModel, predict
-from selfpretrain.train.timing import build_timed_trainer, time_steps
+from selfpretrain.train.trainer import time_steps
 
 Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where its size is not known yet
 
@@ -145,12 +145,12 @@ def measure_pretraining(costs: Costs, cells: list[Cell], limit_seconds: float) -
         return MicroBatches(PretrainBatches(blocks, objective, rows, 0), config.micro_batch_size)
 
     module = build_objective(settings.model, objective, vocab_size, 0, 0)
-    trainer = build_timed_trainer(module, get_batches(1), config, settings.runtime)
-    first = time_steps(trainer, 0.0)
+    first = time_steps(module, get_batches(1), config, settings.runtime, 0.0)
     most = config.batch_size if config.micro_batch_size else min(config.batch_size, MAX_ROWS)
     rows = max(1, min(most, _count_fitting(first, limit_seconds)))
-    trainer.batches = get_batches(rows)
-    last = time_steps(trainer, limit_seconds, MAX_STEPS) if rows > 1 else first
+    last = first
+    if rows > 1:
+        last = time_steps(module, get_batches(rows), config, settings.runtime, limit_seconds, MAX_STEPS)
     flops = costs.compute_work(cells[0]).step_flops / config.batch_size  # in proportion to the rows
     fixed, per_flop = fit_line((flops, first), (rows * flops, last))
     return Speed(fixed, per_flop, per_flop)
@@ -174,18 +174,21 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
         ids = np.random.default_rng(0).integers(5, vocab_size, (rows, length)).astype(np.int32)
         return EncodedSplit([""] * rows, list(ids), np.full(rows, length), labels[np.arange(rows) % len(labels)])
 
-    _, micro = choose_layout(config, settings.runtime, choose_device(settings.runtime))
-    one = build_batches(settings, make_split(min(micro, config.batch_size), lengths[-1]), model.encoder)
-    trainer = build_timed_trainer(model, one, config, settings.runtime)
-    first = time_steps(trainer, 0.0)
+    device = choose_device(settings.runtime)
+    _, micro = choose_layout(config, settings.runtime, device)
+
+    def time_batch(rows: int, length: int, limit_seconds: float) -> float:
+        batches = build_batches(settings, make_split(rows, length), model.encoder)
+        return time_steps(model, batches, config, settings.runtime, limit_seconds, MAX_STEPS)
+
+    first = time_batch(min(micro, config.batch_size), lengths[-1], 0.0)
     rows = min(config.batch_size, micro * max(1, _count_fitting(first, limit_seconds / 3)))
     points = []
     for length in (lengths[0], lengths[-1]):
-        trainer.batches = build_batches(settings, make_split(rows, length), model.encoder)
-        seconds = time_steps(trainer, limit_seconds / 3, MAX_STEPS) * config.batch_size / rows
+        seconds = time_batch(rows, length, limit_seconds / 3) * config.batch_size / rows
         points.append((count_finetune_flops(*parts, config.batch_size, length), seconds))
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
+    evaluated = count_sequence_flops(*parts, len(split), lengths[-1])
     start = time.perf_counter()
-    predict(model, split, data.task, trainer.device, trainer.autocast_dtype)
-    evaluated = time.perf_counter() - start
-    return Speed(*fit_line(*points), evaluated / count_sequence_flops(*parts, len(split), lengths[-1]))
+    predict(model, split, data.task, device, choose_autocast(config.precision, device))
+    return Speed(*fit_line(*points), (time.perf_counter() - start) / evaluated)

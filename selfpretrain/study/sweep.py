@@ -118,7 +118,7 @@ def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
 
 
 def run_together(cells: Sequence[Cell], group: str) -> None:
-    from selfpretrain.train.jobs import carry_out_together
+    from selfpretrain.train.engine import carry_out_together
 
     try:
         carry_out_together([build_training(cell, group) for cell in cells])
@@ -134,7 +134,7 @@ def run_cell(cell: Cell, group: str) -> str:
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
     from selfpretrain.stages.corpus import prepare_corpus
-    from selfpretrain.train.jobs import carry_out
+    from selfpretrain.train.engine import carry_out
 
     try:
         if cell.stage == "corpus":

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
+from selfpretrain.data.store import compute_checksum
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import new_folder, read_json, remove_folder, write_json
@@ -24,26 +26,13 @@ from selfpretrain.model.encoder import Encoder
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
-def compute_checksum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(path)
-
-
-def _digest(path: Path) -> str:  # Python 3.10 has no file_digest
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()
-
-
 def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file; UserError for anything damaged, absent or pickled."""
     if path.suffix in PICKLE_SUFFIXES:
         raise UserError(f"{path} is a pickle, which can run code when read; convert it to safetensors first")
     if not path.exists():
         raise UserError(f"{path} does not exist; delete {path.parent} and run the command again")
-    if checksum is not None and compute_checksum(path) != checksum:
+    if checksum is not None and compute_checksum(path, "sha256") != checksum:
         raise UserError(f"{path} is damaged (its checksum differs); delete {path.parent} and run the command again")
     try:
         return load_file(path)
@@ -52,39 +41,35 @@ def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a readable safetensors file ({reason}); replace it by a whole one") from None
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; a full disk is an OSError, as everywhere else."""
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> str:
+    """Write a safetensors file, from any device, and return its checksum; a full disk is an OSError, as elsewhere."""
     try:
-        save_file(tensors, path, metadata)
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path, metadata)
     except SafetensorError as error:
         found = re.search(r"os error (\d+)", str(error))
         if found is None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+    return compute_checksum(path, "sha256")
 
 
 def get_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, shared ones once, contiguous and on the CPU."""
-    named = dict(module.named_parameters()) | dict(module.named_buffers())
-    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+    """Parameters and buffers by name, shared ones once."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | str) -> None:
     """Copy ``tensors`` into ``module``; UserError when names or shapes show that it is another model."""
-    own = dict(module.named_parameters()) | dict(module.named_buffers())
-    for name in tensors:
-        if name not in own:
-            raise UserError(
-                f"{origin} has a tensor {name} that the model lacks: it belongs to another model; set model=<its own preset>"
-            )
-    for name in own:
-        if name not in tensors:
-            raise UserError(f"{origin} has no tensor {name}: it belongs to another model; set model=<its own preset>")
-        if tensors[name].shape != own[name].shape:
-            raise UserError(
-                f"{origin}: {name} has shape {tuple(tensors[name].shape)} where the model has "
-                f"{tuple(own[name].shape)}: it belongs to another model; set model=<its own preset>"
-            )
+    own = get_tensors(module)
+    misfits = [f" has a tensor {name} that the model lacks" for name in tensors if name not in own]
+    for name, value in own.items():
+        found = tensors.get(name)
+        if found is None:
+            misfits.append(f" has no tensor {name}")
+        elif found.shape != value.shape:
+            misfits.append(f": {name} has shape {tuple(found.shape)} where the model has {tuple(value.shape)}")
+    if misfits:
+        raise UserError(f"{origin}{misfits[0]}: it belongs to another model; set model=<its own preset>")
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(tensors[name])
@@ -93,11 +78,8 @@ def set_tensors(module: nn.Module, tensors: dict[str, Tensor], origin: Path | st
 def save_checkpoint(folder: Path, module: nn.Module, optimizer_state: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write ``folder`` whole or not at all; ``state`` is any JSON (step, best score)."""
     with new_folder(folder) as new:
-        save_tensors(get_tensors(module), new / "model.safetensors")
-        save_tensors(
-            {k: v.detach().cpu().contiguous() for k, v in optimizer_state.items()}, new / "optimizer.safetensors"
-        )
-        checksums = {name: compute_checksum(new / name) for name in ("model.safetensors", "optimizer.safetensors")}
+        parts = {"model.safetensors": get_tensors(module), "optimizer.safetensors": optimizer_state}
+        checksums = {name: save_tensors(tensors, new / name) for name, tensors in parts.items()}
         save_json(new / "state.json", {**state, "checksums": checksums})
 
 
@@ -168,8 +150,7 @@ def save_encoder(
     if head is not None:
         parts["head.safetensors"] = head
     with new_folder(folder) as new:
-        for name, module in parts.items():
-            save_tensors(get_tensors(module), new / name)
+        checksums = {name: save_tensors(get_tensors(module), new / name) for name, module in parts.items()}
         tokenizer.save(new / "tokenizer")
         written = {
             "model": dataclasses.asdict(encoder.config),
@@ -177,7 +158,7 @@ def save_encoder(
             "pad_id": encoder.pad_id,
             "tokenizer": tokenizer.fingerprint,
             "head": description,
-            "checksums": {name: compute_checksum(new / name) for name in parts},
+            "checksums": checksums,
         }
         save_json(new / "encoder.json", written)
 
@@ -185,12 +166,10 @@ def save_encoder(
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
     """An encoder saved by :func:`save_encoder`."""
     description = load_json(folder / "encoder.json")
-    try:
+    tokenizer = None
+    with suppress(UserError):  # it would blame a setting that nobody gave
         tokenizer = Tokenizer.load(folder / "tokenizer")
-        intact = tokenizer.fingerprint == description["tokenizer"]
-    except UserError:  # it would blame a setting that nobody gave
-        intact = False
-    if not intact:
+    if tokenizer is None or tokenizer.fingerprint != description["tokenizer"]:
         raise UserError(
             f"{folder}/tokenizer is damaged, or not the one the encoder was trained with; restore it, or delete "
             f"{folder.parent} and run its command again"

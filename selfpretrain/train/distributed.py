@@ -6,6 +6,8 @@ import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selfpretrain.runs.folder import RunFolder
+
+BUCKET_BYTES = 4 << 20  # of gradients that are summed at once
 
 
 def start(device: torch.device) -> tuple[int, int]:
@@ -26,7 +30,7 @@ def start(device: torch.device) -> tuple[int, int]:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return get_rank(), dist.get_world_size() if dist.is_initialized() else 1
+    return get_rank(), get_world()
 
 
 def leave() -> None:
@@ -43,48 +47,104 @@ def get_rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def sum_gradients(parameters: Sequence[Tensor], world: int) -> None:
-    """Replace every gradient by its sum over ranks; each rank's loss is already weighted by its share."""
-    if world == 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
+def get_world() -> int:
+    """The number of processes in the group; 1 alone."""
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def sum_measures(measures: dict[str, float], world: int) -> dict[str, float]:
+class GradientSum:
+    """Every gradient replaced by its sum over ranks (each rank's loss is already weighted by its share), in flat buckets.
+
+    A bucket is on its way as soon as the backward pass after :meth:`expect` has filled it, in one order on all ranks, one
+    without a micro-batch included. The first step tells the order, and which parameters are in no rank's loss: these
+    keep no gradient, so that nothing decays them.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]):
+        self.arrived: dict[int, None] = {}  # indices, in the order of the first step's gradients
+        self.buckets: list[list[Tensor]] = []
+        self.places: dict[Tensor, int] = {}  # parameter -> its bucket
+        self.missing: list[int] = []  # gradients of each bucket that the pass has still to give
+        self.started: list[tuple[Tensor, dist.Work]] = []
+        self.parameters = parameters
+        if get_world() > 1:
+            for index, parameter in enumerate(parameters):
+                parameter.register_post_accumulate_grad_hook(partial(self._note, index))
+
+    def expect(self) -> None:
+        """The next backward pass is the step's last on this rank."""
+        self.missing = [len(bucket) for bucket in self.buckets]
+
+    def finish(self) -> None:
+        """Wait until every gradient is the sum."""
+        if get_world() == 1:
+            return
+        if not self.buckets:
+            self._lay_out()
+        while len(self.started) < len(self.buckets):
+            self._start()
+        for bucket, (flat, work) in zip(self.buckets, self.started, strict=True):
+            work.wait()
+            for parameter, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+                parameter.grad = part.view_as(parameter)
+        self.started, self.missing = [], []
+
+    def _note(self, index: int, parameter: Tensor) -> None:
+        if not self.buckets:
+            self.arrived[index] = None
+            return
+        assert parameter in self.places, "a parameter of no loss in the first step is in one now"
+        if self.missing:
+            self.missing[self.places[parameter]] -= 1
+            while len(self.started) < len(self.buckets) and not self.missing[len(self.started)]:
+                self._start()
+
+    def _lay_out(self) -> None:
+        """Make buckets of the parameters that have a gradient on any rank, in the order of rank 0 as far as it knows."""
+        orders: list[Any] = [None] * get_world()
+        dist.all_gather_object(orders, list(self.arrived))
+        for index in dict.fromkeys(chain.from_iterable(orders)):
+            parameter = self.parameters[index]
+            if not self.buckets or sum(p.nbytes for p in [*self.buckets[-1], parameter]) > BUCKET_BYTES:
+                self.buckets.append([])
+            self.buckets[-1].append(parameter)
+            self.places[parameter] = len(self.buckets) - 1
+
+    def _start(self) -> None:
+        bucket = self.buckets[len(self.started)]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        self.started.append((flat, dist.all_reduce(flat, async_op=True)))
+
+
+def sum_measures(measures: dict[str, float]) -> dict[str, float]:
     """Every measure summed over ranks; one without a micro-batch has none to add."""
-    if world == 1:
+    if get_world() == 1:
         return measures
-    parts: list[Any] = [None] * world
+    parts: list[Any] = [None] * get_world()
     dist.all_gather_object(parts, measures)
-    totals: dict[str, float] = {}
-    for part in parts:
-        for name, value in part.items():
-            totals[name] = totals.get(name, 0.0) + value
-    return totals
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in chain.from_iterable(parts)}
 
 
-def find_lowest(number: int, world: int) -> int:
+def find_lowest(number: int) -> int:
     """The lowest of the ranks' numbers, so that all of them decide alike."""
-    if world == 1:
+    if get_world() == 1:
         return number
     lowest = torch.tensor(number)
     dist.all_reduce(lowest, dist.ReduceOp.MIN)
     return int(lowest)
 
 
-def wait(world: int) -> None:
-    if world > 1:
+def wait() -> None:
+    if get_world() > 1:
         dist.barrier()
 
 
 @contextmanager
 def hold(run: RunFolder, device: torch.device, wait_for_lock: bool) -> Iterator[bool]:
     """Lock a run: rank 0 for all ranks. Yields whether it is still to be done; ends when every rank has ended."""
-    rank, world = start(device)
+    rank, _ = start(device)
     with run.lock(wait_for_lock) if rank == 0 else nullcontext():
         is_open = rank != 0 or run.status != "done"
-        yield bool(find_lowest(int(is_open), world))
-        wait(world)
+        yield bool(find_lowest(int(is_open)))
+        wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,18 +64,14 @@ class AdamW:
 
     def __init__(self, module: nn.Module, config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0):
         self.config = config
-        groups: dict[tuple[float, float], list[Tensor]] = {}
-        self.names: list[str] = []  # in the order of torch's state indices
-        named: dict[tuple[float, float], list[str]] = {}
+        groups: dict[tuple[float, float], dict[str, Tensor]] = {}
         for name, parameter in module.named_parameters():
             key = (multiplier(name), config.weight_decay if has_decay(name, config) else 0.0)
-            groups.setdefault(key, []).append(parameter)
-            named.setdefault(key, []).append(name)
-        self.keys = list(groups)
-        self.names = [name for key in self.keys for name in named[key]]
-        self.parameters = [parameter for key in self.keys for parameter in groups[key]]
+            groups.setdefault(key, {})[name] = parameter
+        self.named = {name: parameter for group in groups.values() for name, parameter in group.items()}
+        self.parameters = list(self.named.values())
         self.inner = torch.optim.AdamW(
-            [{"params": groups[key]} for key in self.keys],
+            [{"params": list(group.values()), "multiplier": key[0], "decay": key[1]} for key, group in groups.items()],
             lr=0.0, betas=(config.beta1, config.beta2), eps=config.eps, fused=True,
         )  # fmt: skip
 
@@ -85,16 +81,16 @@ class AdamW:
         if not self.config.bias_correction:
             root = math.sqrt(1 - self.config.beta2 ** (step + 1))
             scale, eps_scale = (1 - self.config.beta1 ** (step + 1)) / root, 1 / root
-        for group, (multiplier, decay) in zip(self.inner.param_groups, self.keys, strict=True):
-            group["lr"] = lr * multiplier * scale
+        for group in self.inner.param_groups:
+            group["lr"] = lr * group["multiplier"] * scale
             group["eps"] = self.config.eps * eps_scale
-            group["weight_decay"] = decay / scale
+            group["weight_decay"] = group["decay"] / scale
         self.inner.step()
 
     def get_state(self) -> dict[str, Tensor]:
         """Moments by parameter name: ``m.<name>``, ``v.<name>``, and ``step``."""
         state: dict[str, Tensor] = {}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
+        for name, parameter in self.named.items():
             moments = self.inner.state[parameter]
             if moments:
                 state[f"m.{name}"], state[f"v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
@@ -104,7 +100,7 @@ class AdamW:
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`get_state` gave; an empty state is that of the start."""
         self.inner.state.clear()
-        for name, parameter in zip(self.names, self.parameters, strict=True):
+        for name, parameter in self.named.items():
             if f"m.{name}" in state:
                 self.inner.state[parameter] = {
                     # on the parameter's device, where the fused kernel reads it
@@ -116,23 +112,20 @@ class AdamW:
     def zero_grad(self) -> None:
         self.inner.zero_grad(set_to_none=True)
 
-    def clip(self) -> Tensor:
-        """Clip to the global norm (0: only measure it) and return the norm before."""
-        limit = self.config.clip_norm or float("inf")
-        return torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+
+def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Tensor:
+    """Clip to the global norm (0: only measure it) and return the norm before."""
+    return torch.nn.utils.clip_grad_norm_(parameters, limit or math.inf, foreach=True)
 
 
-class StackedAdamW(AdamW):
-    """AdamW over parameters of several seeds, [S, ...]: each seed is clipped to its own norm."""
-
-    @torch.no_grad()
-    def clip(self) -> Tensor:
-        """Clip every seed to the norm over its own gradients (0: only measure it) and return the norms [S] before."""
-        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        each = zip(*(grad.unbind() for grad in grads), strict=True)
-        norms_S = torch.stack([torch.nn.utils.get_total_norm(list(own), foreach=True) for own in each])
-        if self.config.clip_norm:
-            scales_S = (self.config.clip_norm / (norms_S + 1e-6)).clamp(max=1)  # as clip_grad_norm_ has it
-            for grad in grads:
-                grad.mul_(scales_S.view(-1, *[1] * (grad.ndim - 1)))
-        return norms_S
+@torch.no_grad()
+def clip_seeds(parameters: Sequence[Tensor], limit: float) -> Tensor:
+    """Clip every seed's part of parameters [S, ...] to the norm over its own gradients; return the norms [S] before."""
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    each = zip(*(grad.unbind() for grad in grads), strict=True)
+    norms_S = torch.stack([torch.nn.utils.get_total_norm(list(own), foreach=True) for own in each])
+    if limit:
+        scales_S = (limit / (norms_S + 1e-6)).clamp(max=1)  # as clip_grad_norm_ has it
+        for grad in grads:
+            grad.mul_(scales_S.view(-1, *[1] * (grad.ndim - 1)))
+    return norms_S

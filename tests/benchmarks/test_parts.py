@@ -42,10 +42,10 @@ from benchmarks import engine, parts
 work, title = parts.prepare("packing", parts.Options(toy=True, runs_dir=sys.argv[1]))
 for undo in (lambda: None, parts.PARTS["packing"][0]):
     undo()
-    trainer, _ = engine.make_finetuner(work)
-    micro_batches = trainer.batches[0]
+    member, _ = engine.make_finetuning(work)
+    micro_batches = member.batches[0]
     print(*("packed" if "lengths" in arrays else "padded" for _, arrays in micro_batches))
-    trainer.step(0, micro_batches)
+    engine.Trainer([member]).step(0, micro_batches)
 """
 
 

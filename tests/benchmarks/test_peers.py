@@ -17,7 +17,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.model.pretraining import sample_tokens
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.stages.pretrain import build_batches
-from selfpretrain.train.trainer import move
+from selfpretrain.train.learners import move
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import torch
 
 from selfpretrain.engines import ENGINES
 from selfpretrain.stages.pretrain import build_model
-from selfpretrain.train.jobs import Engine
+from selfpretrain.train.engine import Engine
 
 trained = []
 

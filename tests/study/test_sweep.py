@@ -13,7 +13,7 @@ from selfpretrain.report import plots
 from selfpretrain.runs.predictions import load_predictions
 from selfpretrain.stages import finetune
 from selfpretrain.study.cells import Cell, group_seeds
-from selfpretrain.train.stacked import StackedTrainer
+from selfpretrain.train.keeper import Keeper
 from selfpretrain.train.trainer import Trainer
 
 SHORT = ["pretrain.total_steps=12", "finetune.max_steps=12", "finetune.epochs=5", "runtime.save_every=5", "runtime.log_every=5",
@@ -84,8 +84,8 @@ def test_three_seeds_together_are_the_same_study(run_study, tmp_path, monkeypatc
     alone = run_study("alone")
     assert (alone.code, alone.err) == (0, ""), alone
     stacked = []
-    whole = StackedTrainer.train
-    monkeypatch.setattr(StackedTrainer, "train", lambda self: stacked.append(len(self.members)) or whole(self))
+    whole = Trainer.train
+    monkeypatch.setattr(Trainer, "train", lambda self: stacked.append(len(self.members)) or whole(self))
     together = run_study("together", "study.seeds_per_process=3")
     assert (together.code, together.err) == (0, ""), together
     assert stacked == [3, 3, 3]  # pretraining, and fine-tuning from nothing and from the own text
@@ -102,13 +102,16 @@ class Killed(BaseException):
 def test_a_study_goes_on_with_another_number_of_seeds(run_study, tmp_path, monkeypatch):
     assert run_study("alone", "study.conditions=[none]").code == 0
 
-    def die(self, done, save=Trainer.save):
-        if done == 10 and self.seed == 1000:  # the second of two: the first has its checkpoint
+    saved = []
+
+    def die(self, done, state, save=Keeper.save):
+        if done == 10 and saved.count(10) == 1:  # the second of two: the first has its checkpoint
             raise Killed
-        save(self, done)
+        saved.append(done)
+        save(self, done, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save", die)
+        patch.setattr(Keeper, "save", die)
         with pytest.raises(Killed):
             run_study("runs", "study.conditions=[none]", "study.seeds_per_process=2")
     numbers = [len(list(file.parent.glob("checkpoints/step_*"))) for file in tmp_path.glob("runs/finetune/*/status")]
@@ -120,10 +123,12 @@ def test_a_study_goes_on_with_another_number_of_seeds(run_study, tmp_path, monke
 
 
 def test_what_fails_together_is_done_one_by_one(run_study, tmp_path, monkeypatch):
-    def fail(self):
-        raise ZeroDivisionError("on purpose")
+    def fail(self, whole=Trainer.train):
+        if len(self.members) > 1:
+            raise ZeroDivisionError("on purpose")
+        whole(self)
 
-    monkeypatch.setattr(StackedTrainer, "train", fail)
+    monkeypatch.setattr(Trainer, "train", fail)
     outcome = run_study("runs", "study.seeds_per_process=3", "study.conditions=[none]", "pretrain.total_steps=2", "finetune.max_steps=2")  # fmt: skip
     assert outcome.code == 0
     assert outcome.err.count("\n") == 1

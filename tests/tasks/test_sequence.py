@@ -10,7 +10,7 @@ from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, pack, pad
 from selfpretrain.model.init import build_encoder
 from selfpretrain.tasks.sequence import SequenceModel
-from selfpretrain.train.trainer import move
+from selfpretrain.train.learners import move
 
 VOCAB, PAD, COUNT = 60, 1, 19
 SMALL = {"hidden_size": 16, "embedding_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 32,

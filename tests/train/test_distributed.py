@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
 from selfpretrain.stages.pretrain import check_ranks
 from selfpretrain.train import distributed
-from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer
+from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
+from selfpretrain.train.learners import Member
+from selfpretrain.train.trainer import Interrupted, Trainer
 
 STEPS = 6
 
@@ -43,6 +46,7 @@ class Toy(nn.Module):
         torch.manual_seed(0)
         self.poison = poison
         self.layers = nn.Sequential(nn.Linear(4, 16), Dropout(0.3), nn.Linear(16, 1))
+        self.unused = nn.Parameter(torch.ones(3))  # in no loss: nothing may decay it
 
     def forward(self, batch):
         loss = (self.layers(batch["input_ids"]).squeeze(-1) - batch["input_ids"].sum(1)).pow(2).mean()
@@ -66,18 +70,19 @@ def build(folder, poison=None, evaluation=None):
     run.path.mkdir(parents=True, exist_ok=True)
     runtime = RuntimeConfig(progress=False, device="cpu", log_every=1, save_every=2)
     config = OptimConfig(peak_lr=0.05)
-    return Trainer(
-        Toy(poison), Rows(), config, STEPS, run=run, runtime=runtime, tracker=Silent(), seed=0, evaluation=evaluation
-    )
+    keeper = Keeper(Toy(poison), run, runtime, Silent(), evaluation or Evaluation())
+    trainer = Trainer([Member(keeper, Rows(), config, STEPS, seed=0)])
+    trainer.keeper = keeper
+    return trainer
 
 
 def train_best(folder):
     scores = iter([0.1, 0.9, 0.3])
     trainer = build(folder, evaluation=Evaluation(lambda: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
     trainer.train()
-    final = {name: value.clone() for name, value in trainer.module.state_dict().items()}
-    trainer.load_best()
-    return final, trainer.module.state_dict()
+    final = {name: value.clone() for name, value in trainer.keeper.module.state_dict().items()}
+    trainer.keeper.load_best()
+    return final, trainer.keeper.module.state_dict()
 
 
 def read_rows(folder):
@@ -87,7 +92,7 @@ def read_rows(folder):
 
 def work(folder, rank):
     """What each of the two processes does; its findings as JSON."""
-    found = {}
+    found: dict[str, Any] = {"started": watch_buckets()}
     final, best = train_best(folder / "plain")
     found["final"], found["best"] = ({k: v.tolist() for k, v in state.items()} for state in (final, best))
     try:
@@ -106,7 +111,7 @@ def work(folder, rank):
         found["stopped"] = [stop.code, stop.message]
     resumed = build(folder / "stopped")
     resumed.train()
-    found["resumed"] = {k: v.tolist() for k, v in resumed.module.state_dict().items()}
+    found["resumed"] = {k: v.tolist() for k, v in resumed.keeper.module.state_dict().items()}
     run = open_run(folder, "pretrain", "held")
     found["held"] = []
     for _ in range(2):
@@ -143,6 +148,18 @@ def command(folder, rank, outcome, arguments):
     found = {"code": code, "joined": joined, "left": not dist.is_initialized(), "threads": list_group_threads()}
     (folder / f"found_{rank}.json").write_text(json.dumps(found))
     raise SystemExit(code)
+
+
+def watch_buckets():
+    """From now on buckets are small; how many of each step's were on their way when the step's last backward ended."""
+    distributed.BUCKET_BYTES, started, finish = 128, [], distributed.GradientSum.finish
+
+    def note(gradients):
+        started.append([len(gradients.started), len(gradients.buckets)])
+        finish(gradients)
+
+    distributed.GradientSum.finish = note
+    return started
 
 
 def list_group_threads():
@@ -207,6 +224,18 @@ def test_two_ranks_train_as_one(both, tmp_path):
     assert (final["layers.0.weight"] - best["layers.0.weight"]).abs().max() > 1e-3
 
 
+def test_gradients_are_on_their_way_before_the_backward_pass_has_ended(both):
+    first, second = (found["started"][:STEPS] for found in both[1])
+    assert first == [[0, 0]] + [[3, 3]] * 5  # the second layer, the first one's bias, its matrix
+    assert second == [[0, 0]] + [[3, 3]] * 3 + [[0, 3]] + [[3, 3]]  # in step 4 it has no micro-batch
+
+
+def test_what_is_in_no_loss_is_left_alone(both, tmp_path):
+    final, _ = train_best(tmp_path)
+    assert final["unused"].tolist() == [1.0] * 3
+    assert all(found["final"]["unused"] == [1.0] * 3 for found in both[1])
+
+
 def test_two_ranks_report_as_one(both, tmp_path):
     folder, _ = both
     train_best(tmp_path)
@@ -253,12 +282,10 @@ def test_ranks_that_cannot_share_the_batch_evenly_are_refused():
 def test_one_process_joins_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert distributed.start(torch.device("cpu")) == (0, 1)
-    parameter = nn.Parameter(torch.ones(2))
-    distributed.sum_gradients([parameter], 1)
-    assert parameter.grad is None  # untouched: no decay of what took no part
-    assert distributed.sum_measures({"loss": 1.0}, 1) == {"loss": 1.0}
-    assert distributed.find_lowest(7, 1) == 7
-    distributed.wait(1)
+    assert distributed.get_world() == 1
+    assert distributed.sum_measures({"loss": 1.0}) == {"loss": 1.0}
+    assert distributed.find_lowest(7) == 7
+    distributed.wait()
 
 
 OUTCOMES = {

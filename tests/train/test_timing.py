@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig
-from selfpretrain.train import timing
-from selfpretrain.train.timing import build_timed_trainer, time_steps
+from selfpretrain.train import trainer as trainer_module
+from selfpretrain.train.trainer import time_steps
 
 
 class Clock:
@@ -43,32 +43,30 @@ class Rows:
 
 
 @pytest.fixture
-def build(monkeypatch):
+def measure(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(timing, "time", clock)
+    monkeypatch.setattr(trainer_module, "time", clock)
 
-    def build(*seconds):
-        return build_timed_trainer(Model(clock, seconds), Rows(), OptimConfig(), RuntimeConfig(device="cpu"))
+    def measure(seconds, *limits):
+        model = Model(clock, seconds)
+        return time_steps(model, Rows(), OptimConfig(), RuntimeConfig(device="cpu"), *limits), model
 
-    return build
+    return measure
 
 
-def test_the_median_without_the_first_step(build):
-    trainer = build(100.0, 2.0, 3.0, 50.0)
-    assert time_steps(trainer, 1e9, max_steps=3) == 3.0
-    assert trainer.module.calls == 4
+def test_the_median_without_the_first_step(measure):
+    seconds, model = measure([100.0, 2.0, 3.0, 50.0], 1e9, 3)
+    assert (seconds, model.calls) == (3.0, 4)
 
 
 @pytest.mark.parametrize(("limit", "calls"), [(0.0, 2), (3.0, 3), (5.0, 5), (1e9, 6)])
-def test_as_many_steps_as_fit_but_at_least_one(build, limit, calls):
-    trainer = build(10.0, 1.0)
-    assert time_steps(trainer, limit, max_steps=5) == 1.0
-    assert trainer.module.calls == calls
+def test_as_many_steps_as_fit_but_at_least_one(measure, limit, calls):
+    seconds, model = measure([10.0, 1.0], limit, 5)
+    assert (seconds, model.calls) == (1.0, calls)
 
 
-def test_it_writes_nothing_and_hardly_moves_the_weights(build, tmp_path, monkeypatch):
+def test_it_writes_nothing_and_hardly_moves_the_weights(measure, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    trainer = build(0.0)
-    time_steps(trainer, 1.0)
+    _, model = measure([0.0], 1.0)
     assert list(tmp_path.iterdir()) == []
-    assert torch.allclose(trainer.module.weight, torch.ones(3), atol=1e-6)
+    assert torch.allclose(model.weight, torch.ones(3), atol=1e-6)

@@ -16,7 +16,9 @@ from selfpretrain.model.dropout import Dropout
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
 from selfpretrain.train import trainer as trainer_module
-from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer
+from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
+from selfpretrain.train.learners import Member
+from selfpretrain.train.trainer import Interrupted, Trainer
 
 STEPS = 12
 
@@ -65,24 +67,26 @@ class Rows:
         return [(self.size / 8, {k: v[i : i + self.size] for k, v in arrays.items()}) for i in range(0, 8, self.size)]
 
 
-def make(folder, *, steps=STEPS, module=None, batches=None, evaluation=None, config=None, seed=0, **runtime):
+def make(folder, *, steps=STEPS, module=None, batches=None, evaluation=None, config=None, seed=0, hook=None, **runtime):
+    """A trainer, and as ``keeper`` that of its only member."""
     run = open_run(folder, "pretrain", "run")
     run.path.mkdir(parents=True, exist_ok=True)
     options = {"progress": False, "device": "cpu", "log_every": 1, "save_every": 5, **runtime}
-    return Trainer(
-        module or Toy(), batches or Rows(), config or OptimConfig(peak_lr=0.05, warmup_steps=3), steps, run=run,
-        runtime=RuntimeConfig(**options), tracker=Silent(), seed=seed, evaluation=evaluation,
-    )  # fmt: skip
+    keeper = Keeper(module or Toy(), run, RuntimeConfig(**options), Silent(), evaluation or Evaluation())
+    config = config or OptimConfig(peak_lr=0.05, warmup_steps=3)
+    trainer = Trainer([Member(keeper, batches or Rows(), config, steps, seed, hook=hook)])
+    trainer.keeper = keeper
+    return trainer
 
 
 def read_rows(trainer):
     """metrics.jsonl without the one number that is a time."""
-    rows = [json.loads(line) for line in (trainer.run.path / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (trainer.keeper.run.path / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows]
 
 
 def get_state(trainer):
-    return {**trainer.module.state_dict(), **trainer.optimizer.get_state()}
+    return {**trainer.keeper.module.state_dict(), **trainer.learner.optimizer.get_state()}
 
 
 def assert_same(first, second):
@@ -95,9 +99,9 @@ def assert_same(first, second):
 def evaluate(trainer):
     """Deterministic measures that also disturb torch's random state, as an evaluator may."""
     torch.manual_seed(99)
-    trainer.module.eval()
+    trainer.keeper.module.eval()
     with torch.no_grad():
-        loss, _ = trainer.module({k: torch.from_numpy(v) for k, v in Rows(8)[10_000][0][1].items()})
+        loss, _ = trainer.keeper.module({k: torch.from_numpy(v) for k, v in Rows(8)[10_000][0][1].items()})
     return {"score": -float(loss)}
 
 
@@ -106,7 +110,7 @@ def add_evaluation(trainer, steps, before=lambda: None):
         before()
         return evaluate(trainer)
 
-    trainer.evaluation = Evaluation(function, set(steps), best_of="score")
+    trainer.keeper.evaluation = Evaluation(function, set(steps), best_of="score")
     return trainer
 
 
@@ -118,7 +122,7 @@ def test_stopped_by_a_signal_and_continued_is_the_same_run_bit_for_bit(tmp_path)
     stopped = make(tmp_path / "b")
 
     def stop_at_6():
-        if len(stopped.evaluation.history) == 2:
+        if len(stopped.keeper.evaluation.history) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     add_evaluation(stopped, range(2, STEPS + 1, 2), before=stop_at_6)
@@ -127,14 +131,14 @@ def test_stopped_by_a_signal_and_continued_is_the_same_run_bit_for_bit(tmp_path)
     assert stop.value.code == 75
     assert "step 6 of run run" in stop.value.message and "\n" not in stop.value.message
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
-    assert (stopped.run.checkpoints / "step_000000006").is_dir()
+    assert (stopped.keeper.run.checkpoints / "step_000000006").is_dir()
 
     resumed = add_evaluation(make(tmp_path / "b", module=Toy()), range(2, STEPS + 1, 2))
     torch.manual_seed(12345)
     resumed.train()
     assert_same(straight, resumed)
     for name in ("best_score", "best_step", "history"):
-        assert getattr(straight.evaluation, name) == getattr(resumed.evaluation, name)
+        assert getattr(straight.keeper.evaluation, name) == getattr(resumed.keeper.evaluation, name)
 
 
 def test_ctrl_c_has_its_own_exit_code(tmp_path):
@@ -153,7 +157,7 @@ def test_killed_without_warning_and_continued_is_the_same_run(tmp_path, killed_a
     with pytest.raises(RuntimeError, match="killed"):
         killed.train()
     assert len(read_rows(killed)) >= killed_at - 1  # lines past the last checkpoint, to be cut
-    with open(killed.run.path / "metrics.jsonl", "a") as file:
+    with open(killed.keeper.run.path / "metrics.jsonl", "a") as file:
         file.write('{"step": 11, "lo')  # a line that was being written
     resumed = add_evaluation(make(tmp_path / "b"), (3, 7, STEPS))
     resumed.train()
@@ -166,7 +170,7 @@ def test_dropout_was_on_in_these_tests_and_follows_the_seed(tmp_path):
     for name, prob, seed in (("a", 0.3, 0), ("b", 0.0, 0), ("c", 0.3, 1)):
         trainer = make(tmp_path / name, module=Toy(prob), seed=seed)
         trainer.train()
-        finals.append(trainer.module.first.weight.detach().clone())
+        finals.append(trainer.keeper.module.first.weight.detach().clone())
     assert not torch.equal(finals[0], finals[1])
     assert not torch.equal(finals[0], finals[2])
 
@@ -189,13 +193,13 @@ def test_a_finished_run_does_nothing_more(tmp_path):
     make(tmp_path, save_every=STEPS).train()
     again = make(tmp_path, save_every=STEPS, batches=Rows(fail_at=0))
     again.train()
-    assert again.optimizer.get_state()["step"].item() == STEPS
+    assert again.learner.optimizer.get_state()["step"].item() == STEPS
 
 
 def test_checkpoints_kept(tmp_path):
     trainer = make(tmp_path, save_every=2, keep_checkpoints=2, keep_steps=[3, 4])
     trainer.train()
-    steps = sorted(int(p.name[5:]) for p in trainer.run.checkpoints.glob("step_*"))
+    steps = sorted(int(p.name[5:]) for p in trainer.keeper.run.checkpoints.glob("step_*"))
     assert steps == [3, 4, 10, 12]
 
 
@@ -212,15 +216,15 @@ def test_a_line_is_the_mean_since_the_line_before(tmp_path):
         for name in ("loss", "grad_norm"):
             assert row[name] == pytest.approx(np.mean([r[name] for r in part]), rel=1e-5)
         assert row["lr"] == part[-1]["lr"]
-    assert [step for step, _ in coarse.tracker.rows] == [5, 10, 12]  # the tracker sees the same
+    assert [step for step, _ in coarse.keeper.tracker.rows] == [5, 10, 12]  # the tracker sees the same
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path):
     whole, parts = (make(tmp_path / str(size), module=Toy(0.0), batches=Rows(size)) for size in (8, 2))
     whole.train()
     parts.train()
-    for name, value in whole.module.state_dict().items():
-        torch.testing.assert_close(parts.module.state_dict()[name], value, rtol=0, atol=1e-5)
+    for name, value in whole.keeper.module.state_dict().items():
+        torch.testing.assert_close(parts.keeper.module.state_dict()[name], value, rtol=0, atol=1e-5)
     for row, other in zip(read_rows(whole), read_rows(parts), strict=True):
         assert other == pytest.approx(row, rel=1e-4)
 
@@ -234,7 +238,31 @@ def test_micro_batches_of_unequal_size_count_by_their_share(tmp_path):
     whole, parts = (make(tmp_path / type(b).__name__, module=Toy(0.0), batches=b) for b in (Rows(8), Uneven(8)))
     whole.train()
     parts.train()
-    torch.testing.assert_close(parts.module.first.weight, whole.module.first.weight, rtol=0, atol=1e-5)
+    torch.testing.assert_close(parts.keeper.module.first.weight, whole.keeper.module.first.weight, rtol=0, atol=1e-5)
+
+
+# the hook
+
+
+def test_the_hook_sees_what_was_summed_and_decides_what_is_clipped(tmp_path):
+    norms = []
+
+    def hook(step, named):
+        assert step == len(norms) and not torch.is_grad_enabled()
+        norms.append(torch.nn.utils.get_total_norm([parameter.grad for parameter in named.values()]).item())
+        named["second.bias"].grad.zero_()
+        named["first.weight"].grad[1] = 0
+
+    trainer, usual = make(tmp_path / "a", hook=hook), make(tmp_path / "b")
+    start = {name: value.clone() for name, value in trainer.keeper.module.state_dict().items()}
+    trainer.train()
+    usual.train()
+    assert norms[0] == pytest.approx(read_rows(usual)[0]["grad_norm"])
+    assert all(row["grad_norm"] < norm for row, norm in zip(read_rows(trainer), norms, strict=True))
+    end = trainer.keeper.module.state_dict()
+    assert torch.equal(end["second.bias"], start["second.bias"])
+    moments = trainer.learner.optimizer.get_state()["m.first.weight"]
+    assert not moments[1].any() and moments[0].any()
 
 
 # divergence
@@ -265,9 +293,9 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(tmp_path, kind, 
         trainer.train()
     message = str(error.value)
     assert "at step 8;" in message and "peak_lr" in message and "\n" not in message
-    assert str(trainer.run.checkpoints / "step_000000006") in message
-    assert not (trainer.run.checkpoints / "step_000000008").exists()  # never saved
-    assert not [path for path in trainer.run.path.glob("metrics.jsonl") if "NaN" in path.read_text()]
+    assert str(trainer.keeper.run.checkpoints / "step_000000006") in message
+    assert not (trainer.keeper.run.checkpoints / "step_000000008").exists()  # never saved
+    assert not [path for path in trainer.keeper.run.path.glob("metrics.jsonl") if "NaN" in path.read_text()]
 
 
 def test_divergence_before_any_checkpoint_and_at_the_very_end(tmp_path):
@@ -292,17 +320,18 @@ def test_the_best_weights_are_kept_and_restored(tmp_path):
     trainer = make(tmp_path, save_every=2)
 
     def function():
-        seen.append(trainer.module.first.weight.detach().clone())
+        seen.append(trainer.keeper.module.first.weight.detach().clone())
         return {"score": next(scores)}
 
-    trainer.evaluation = Evaluation(function, {2, 4, 6, 8, 10, 12}, best_of="score")
+    trainer.keeper.evaluation = Evaluation(function, {2, 4, 6, 8, 10, 12}, best_of="score")
     trainer.train()
-    assert (trainer.evaluation.best_step, trainer.evaluation.best_score) == (4, 0.7)  # of equals, the first
-    assert [row["score"] for row in trainer.evaluation.history] == [0.1, 0.7, 0.4, 0.7, 0.2, 0.3]
-    assert [p.name for p in trainer.run.checkpoints.glob("best_*")] == ["best_000000004"]
-    assert not torch.equal(trainer.module.first.weight, seen[1])
-    trainer.load_best()
-    assert torch.equal(trainer.module.first.weight, seen[1])
+    evaluation = trainer.keeper.evaluation
+    assert (evaluation.best_step, evaluation.best_score) == (4, 0.7)  # of equals, the first
+    assert [row["score"] for row in evaluation.history] == [0.1, 0.7, 0.4, 0.7, 0.2, 0.3]
+    assert [p.name for p in trainer.keeper.run.checkpoints.glob("best_*")] == ["best_000000004"]
+    assert not torch.equal(trainer.keeper.module.first.weight, seen[1])
+    trainer.keeper.load_best()
+    assert torch.equal(trainer.keeper.module.first.weight, seen[1])
     assert [row["eval_score"] for row in read_rows(trainer) if "eval_score" in row] == [0.1, 0.7, 0.4, 0.7, 0.2, 0.3]
 
 
@@ -313,11 +342,11 @@ def test_a_best_that_the_resumed_run_never_saw_is_forgotten(tmp_path):
     trainer = make(tmp_path, batches=Rows(fail_at=8), evaluation=evaluation)
     with pytest.raises(RuntimeError, match="killed"):
         trainer.train()
-    assert {p.name for p in trainer.run.checkpoints.glob("best_*")} == {"best_000000004", "best_000000007"}
+    assert {p.name for p in trainer.keeper.run.checkpoints.glob("best_*")} == {"best_000000004", "best_000000007"}
     again = make(tmp_path, evaluation=Evaluation(lambda: {"score": 0.1}, {7}, best_of="score"))
     again.train()
-    assert again.evaluation.best_step == 4
-    again.load_best()
+    assert again.keeper.evaluation.best_step == 4
+    again.keeper.load_best()
 
 
 # the device

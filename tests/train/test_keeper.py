@@ -5,7 +5,7 @@ from torch import nn
 
 from selfpretrain.runs.folder import open_run
 from selfpretrain.runs.provenance import read_starts
-from selfpretrain.train.provenance import hash_weights, note_start
+from selfpretrain.train.keeper import hash_weights, note_start
 
 CPU = torch.device("cpu")
 

@@ -34,9 +34,10 @@ from selfpretrain.stages.pretrain import MicroBatches
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import checkpoint
+from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
+from selfpretrain.train.learners import Member, StackedLearner, move, stack_arrays
 from selfpretrain.train.optim import compute_depth_multiplier
-from selfpretrain.train.stacked import StackedTrainer, stack_arrays
-from selfpretrain.train.trainer import Diverged, Evaluation, Interrupted, Trainer, move
+from selfpretrain.train.trainer import Interrupted, Trainer
 
 VOCAB, PAD = 60, 0
 STEPS = 50
@@ -54,10 +55,8 @@ def make(folder, module, batches, config, seed, total_steps=STEPS, multiplier=la
     run = open_run(folder, "pretrain", f"seed{seed}")
     run.path.mkdir(parents=True, exist_ok=True)
     options = {"progress": False, "device": "cpu", "log_every": 1, "save_every": 20, **runtime}
-    return Trainer(
-        module, batches, config, total_steps, run=run, runtime=RuntimeConfig(**options), tracker=NullTracker(),
-        seed=seed, multiplier=multiplier,
-    )  # fmt: skip
+    keeper = Keeper(module, run, RuntimeConfig(**options), NullTracker())
+    return Member(keeper, batches, config, total_steps, seed, multiplier)
 
 
 def make_pretraining(folder, kind, seed, **options):
@@ -69,16 +68,16 @@ def make_pretraining(folder, kind, seed, **options):
     blocks = build_blocks(tokens, np.full(100, 30, np.int32), special, ["."] + ["a"] * VOCAB, config, seed)
     batches = PretrainBatches(blocks, objective, config.batch_size, seed)
     module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
-    trainer = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)
+    member = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)
 
     @torch.no_grad()
     def evaluate():
         torch.manual_seed(99)  # an evaluation may disturb torch's random state
-        trainer.module.eval()
-        return {"score": -float(trainer.module(move(batches.get_held_out(), trainer.device))[0])}
+        member.keeper.module.eval()
+        return {"score": -float(member.keeper.module(move(batches.get_held_out(), torch.device("cpu")))[0])}
 
-    trainer.evaluation = Evaluation(evaluate, {15, 30, options.get("total_steps", STEPS)}, best_of="score")
-    return trainer
+    member.keeper.evaluation = Evaluation(evaluate, {15, 30, options.get("total_steps", STEPS)}, best_of="score")
+    return member
 
 
 def make_finetuning(folder, kind, seed, **options):
@@ -97,15 +96,15 @@ def make_finetuning(folder, kind, seed, **options):
     return make(folder, module, batches, config, seed, multiplier=multiplier, **options)
 
 
-def read_rows(trainer):
+def read_rows(member):
     """metrics.jsonl without the one number that is a time."""
-    rows = [json.loads(line) for line in (trainer.run.path / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (member.keeper.run.path / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows]
 
 
-def load(trainer, name):
+def load(member, name):
     """All tensors of a checkpoint, and what was written beside them."""
-    folder = trainer.run.checkpoints / name
+    folder = member.keeper.run.checkpoints / name
     state = checkpoint.load_json(folder / "state.json")
     del state["checksums"]
     parts = [checkpoint.load_tensors(folder / f"{part}.safetensors") for part in ("model", "optimizer")]
@@ -116,8 +115,8 @@ def assert_same(members, others, exactly=False):
     """The same files, to the bit or to 1e-5."""
     tolerance = 0 if exactly else 1e-5
     for member, other in zip(members, others, strict=True):
-        names = sorted(path.name for path in other.run.checkpoints.iterdir())
-        assert sorted(path.name for path in member.run.checkpoints.iterdir()) == names
+        names = sorted(path.name for path in other.keeper.run.checkpoints.iterdir())
+        assert sorted(path.name for path in member.keeper.run.checkpoints.iterdir()) == names
         for name in names:
             (tensors, state), (wanted, wanted_state) = load(member, name), load(other, name)
             assert tensors.keys() == wanted.keys()
@@ -133,19 +132,19 @@ def assert_same(members, others, exactly=False):
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
-    for trainer in alone:
-        trainer.train()
+    for member in alone:
+        Trainer([member]).train()
     members = [make_one(tmp_path / "together", kind, seed, save_every=25) for seed in (3, 4)]
-    StackedTrainer(members).train()
+    Trainer(members).train()
     assert_same(members, alone)
     for member, other in zip(members, alone, strict=True):
-        for name, value in other.module.named_parameters():
-            torch.testing.assert_close(member.module.get_parameter(name), value, rtol=0, atol=1e-5, msg=name)
+        for name, value in other.keeper.module.named_parameters():
+            torch.testing.assert_close(member.keeper.module.get_parameter(name), value, rtol=0, atol=1e-5, msg=name)
     rows = [read_rows(member) for member in members]
     assert {row["step"] for row in rows[0]} == {*range(1, STEPS + 1)}
     norms = np.array([[row["grad_norm"] for row in each if "grad_norm" in row] for each in rows])
     assert (norms > OPTIM["clip_norm"]).mean() > 0.3 and np.ptp(norms, axis=0).min() > 1e-4  # each clipped by its own
-    first, second = (members[i].module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
+    first, second = (members[i].keeper.module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
     assert (first - second).abs().max() > 0.01
 
 
@@ -168,7 +167,11 @@ def test_filled_up_sequences_are_hidden_and_remembered():
 @pytest.mark.parametrize("kind", FINETUNINGS)
 def test_the_fine_tunings_above_were_of_different_lengths(tmp_path, kind):
     members = [make_finetuning(tmp_path, kind, seed) for seed in (3, 4, 5)]
-    lengths = [arrays["own_lengths"] for step in range(STEPS) for _, arrays in StackedTrainer(members).batches[step]]
+    lengths = [
+        arrays["own_lengths"]
+        for step in range(STEPS)
+        for _, arrays in StackedLearner.join([member.batches[step] for member in members])
+    ]
     assert np.mean([len(set(own.tolist())) > 1 for own in lengths]) > 0.8
 
 
@@ -191,7 +194,7 @@ def train_stacked(folder, kind, spoil=lambda members: None, **options):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     members = [make_one(folder, kind, seed, total_steps=24, save_every=10, **options) for seed in (3, 4)]
     spoil(members)
-    StackedTrainer(members).train()
+    Trainer(members).train()
     return members
 
 
@@ -211,8 +214,8 @@ def test_stopped_by_a_signal_all_are_saved(tmp_path):
     straight = train_stacked(tmp_path / "a", "mlm", keep_checkpoints=1)
 
     def stop(members):
-        evaluate = members[0].evaluation.function
-        members[0].evaluation.function = lambda: os.kill(os.getpid(), signal.SIGTERM) or evaluate()
+        evaluate = members[0].keeper.evaluation.function
+        members[0].keeper.evaluation.function = lambda: os.kill(os.getpid(), signal.SIGTERM) or evaluate()
 
     with pytest.raises(Interrupted) as stopped:
         train_stacked(tmp_path / "b", "mlm", stop, keep_checkpoints=1)
@@ -232,15 +235,15 @@ def test_a_run_begun_together_goes_on_alone_and_the_other_way_round(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         train_stacked(tmp_path / "b", "mlm", kill)
     alone = [make_pretraining(tmp_path / "b", "mlm", seed, total_steps=24, save_every=10) for seed in (3, 4)]
-    for trainer in alone:
-        trainer.train()
+    for member in alone:
+        Trainer([member]).train()
     assert_same(alone, straight)
 
     for seed in (3, 4):
-        trainer = make_pretraining(tmp_path / "c", "mlm", seed, total_steps=24, save_every=10)
-        trainer.batches = Failing(trainer.batches, 12)
+        member = make_pretraining(tmp_path / "c", "mlm", seed, total_steps=24, save_every=10)
+        member.batches = Failing(member.batches, 12)
         with pytest.raises(RuntimeError, match="killed"):
-            trainer.train()
+            Trainer([member]).train()
     assert_same(train_stacked(tmp_path / "c", "mlm"), straight)
 
 
@@ -280,22 +283,22 @@ def make_toys(folder, bad_steps, seeds=(3, 4, 5), **options):
     members = []
     for seed in seeds:
         module, batches = Toy(seed), Rows(seed, bad_steps.get(seed))
-        trainer = make(folder, module, batches, OptimConfig(peak_lr=0.05, warmup_steps=3), seed, **options)
-        trainer.evaluation = Evaluation(lambda m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
-        members.append(trainer)
+        member = make(folder, module, batches, OptimConfig(peak_lr=0.05, warmup_steps=3), seed, **options)
+        member.keeper.evaluation = Evaluation(lambda m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
+        members.append(member)
     return members
 
 
 @pytest.mark.parametrize("log_every", [1, 5, 100])
 def test_a_seed_that_diverges_leaves_and_the_others_go_on(tmp_path, log_every):
     alone = make_toys(tmp_path / "a", {}, (3, 5), log_every=log_every)
-    for trainer in alone:
-        trainer.train()
+    for member in alone:
+        Trainer([member]).train()
     members = make_toys(tmp_path / "b", {4: 8}, log_every=log_every)
-    StackedTrainer(members).train()
+    Trainer(members).train()
     assert_same([members[0], members[2]], alone)
-    assert members[0].run.status == "missing"  # the trainer marks divergence alone
-    run = members[1].run
+    assert members[0].keeper.run.status == "missing"  # the trainer marks divergence alone
+    run = members[1].keeper.run
     assert run.status == "diverged" and "not finite at step 8;" in run.note
     assert str(run.checkpoints / "step_000000006") in run.note
     assert checkpoint.list_steps(run.checkpoints) == [3, 6]
@@ -305,23 +308,23 @@ def test_a_seed_that_diverges_leaves_and_the_others_go_on(tmp_path, log_every):
 
 def test_several_diverge_one_after_the_other(tmp_path):
     [alone] = make_toys(tmp_path / "a", {}, (4,))
-    alone.train()
+    Trainer([alone]).train()
     members = make_toys(tmp_path / "b", {3: 12, 5: 2})
-    StackedTrainer(members).train()
-    assert [member.run.status for member in members] == ["diverged", "missing", "diverged"]
+    Trainer(members).train()
+    assert [member.keeper.run.status for member in members] == ["diverged", "missing", "diverged"]
     assert_same([members[1]], [alone])
 
 
 def test_where_all_diverge_it_says_so(tmp_path):
     members = make_toys(tmp_path, {3: 4, 4: 4, 5: 9})
     with pytest.raises(Diverged, match="not finite at step 9"):
-        StackedTrainer(members).train()
-    assert [member.run.status for member in members] == ["diverged"] * 3
+        Trainer(members).train()
+    assert [member.keeper.run.status for member in members] == ["diverged"] * 3
 
 
 def test_an_evaluation_that_is_not_finite_is_divergence(tmp_path):
     members = make_toys(tmp_path, {})
-    members[0].evaluation.function = lambda: {"score": float("nan")}
-    StackedTrainer(members).train()
-    assert [member.run.status for member in members] == ["diverged", "missing", "missing"]
-    assert "at step 8" in members[0].run.note
+    members[0].keeper.evaluation.function = lambda: {"score": float("nan")}
+    Trainer(members).train()
+    assert [member.keeper.run.status for member in members] == ["diverged", "missing", "missing"]
+    assert "at step 8" in members[0].keeper.run.note
