@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from selfpretrain import tracking
-from selfpretrain.config import TrackingConfig, UserError
+from selfpretrain.config import TrackingConfig
 
 FAKE = """
 import json, os, time
@@ -72,12 +72,6 @@ def test_none_and_other_ranks_track_nothing(monkeypatch, fake, tmp_path):
     monkeypatch.setenv("RANK", "1")
     assert isinstance(build(tmp_path), tracking.NullTracker)
     assert tracking._helper is None
-
-
-@pytest.mark.parametrize("config", [TrackingConfig(name="tensorboard"), TrackingConfig(name="wandb", mode="of")])
-def test_unknown_choices_are_refused(config, tmp_path):
-    with pytest.raises(UserError, match=r"allowed: .*(wandb|offline)"):
-        tracking.build_tracker(config, run_id="a", group="", job_type="x", name="n", settings={}, folder=tmp_path)
 
 
 def test_rows_arrive_under_a_stable_id(fake, tmp_path):

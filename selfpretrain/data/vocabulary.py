@@ -8,8 +8,6 @@ encoder has read and not in how its text is cut. Its id is that of what makes it
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from typing import Any
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.files import lock_folder, new_folder
+from selfpretrain.hashing import ADDED, compute_id, hash_section
+from selfpretrain.sources import documents, hub
 
 
 def is_own(config: TokenizerConfig) -> bool:
@@ -43,11 +43,15 @@ def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
     elif config.source == "released":
         parts = {"released": config.released}
     else:
-        from selfpretrain.sources import documents
-
         text = documents.compute_fingerprint(_get_text(config), None, runs_dir)
-        parts = {"text": text, "train": [config.kind, int(config.vocab_size), float(config.train_mb)]}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        parts = {"text": text, "train": hash_training(config)}
+    return compute_id(parts)
+
+
+def hash_training(config: TokenizerConfig) -> list[Any]:
+    """What decides a vocabulary besides the text it is learnt from, as it enters an id."""
+    later = {name: value for name, value in hash_section("tokenizer", config).items() if f"tokenizer.{name}" in ADDED}
+    return [config.kind, int(config.vocab_size), float(config.train_mb), *([later] if later else [])]
 
 
 def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
@@ -76,8 +80,6 @@ def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenize
 
 
 def load_released(config: TokenizerConfig) -> Tokenizer:
-    from selfpretrain.sources import hub
-
     assert config.released is not None  # the door refused that
     return _check(Tokenizer.load(hub.fetch_tokenizer(config.released)), config)
 
@@ -102,6 +104,4 @@ def _get_text(config: TokenizerConfig) -> CorpusConfig:
 
 
 def _learn(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
-    from selfpretrain.sources import documents
-
     return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.door import to_plain
 from selfpretrain.files import make_folder, write_text
+from selfpretrain.hashing import to_plain
 
 
 def remember(runs_dir: str, parts: Sequence[Any], paths: Sequence[Path] | None, compute: Callable[[], str]) -> str:

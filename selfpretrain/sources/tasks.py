@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.door import to_plain
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
 from selfpretrain.sources import facts, hub, kept, kinds, labels, local, splits
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
@@ -97,14 +97,6 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     yield from splits.sort_by_hash(text for text in joined if text)
 
 
-def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
-    """The text of validation and test, in the form of :func:`iter_own_text`: for the audit, never a corpus."""
-    data = load_task(task, runs_dir)
-    for split in ("validation", "test"):
-        for columns in data.splits[split].texts:
-            yield "\n".join(columns)
-
-
 def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
@@ -120,9 +112,10 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
         parts[name], kept = read_split(resolved, table, name, text_columns, notes)
         if name == "train":
             documents = _read_texts(table, task.corpus_columns or text_columns, kept)
-    for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
+    for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
-            documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
+            size = splits.compute_size(name, len(parts["train"].ids), fraction)
+            documents = _cut(resolved, parts, documents, name, size, notes)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from selfpretrain.cards import load_task_card
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
@@ -26,7 +27,8 @@ from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vo
 from selfpretrain.data.workers import iter_encoded
 from selfpretrain.files import lock_folder, new_folder
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
-from selfpretrain.runs.identity import fingerprint_documents, name_corpus
+from selfpretrain.runs.identity import name_corpus
+from selfpretrain.sources import audit, documents, tasks
 
 PROGRESS_SECONDS = 1.0
 
@@ -39,7 +41,7 @@ def build_corpus(
     Of two builders at once one builds and the other waits. Raises UserError, in one line, for text or a tokenizer
     that cannot be used and for a folder that cannot be written; nothing half-written stays.
     """
-    documents_fingerprint = fingerprint_documents(corpus, task, runtime)
+    documents_fingerprint = documents.compute_fingerprint(corpus, task, runtime.runs_dir)
     corpus_id = name_corpus(documents_fingerprint, tokenizer, runtime)
     folder = get_corpus_folder(corpus_id, runtime)
     if is_corpus_built(corpus_id, runtime):
@@ -60,8 +62,6 @@ def _write_corpus(
     documents_fingerprint: str,
 ) -> None:
     """Tokenizer, token files, audit and manifest into an empty folder."""
-    from selfpretrain.sources import documents
-
     tokenizer, notes = _prepare_tokenizer(corpus, task, config, runtime)
     tokenizer.save(folder / "tokenizer")
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
@@ -94,8 +94,6 @@ def _write_corpus(
 def _prepare_tokenizer(
     corpus: CorpusConfig, task: TaskConfig | None, config: TokenizerConfig, runtime: RuntimeConfig
 ) -> tuple[Tokenizer, list[str]]:
-    from selfpretrain.sources import documents
-
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
@@ -143,9 +141,6 @@ def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
-    from selfpretrain.door import load_task_card
-    from selfpretrain.sources import audit, documents, tasks
-
     if corpus.source == "card":
         return None, None
     owner = load_task_card(str(corpus.task)) if corpus.source == "own_of" else task

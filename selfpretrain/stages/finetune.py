@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from selfpretrain.cards import follow_card
 from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_device
-from selfpretrain.door import follow_card, to_plain, to_yaml
+from selfpretrain.door import to_yaml
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
@@ -36,7 +38,6 @@ from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.provenance import note_start
 from selfpretrain.train.trainer import Evaluation, Trainer
 
-MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
 PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
 
@@ -198,5 +199,5 @@ def count_steps(config: FinetuneConfig, num_examples: int) -> int:
 def choose_evaluation_steps(config: FinetuneConfig, total_steps: int, num_examples: int) -> set[int]:
     per_epoch = math.ceil(num_examples / min(config.batch_size, num_examples))
     wanted = round(config.evals_per_epoch * total_steps / per_epoch)
-    count = min(max(1, wanted), MAX_EVALUATIONS, total_steps)
+    count = min(max(1, wanted), config.max_evals, total_steps)
     return {round(total_steps * (i + 1) / count) for i in range(count)}

@@ -14,6 +14,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import load_engine
+from selfpretrain.hashing import to_plain
 from selfpretrain.model.objectives import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
@@ -120,7 +121,7 @@ class Pretraining:
         config = settings.pretrain
         tracker = build_tracker(
             settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
-            settings=identity.to_plain(settings), folder=self.run.path,
+            settings=to_plain(settings), folder=self.run.path,
         )  # fmt: skip
         trainer = Trainer(
             module, MicroBatches(batches, config.micro_batch_size, choose_trimming(settings.runtime, self.device)), config,

@@ -16,11 +16,10 @@ from typing import Any
 
 from selfpretrain.config import CorpusConfig, Settings
 from selfpretrain.data.store import choose_dtype, read_manifest
-from selfpretrain.door import to_plain
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
-from selfpretrain.pretext.blocks import HELD_OUT_BLOCKS
 from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
@@ -90,7 +89,7 @@ class Costs:
             return None
         parts = (settings.model, settings.objective, self.get_vocab_size(cell))
         evaluations = math.ceil(steps / (config.eval_every or steps))
-        held_out = evaluations * count_pretrain_flops(*parts, HELD_OUT_BLOCKS, config.seq_len)  # at most
+        held_out = evaluations * count_pretrain_flops(*parts, config.max_held_out, config.seq_len)  # at most
         return Work(steps, count_step_flops(*parts, config.batch_size, config.seq_len), held_out)
 
     def _count_pretraining_steps(self, cell: Cell) -> int | None:

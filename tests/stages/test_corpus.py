@@ -14,19 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfpretrain import door
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import workers
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.runs.folder import is_corpus_built
-from selfpretrain.runs.identity import compute_corpus_id
+from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
 from selfpretrain.stages import corpus as module
 from selfpretrain.stages.corpus import build_corpus
 
 CARD = CorpusConfig(source="card", card="made_up")
 TOKENIZER = TokenizerConfig(kind="bpe", vocab_size=300)
+
+
+def compute_corpus_id(corpus, task, tokenizer, runtime):
+    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
 
 
 def make_documents(count: int = 40) -> list[str]:
@@ -167,7 +170,7 @@ def test_own_text_is_audited_against_the_evaluation_text(corpus, owner, source, 
         return {"exact": 1, "near": 2}
 
     monkeypatch.setattr(tasks, "load_task", make_task_data)
-    monkeypatch.setattr(door, "load_task_card", lambda name: TaskConfig(name=name))
+    monkeypatch.setattr(module, "load_task_card", lambda name: TaskConfig(name=name))
     monkeypatch.setattr(audit, "compute_overlap", compute_overlap)
     task = TaskConfig(name="mine", max_train_examples=5)
     manifest = TokenFile.open(build_corpus(corpus, task, TOKENIZER, make_runtime(tmp_path))).manifest
