@@ -112,11 +112,11 @@ def test_settings_are_listed_with_limit_unit_and_source(command):
     for key, field, _ in iter_settings(Settings()):
         (line,) = [line for line in lines if line.startswith(f"  {key}=")]
         assert field.metadata.get("help", "") in line
-    shown = " ".join("\n".join(command("settings", "pretrain", "tokenizer").out.splitlines()).split(" ")).split("\n")
-    words = {line.split()[0]: " ".join(line.split()[1:]) for line in shown}
-    assert words["pretrain.warmup_steps=null"] == "int | null at least 0; either this or warmup_fraction"
-    assert words["pretrain.packing=segments"].startswith("str segments | full; ")
-    assert words["pretrain:"] == "Pretraining on a corpus." and "model:" not in words
+    some = [line.split(maxsplit=1) for line in command("settings", "pretrain", "tokenizer").out.splitlines()]
+    said = {words[0]: " ".join(words[1].split()) for words in some}
+    assert said["pretrain.warmup_steps=null"] == "int | null at least 0; either this or warmup_fraction"
+    assert said["pretrain.packing=segments"].startswith("str segments | full; ")
+    assert said["pretrain:"] == "Pretraining on a corpus." and "model:" not in said
     wrong = command("settings", "modle")
     assert (wrong.code, wrong.out) == (2, "") and "allowed: init, model, " in wrong.err
 
