@@ -19,7 +19,7 @@ from selfpretrain.config import (
 )
 from selfpretrain.devices import resolve_precision
 from selfpretrain.hashing import LEFT_OUT
-from selfpretrain.runs.identity import identify_finetune, identify_pretrain
+from selfpretrain.runs.identity import identify_finetune, identify_pretrain, name_corpus
 from selfpretrain.sources.labelled import TaskData
 
 SETTINGS = dataclasses.replace(Settings(), runtime=RuntimeConfig(device="cpu"))
@@ -72,8 +72,11 @@ def test_every_setting_of_a_pretraining_names_it_unless_left_out(section, settin
 
 
 def test_the_names_of_before_stay():
-    assert name_pretrain(SETTINGS) == "6c6066e75bb0"
-    assert is_renamed(name_pretrain, "pretrain", "engine", "str")
+    assert (name_pretrain(SETTINGS), name_finetune(SETTINGS)) == ("6c6066e75bb0", "2ed2eef765dd")
+    assert name_corpus("text", SETTINGS.tokenizer, SETTINGS.runtime) == "41ee602592c6"
+    for setting in ("min_frequency", "limit_alphabet", "train_mb"):
+        other = dataclasses.replace(SETTINGS.tokenizer, **{setting: 3})
+        assert name_corpus("text", other, SETTINGS.runtime) != "41ee602592c6"
 
 
 def test_what_is_left_out_is_a_setting_and_has_a_reason():
