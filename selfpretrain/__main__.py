@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Say what a study will take: runs, FLOPs, hours here, disk, and what is done. Runs nothing.",
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
+    "settings": "Print every setting (or those of a section): its default, type, limits, unit and source.",
 }
 
 
@@ -225,6 +226,12 @@ def main() -> None:
     prepare_streams()
     if command not in COMMANDS:
         fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
+    if command == "settings":
+        from selfpretrain.manual import print_settings
+
+        guard(lambda: print_settings(arguments[1:]))
+        flush_output()
+        return
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
     asks_only = any(
         a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]

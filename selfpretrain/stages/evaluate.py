@@ -7,7 +7,8 @@ import dataclasses
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
-from selfpretrain.door import compute_identity, to_dataclass, to_yaml
+from selfpretrain.door import to_dataclass, to_yaml
+from selfpretrain.hashing import compute_id
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.evaluation import describe_seen, load_file
 from selfpretrain.sources.labelled import TaskData
@@ -27,7 +28,7 @@ def evaluate(settings: Settings) -> RunFolder:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)
-    identity = compute_identity("evaluate", {"run": run_id, "task": data.fingerprint, "metric": data.task.metric})
+    identity = compute_id({"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric})
     run = open_run(settings.runtime.runs_dir, "evaluate", identity)
     with run.lock():
         if run.status != "done":

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from selfpretrain.cards import follow_card
 from selfpretrain.config import Settings, TaskConfig, UserError
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device
-from selfpretrain.door import follow_card, to_plain, to_yaml
+from selfpretrain.door import to_yaml
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder

@@ -16,7 +16,6 @@ from selfpretrain.data.store import choose_dtype
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
-from selfpretrain.pretext.blocks import HELD_OUT_BLOCKS
 from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
 from selfpretrain.sources.labelled import TaskData
 
@@ -33,7 +32,6 @@ FOLDERS = {  # where each kind of bytes lies in the folder that a stage leaves
 }
 DISK_KINDS = tuple(dict.fromkeys(kind for kinds in FOLDERS.values() for kind in kinds))
 
-MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
 PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
 
@@ -71,7 +69,7 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
     return Work(
         total_steps,
         count_step_flops(*parts, config.batch_size, config.seq_len),
-        passes * count_pretrain_flops(*parts, HELD_OUT_BLOCKS, config.seq_len),
+        passes * count_pretrain_flops(*parts, config.max_held_out, config.seq_len),
         {
             "checkpoints": checkpoints * KEPT_BYTES * count_pretrain_parameters(*parts),
             "encoders": WEIGHT_BYTES * count_encoder_parameters(settings.model, vocab_size),
@@ -132,7 +130,7 @@ def count_steps(config: FinetuneConfig, num_examples: int) -> int:
 def choose_evaluation_steps(config: FinetuneConfig, total_steps: int, num_examples: int) -> set[int]:
     """Numbers of completed steps after which a fine-tuning is scored on validation; the last is one."""
     wanted = round(config.evals_per_epoch * total_steps / count_epoch_steps(config, num_examples))
-    count = min(max(1, wanted), MAX_EVALUATIONS, total_steps)
+    count = min(max(1, wanted), config.max_evals, total_steps)
     return {round(total_steps * (i + 1) / count) for i in range(count)}
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from selfpretrain.cards import follow_card, load_task_card
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.vocabulary import is_own
-from selfpretrain.door import choose_general, follow_card, list_choices, load_task_card, to_dataclass, to_plain
+from selfpretrain.door import choose_general, list_choices, to_dataclass
+from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.cells import Cell
@@ -116,7 +118,9 @@ class StudyPlan:
                         started,
                         model=dataclasses.replace(base.model, init_scheme=recipe.init_scheme),
                         finetune=dataclasses.replace(base.finetune, peak_lr=recipe.rate, lr_grid=[]),
-                        seeds=dataclasses.replace(started.seeds, finetune_seed=finetune_seed + 1000 * seed),
+                        seeds=dataclasses.replace(
+                            started.seeds, finetune_seed=finetune_seed + self.study.seed_offset * seed
+                        ),
                     )
                     vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
                     run_id = identity.identify_finetune(settings, self.data[task.name], vocabulary_id)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfpretrain.config import ModelConfig, ObjectiveConfig
+from selfpretrain.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
@@ -24,7 +24,9 @@ def test_rows_cut_to_what_is_needed_give_the_same_step(name):
     rng = np.random.default_rng(0)
     sizes = rng.integers(3, 40, 60).astype(np.int32)
     special, marks = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), 50), Marks(np.zeros(50, bool), np.zeros(50, bool))
-    blocks = SegmentBlocks(rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, 32, 0)
+    blocks = SegmentBlocks(
+        rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, PretrainConfig(seq_len=32), 0
+    )
     objective = ObjectiveConfig(name=name)
     batches = PretrainBatches(blocks, objective, 12, 0)
     gradients, positions = [], []

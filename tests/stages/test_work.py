@@ -83,3 +83,10 @@ def test_work_of_unknown_size():
     assert describe_corpus(100_000, 4000).disk == {"corpora": 4000}  # four bytes a token
     work = describe_pretraining(Settings(), 300, None)
     assert work.flops is work.training_flops is None and work.step_flops > 0 and work.disk["encoders"] > 0
+
+
+def test_validation_passes_are_spread_evenly_and_bounded():
+    config = FinetuneConfig(batch_size=10)
+    assert choose_evaluation_steps(config, 60, 200) == {20, 40, 60}
+    assert choose_evaluation_steps(config, 400, 200) == set(range(40, 401, 40))  # 20 epochs, 10 passes
+    assert choose_evaluation_steps(FinetuneConfig(batch_size=10, max_evals=2), 400, 200) == {200, 400}
