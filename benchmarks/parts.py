@@ -62,9 +62,9 @@ def undo_cross_entropy() -> None:
     import torch
     import torch.nn.functional as F
 
-    from selfpretrain.model import objectives
+    from selfpretrain.model import pretraining
 
-    objectives.compute_cross_entropy = lambda logits, targets, weights: (  # type: ignore[assignment]
+    pretraining.compute_cross_entropy = lambda logits, targets, weights: (  # type: ignore[assignment]
         (F.cross_entropy(logits.float(), targets, reduction="none") * weights).mean(),
         torch.softmax(logits.detach().float(), dim=-1),
     )
@@ -74,13 +74,13 @@ def undo_sampling() -> None:
     """A sample is the largest logit plus Gumbel noise, a random number for every word of the vocabulary."""
     import torch
 
-    from selfpretrain.model import objectives
+    from selfpretrain.model import pretraining
 
     def draw(probs_NV: Any, uniforms_N: Any, temperature: float) -> Any:
         noise_NV = torch.empty_like(probs_NV).exponential_().log_()  # minus this is Gumbel noise
         return (probs_NV.log() / temperature - noise_NV).argmax(-1)
 
-    objectives.sample_tokens = draw
+    pretraining.sample_tokens = draw
 
 
 def undo_attention() -> None:
@@ -111,10 +111,10 @@ def undo_optimizer() -> None:
 
 def undo_packing() -> None:
     """Fine-tuning in micro-batches of a few texts of similar length, padded."""
-    from benchmarks import engine
-    from selfpretrain.stages.finetune import PADDED_MICRO_BATCH
+    from selfpretrain.stages import finetune
+    from selfpretrain.stages.work import PADDED_MICRO_BATCH
 
-    engine.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
+    finetune.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
 
 
 PARTS: dict[str, tuple[Callable[[], None], str]] = {

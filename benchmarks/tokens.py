@@ -32,6 +32,7 @@ from selfpretrain.config import Settings, UserError
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import compose_settings
+from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.runs.identity import identify_pretrain
 from selfpretrain.stages.corpus import build_corpus
@@ -39,7 +40,6 @@ from selfpretrain.stages.corpus import build_corpus
 MODELS = ("roberta_tiny", "electra_tiny")  # by default; any preset can be asked for
 SCHEMES = ("mimetic", "normal")
 PEER = "ours with init_scheme=normal"
-MEASURES = {"mlm": "loss", "rtd": "gen_loss"}  # masked language modelling: of RoBERTa, and of ELECTRA's generator
 MARGINS = (0.3, 0.7, 1.0, 1.5)
 TOY_STEPS, TOY_EVAL_EVERY, TOY_SEEDS = 6, 2, 1
 CONFIDENCE, NUM_REPLICATES = 0.95, 10_000
@@ -164,7 +164,7 @@ def pretrain(overrides: list[str], one: RunFolder) -> None:
 
 def read_curve(one: RunFolder, settings: Settings) -> Curve:
     """The held-out losses that a run wrote down."""
-    config, measure = settings.pretrain, f"eval_{MEASURES[settings.objective.name]}"
+    config, measure = settings.pretrain, "eval_gen_loss" if has_generator(settings) else "eval_loss"
     rows = [json.loads(line) for line in (one.path / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if measure in row]
     per_step = config.batch_size * config.seq_len
@@ -251,10 +251,15 @@ def add_mean_ratio(row: TokensRow, num_missed: dict[str, int]) -> TokensRow:
     return dataclasses.replace(row, note=note, mean_ratio=mean, mean_ratio_low=low, mean_ratio_high=high)
 
 
+def has_generator(settings: Settings) -> bool:
+    """Whether masked language modelling is the work of a generator that replaces tokens, as ELECTRA's."""
+    return OBJECTIVES[settings.objective.name].samples
+
+
 def name_work(settings: Settings, options: Options) -> str:
     """Model, what its loss is of, text and recipe, in short."""
     config = settings.pretrain
-    kind = "generator's masked tokens" if settings.objective.name == "rtd" else "masked tokens"
+    kind = "generator's masked tokens" if has_generator(settings) else "masked tokens"
     recipe = f"{config.batch_size} x {config.seq_len} x {config.total_steps:,}"
     more = f", {options.settings}" if options.settings else ""
     return f"{settings.model.preset}, {kind} of {TEXTS[settings.task.name]}, {recipe}{more}"

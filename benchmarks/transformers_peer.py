@@ -29,7 +29,7 @@ from selfpretrain.devices import choose_autocast, keep_freed_memory
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
-from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection
+from selfpretrain.model.pretraining import MaskedLanguageModel, ReplacedTokenDetection
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task

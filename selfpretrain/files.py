@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from selfpretrain.config import UserError
+
+
+class CannotWrite(UserError):
+    """A file or folder that cannot be written: a full or read-only disk, no permission, or a file in its place."""
+
 
 WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
@@ -35,7 +40,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in WRITE_ERRORS:
-            raise UserError(f"cannot write {path}: {WRITE_ERRORS[error.errno]}") from None
+            raise CannotWrite(f"cannot write {path}: {WRITE_ERRORS[error.errno]}") from None
         raise
 
 
@@ -82,27 +87,6 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@contextmanager
-def lock_folder(folder: Path, progress: bool) -> Iterator[None]:
-    """Hold ``<folder>.lock`` while the folder is built; who finds it held waits, and says so where there is ``progress``.
-
-    The operating system frees the lock when its holder dies.
-    """
-    make_folder(folder.parent)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    with explain_write_errors(folder):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if progress:
-                print(f"{folder.parent.name}/{folder.name}: another process builds it, waiting", file=sys.stderr)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def remove_folder(path: Path) -> None:
     """Remove a folder; killed on the way it has lost its name, so that nobody takes what is left for the whole."""
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
@@ -142,3 +126,34 @@ def new_folder(path: Path) -> Iterator[Path]:
         finally:
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def to_stem(name: str) -> str:
+    """A name as part of a file's: what might not be allowed there becomes an underscore."""
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+
+
+def build_folder(path: Path, write: Callable[[Path], None], progress: bool = False, last: str = "") -> Path:
+    """``path``, which ``write`` fills if it is not there, or lacks the file ``last``; complete or absent at any time.
+
+    Of two processes at once one builds it and the other waits, and says so where there is ``progress``. The lock,
+    ``<path>.lock``, is freed by the operating system when its holder dies.
+    """
+    if (path / last).exists():
+        return path
+    make_folder(path.parent)
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    with explain_write_errors(path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress:
+                print(f"{path.parent.name}/{path.name}: another process builds it, waiting", file=sys.stderr)
+            lock.acquire()
+    try:
+        if not (path / last).exists():
+            with new_folder(path) as new:
+                write(new)
+    finally:
+        lock.release()
+    return path

@@ -32,14 +32,6 @@ VALUES = LabelForm(np.float32, 1)  # in the range task.score_range
 SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
 
 
-def count_names(task: TaskConfig) -> int:
-    return len(task.label_names)
-
-
-def keep(task: TaskConfig, array: Array) -> Array:
-    return array
-
-
 @dataclass(frozen=True)
 class TaskKind:
     """One kind of task. Outputs are [N, K]; labels are of the kind's form, and stay so on disk."""
@@ -47,9 +39,11 @@ class TaskKind:
     form: LabelForm
     metrics: tuple[str, ...]  # allowed, names in stats.METRICS; the first is the default
     decode: Callable[[Array], Array]  # stored outputs -> what the metrics compare with the labels
-    count_outputs: Callable[[TaskConfig], int] = count_names  # K
-    encode: Callable[[TaskConfig, Array], Array] = keep  # labels -> what the loss is given
-    restore: Callable[[TaskConfig, Array], Array] = keep  # outputs -> as they are stored, in the labels' range
+    count_outputs: Callable[[TaskConfig], int] = lambda task: len(task.label_names)  # K
+    encode: Callable[[TaskConfig, Array], Array] = lambda task, labels: labels  # labels -> what the loss is given
+    restore: Callable[[TaskConfig, Array], Array] = lambda task, outputs: (
+        outputs
+    )  # outputs -> as they are stored, in the labels' range
 
 
 def get_kind(name: str | None) -> TaskKind:
@@ -59,40 +53,19 @@ def get_kind(name: str | None) -> TaskKind:
     return KINDS[name]
 
 
-def _choose_highest(outputs: Array) -> Array:
-    return np.asarray(outputs.argmax(axis=1))
-
-
-def _get_logits(outputs: Array) -> Array:
-    return outputs  # ranks, and so the AUC, need no sigmoid
-
-
-def _get_value(outputs: Array) -> Array:
-    return np.asarray(outputs[:, 0])
-
-
-def _count_value(task: TaskConfig) -> int:
-    return 1
-
-
 def _scale(task: TaskConfig, labels: Array) -> Array:
     """Scores to the range the head is trained on, 0 to 1 [ELECTRA: STS label / 5]."""
-    low, high = _get_range(task)
+    low, high = task.score_range
     return np.asarray((labels.astype(np.float32) - low) / (high - low), dtype=np.float32)
 
 
 def _unscale(task: TaskConfig, outputs: Array) -> Array:
-    low, high = _get_range(task)
+    low, high = task.score_range
     return np.asarray(outputs * np.float32(high - low) + np.float32(low))
 
 
-def _get_range(task: TaskConfig) -> tuple[float, float]:
-    assert len(task.score_range) == 2, task.name
-    return task.score_range[0], task.score_range[1]
-
-
 KINDS: dict[str, TaskKind] = {
-    "class": TaskKind(CLASSES, ("accuracy", "macro_f1", "f1", "mcc"), _choose_highest),
-    "score": TaskKind(VALUES, ("pearson", "spearman"), _get_value, _count_value, _scale, _unscale),
-    "multilabel": TaskKind(SETS, ("micro_auc",), _get_logits),
+    "class": TaskKind(CLASSES, ("accuracy", "macro_f1", "f1", "mcc"), lambda outputs: outputs.argmax(axis=1)),
+    "score": TaskKind(VALUES, ("pearson", "spearman"), lambda outputs: outputs[:, 0], lambda task: 1, _scale, _unscale),
+    "multilabel": TaskKind(SETS, ("micro_auc",), lambda outputs: outputs),  # ranks, and so the AUC, need no sigmoid
 }

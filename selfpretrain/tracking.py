@@ -18,12 +18,10 @@ import threading
 import time
 import types
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from selfpretrain.config import TrackingConfig, UserError
+from selfpretrain.config import TrackingConfig
 
-NAMES = ("none", "wandb")
-MODES = ("auto", "online", "offline")
 QUEUE_SIZE = 2000  # messages
 INIT_TIMEOUT_SECONDS = 30  # W&B's own limit for reaching the server
 DRAIN_SECONDS = 120.0  # what the helper may take after training has ended
@@ -32,24 +30,14 @@ EXIT_SECONDS = (2.0, 10.0)  # within these bounds
 NICE = 10  # the helper gives way to the training
 
 
-class Tracker(Protocol):
-    """What the training loop knows of tracking."""
+class NullTracker:
+    """Tracks nothing; all that the training loop knows of tracking."""
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Mirror a row; never blocks, never raises."""
 
     def finish(self, exit_code: int = 0) -> None:
         """The run has ended; call it in a finally."""
-
-
-class NullTracker:
-    """Tracks nothing."""
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        pass
-
-    def finish(self, exit_code: int = 0) -> None:
-        pass
 
 
 def build_tracker(
@@ -62,14 +50,7 @@ def build_tracker(
         group: the study. job_type: the stage. name: for people.
         settings: everything that was set, shown beside the metrics.
         folder: W&B's own files go here, under wandb/.
-
-    Raises:
-        UserError: an unknown tracking.name or tracking.mode.
     """
-    if config.name not in NAMES:
-        raise UserError(f"tracking.name={config.name} is unknown; allowed: {', '.join(NAMES)} (tracking=wandb)")
-    if config.mode not in MODES:
-        raise UserError(f"tracking.mode={config.mode} is unknown; allowed: {', '.join(MODES)}")
     if config.name == "none" or int(os.environ.get("RANK", "0")) != 0:
         return NullTracker()
     start = {
@@ -102,6 +83,9 @@ class WandbTracker:
             self.finished = True
             message = {"do": "finish", "run": self.key, "exit_code": exit_code, "num_dropped": self.num_dropped}
             self.helper.put(message, wait_seconds=0.2)
+
+
+Tracker = NullTracker | WandbTracker
 
 
 class Helper:
@@ -195,13 +179,6 @@ def get_helper() -> Helper:
     if _helper is None or _helper.owner != os.getpid():
         _helper = Helper()
     return _helper
-
-
-def close_helper(wait_seconds: float | None = None) -> bool:
-    """Let W&B finish what it has; True if it did in time. The next tracker starts a new helper."""
-    global _helper
-    helper, _helper = _helper, None
-    return helper is None or helper.close(wait_seconds)
 
 
 def start_process() -> subprocess.Popen[str]:

@@ -27,12 +27,10 @@ def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Toke
         lengths = np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)])
     cut, lost = measure_cut(lengths, seq_len - count_special(len(chosen[0]), tokenizer))
     of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
-    if tokenizer is None:
-        return (
-            f"at least {cut:.0%} {of} are cut and {lost:.0%} of the words never seen at finetune.seq_len={seq_len} "
-            f"(a word is a token or more)"
-        )
-    return f"{cut:.0%} {of} are cut and {lost:.0%} of the tokens never seen at finetune.seq_len={seq_len}"
+    least, unit, note = (
+        ("at least ", "words", " (a word is a token or more)") if tokenizer is None else ("", "tokens", "")
+    )
+    return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
 
 
 def count_special(num_columns: int, tokenizer: Tokenizer | None) -> int:

@@ -102,22 +102,15 @@ class TokenFile:
         return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
 
     @classmethod
-    def open(cls, folder: str | Path, verify: bool = True, tokenizer_fingerprint: str | None = None) -> TokenFile:
+    def open(cls, folder: str | Path, verify: bool = True) -> TokenFile:
         """Map a corpus folder; ``verify`` reads every file once and compares checksums.
 
-        Raises UserError, naming the file, for anything missing, cut short, changed, of another format, or made
-        with another tokenizer than ``tokenizer_fingerprint``.
+        Raises UserError, naming the file, for anything missing, cut short, changed or of another format.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
         for name, expected in manifest["files"].items():
             _check_file(folder, name, expected, verify)
-        made_with = manifest["tokenizer"]["fingerprint"]
-        if tokenizer_fingerprint not in (None, made_with):
-            raise UserError(
-                f"{folder} was made with another tokenizer ({made_with[:12]}, not {str(tokenizer_fingerprint)[:12]}); "
-                "use the tokenizer the encoder came with, or build the corpus again with it"
-            )
         sizes, dtype = _read_index(folder)
         if int(sizes.sum(dtype=np.int64)) != manifest["tokens"] or len(sizes) != manifest["documents"]:
             raise _damaged(folder / "train.idx", "the counts differ from manifest.json")
@@ -151,7 +144,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise _damaged(file, "its content does not match its checksum")
-    assert isinstance(manifest, dict)
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}; "
@@ -187,9 +179,9 @@ def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | 
     return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
 
 
-def compute_checksum(file: Path) -> str:
-    """BLAKE2b (hex, 32 bytes) of a file, read in blocks."""
-    digest = hashlib.blake2b(digest_size=32)
+def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
+    """BLAKE2b (32 bytes) or SHA-256 of a file in hex, read in blocks."""
+    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
     with open(file, "rb") as stream:
         while block := stream.read(BLOCK):
             digest.update(block)

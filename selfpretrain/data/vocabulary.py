@@ -8,15 +8,16 @@ encoder has read and not in how its text is cut. Its id is that of what makes it
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
-from selfpretrain.files import lock_folder, new_folder
+from selfpretrain.files import build_folder
+from selfpretrain.hashing import ADDED, compute_id, hash_section
+from selfpretrain.sources import documents, hub
 
 
 def is_own(config: TokenizerConfig) -> bool:
@@ -43,11 +44,15 @@ def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
     elif config.source == "released":
         parts = {"released": config.released}
     else:
-        from selfpretrain.sources import documents
-
         text = documents.compute_fingerprint(_get_text(config), None, runs_dir)
-        parts = {"text": text, "train": [config.kind, int(config.vocab_size), float(config.train_mb)]}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        parts = {"text": text, "train": hash_training(config)}
+    return compute_id(parts)
+
+
+def hash_training(config: TokenizerConfig) -> list[Any]:
+    """What decides a vocabulary besides the text it is learnt from, as it enters an id."""
+    later = {name: value for name, value in hash_section("tokenizer", config).items() if f"tokenizer.{name}" in ADDED}
+    return [config.kind, int(config.vocab_size), float(config.train_mb), *([later] if later else [])]
 
 
 def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
@@ -59,12 +64,8 @@ def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Token
     if config.path is not None:
         return Tokenizer.load(config.path)
     folder = Path(runtime.runs_dir) / "vocabularies" / compute_vocabulary_id(config, runtime.runs_dir)
-    if not folder.is_dir():
-        with lock_folder(folder, runtime.progress):
-            if not folder.is_dir():
-                made = load_released(config) if config.source == "released" else _learn(config, runtime)
-                with new_folder(folder) as new:
-                    made.save(new)
+    make = load_released if config.source == "released" else partial(_learn, runtime)
+    build_folder(folder, lambda new: make(config).save(new), runtime.progress)
     return _check(Tokenizer.load(folder), config)
 
 
@@ -76,8 +77,6 @@ def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenize
 
 
 def load_released(config: TokenizerConfig) -> Tokenizer:
-    from selfpretrain.sources import hub
-
     assert config.released is not None  # the door refused that
     return _check(Tokenizer.load(hub.fetch_tokenizer(config.released)), config)
 
@@ -95,13 +94,10 @@ def _check(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
 
 
 def _get_text(config: TokenizerConfig) -> CorpusConfig:
-    if not config.card:
-        raise UserError("tokenizer.source=general needs a text collection: tokenizer.card=<name>")
+    assert config.card is not None  # the door chose one
     # a slice spread over the collection: its first part may be all books, or all of one site
     return CorpusConfig(source="card", card=config.card, max_mb=config.train_mb)
 
 
-def _learn(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:
-    from selfpretrain.sources import documents
-
+def _learn(runtime: RuntimeConfig, config: TokenizerConfig) -> Tokenizer:
     return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

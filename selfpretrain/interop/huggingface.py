@@ -5,6 +5,7 @@ Weights are read as safetensors, or else from a pickle that holds nothing but we
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import textwrap
@@ -22,6 +23,7 @@ from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingfa
 from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
+from selfpretrain.sources.hub import explain_download_errors
 from selfpretrain.train.checkpoint import save_tensors
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
@@ -36,6 +38,14 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "pruned_heads": (None, {}),
     "auto_map": (None, {}),  # code of its own, so another model than its type says
 }
+# our setting: theirs in config.json, of the same meaning but for max_positions, which leaves out RoBERTa's unused rows
+SETTINGS = {
+    "hidden_size": "hidden_size", "num_layers": "num_hidden_layers", "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size", "max_positions": "max_position_embeddings",
+    "type_vocab_size": "type_vocab_size", "dropout_prob": "hidden_dropout_prob",
+    "attention_dropout_prob": "attention_probs_dropout_prob", "layer_norm_eps": "layer_norm_eps",
+    "init_std": "initializer_range",
+}  # fmt: skip
 # what transformers assumes where config.json is silent
 DEFAULTS: dict[str, Any] = {
     "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
@@ -63,19 +73,13 @@ def fetch_snapshot(name: str) -> Path:
     if not repo or not revision:
         raise UserError(f"init=hf:{name} is no folder and names no revision; allowed: hf:<folder>, hf:<repo>@<commit>")
     import huggingface_hub
-    from huggingface_hub.errors import HTTPError
 
     def download(weights: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*FILES, *weights]))
 
-    try:
+    with explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
         folder = download(SAFE_FILES)
         return folder if has_safetensors(folder) else download(PICKLED_FILES)
-    except (OSError, ValueError, HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"init=hf:{name} cannot be downloaded: {reason.rstrip('.')}; without a network use a copy, init=hf:<folder>"
-        ) from None
 
 
 def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
@@ -100,9 +104,9 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json says vocab_size={vocab_size}; "
             "put the checkpoint's own tokenizer beside it"
         )
-    weights = load_weights(folder, name)
+    tensors, origin = load_weights(folder, name)
     encoder = Encoder(config, vocab_size, tokenizer.pad_id)
-    set_huggingface_tensors(weights.tensors, encoder, origin=str(weights.origin))
+    set_huggingface_tensors(tensors, encoder, origin=str(origin))
     return encoder, tokenizer
 
 
@@ -132,39 +136,27 @@ def _get(settings: dict[str, Any], key: str, kind: type, folder: Path, default: 
     return kind(value)
 
 
+def _list_settings(family: str) -> dict[str, str]:
+    return SETTINGS | ({"embedding_size": "embedding_size"} if family == "electra" else {})
+
+
 def _build_config(settings: dict[str, Any], pad_id: int, folder: Path) -> ModelConfig:
-    def count(key: str) -> int:
-        value: int = _get(settings, key, int, folder)
-        if value == 0:
-            raise UserError(f"{folder}/config.json: {key}=0 is no model; fetch the checkpoint again")
-        return value
-
-    def number(key: str) -> float:
-        value: float = _get(settings, key, float, folder)
-        return value
-
     family = settings["model_type"]
-    hidden_size, num_heads = count("hidden_size"), count("num_attention_heads")
-    max_positions = count("max_position_embeddings") - (pad_id + 1 if family == "roberta" else 0)
-    if hidden_size % num_heads or max_positions < 1:
+    values: dict[str, Any] = {"family": family}
+    for ours, theirs in _list_settings(family).items():
+        kind = type(getattr(ModelConfig, ours))
+        values[ours] = _get(settings, theirs, kind, folder)
+        if kind is int and values[ours] == 0:
+            raise UserError(f"{folder}/config.json: {theirs}=0 is no model; fetch the checkpoint again")
+    values.setdefault("embedding_size", values["hidden_size"])
+    config = ModelConfig(**values)
+    max_positions = config.max_positions - (pad_id + 1 if family == "roberta" else 0)
+    if config.hidden_size % config.num_heads or max_positions < 1:
         raise UserError(
-            f"{folder}/config.json: hidden_size={hidden_size}, num_attention_heads={num_heads} and {max_positions} "
-            "positions make no model; fetch the checkpoint again"
+            f"{folder}/config.json: hidden_size={config.hidden_size}, num_attention_heads={config.num_heads} and "
+            f"{max_positions} positions make no model; fetch the checkpoint again"
         )
-    return ModelConfig(
-        family=family,
-        hidden_size=hidden_size,
-        embedding_size=count("embedding_size") if family == "electra" else hidden_size,
-        num_layers=count("num_hidden_layers"),
-        num_heads=num_heads,
-        intermediate_size=count("intermediate_size"),
-        max_positions=max_positions,
-        type_vocab_size=count("type_vocab_size"),
-        dropout_prob=number("hidden_dropout_prob"),
-        attention_dropout_prob=number("attention_probs_dropout_prob"),
-        layer_norm_eps=number("layer_norm_eps"),
-        init_std=number("initializer_range"),
-    )
+    return dataclasses.replace(config, max_positions=max_positions)
 
 
 def export_huggingface(
@@ -203,26 +195,15 @@ def export_huggingface(
 
 def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -> dict[str, Any]:
     config = encoder.config
-    settings = {
+    settings = {theirs: getattr(config, ours) for ours, theirs in _list_settings(config.family).items()} | {
         "architectures": [architecture],
         "model_type": config.family,
         "vocab_size": encoder.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_size,
         "hidden_act": "gelu",
-        "hidden_dropout_prob": config.dropout_prob,
-        "attention_probs_dropout_prob": config.attention_dropout_prob,
         "max_position_embeddings": encoder.embeddings.position.num_embeddings,
-        "type_vocab_size": config.type_vocab_size,
-        "initializer_range": config.init_std,
-        "layer_norm_eps": config.layer_norm_eps,
         "pad_token_id": encoder.pad_id,
         "tie_word_embeddings": True,
     }
-    if config.family == "electra":
-        settings["embedding_size"] = config.embedding_size
     if config.family == "roberta":  # transformers' defaults are those of roberta-base
         settings |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
     return settings

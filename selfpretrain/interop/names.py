@@ -158,7 +158,8 @@ def unify_names(tensors: Tensors, family: str) -> Tensors:
 
 def get_huggingface_tensors(encoder: Encoder, head: nn.Module | None = None) -> Tensors:
     """The weights under transformers' names; tied output matrices are not among them."""
-    return to_huggingface(_get_parameters(encoder, head), name_tensors(encoder, head))
+    parts = nn.ModuleDict({"encoder": encoder} if head is None else {"encoder": encoder, "head": head})
+    return to_huggingface(dict(parts.named_parameters()), name_tensors(encoder, head))
 
 
 def set_huggingface_tensors(
@@ -180,10 +181,3 @@ def set_huggingface_tensors(
         if module is not None:
             part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
             set_tensors(module, part, origin)
-
-
-def _get_parameters(encoder: Encoder, head: nn.Module | None) -> Tensors:
-    own: Tensors = {f"encoder.{name}": value for name, value in encoder.named_parameters()}
-    if head is not None:
-        own |= {f"head.{name}": value for name, value in head.named_parameters()}
-    return own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -20,23 +19,19 @@ SAFE_FILES = [WEIGHTS, WEIGHTS + INDEX, "model-*-of-*.safetensors"]
 PICKLED_FILES = [PICKLED, PICKLED + INDEX, "pytorch_model-*-of-*.bin"]
 
 
-class Weights(NamedTuple):
-    """Tensors by transformers' names, and the file that an error may name."""
-
-    tensors: dict[str, Tensor]
-    origin: Path
-
-
 def has_safetensors(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS + INDEX))
 
 
-def load_weights(folder: Path, name: str) -> Weights:
-    """The weights of the checkpoint ``init=hf:<name>``. Raises UserError where there are none, or no readable ones."""
+def load_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], Path]:
+    """The weights of the checkpoint ``init=hf:<name>`` by transformers' names, and the file that an error may name.
+
+    Raises UserError where there are none, or no readable ones.
+    """
     for file in (WEIGHTS, WEIGHTS + INDEX, PICKLED, PICKLED + INDEX):
         path = folder / file
         if path.is_file():
-            return Weights(_load_parts(path) if file.endswith(INDEX) else _load_file(path), path)
+            return _load_parts(path) if file.endswith(INDEX) else _load_file(path), path
     raise UserError(
         f"init=hf:{name} has no {WEIGHTS} and no {PICKLED}; convert what there is with transformers, "
         "AutoModel.from_pretrained(<name>).save_pretrained(<folder>), add the tokenizer's files and set init=hf:<folder>"

@@ -32,8 +32,7 @@ def attend(q_BHMK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask_B11L: Tensor | N
     long = q_BHMK.shape[-2] * k_BHLK.shape[-2] >= HEAD_BY_HEAD_FROM
     if long and type(weight_dropout) is Dropout and can_multiply(q_BHMK, k_BHLK, v_BHLK):  # a stack's is another
         keep_BHML = draw_keep_mask(torch.Size((*q_BHMK.shape[:-1], k_BHLK.shape[-2])), prob, weight_dropout.generator)
-        out: Tensor = _HeadByHead.apply(q_BHMK, k_BHLK, v_BHLK, mask_B11L, keep_BHML, 1 / (1 - prob))
-        return out
+        return _HeadByHead.apply(q_BHMK, k_BHLK, v_BHLK, mask_B11L, keep_BHML, 1 / (1 - prob))
     scores_BHML = torch.matmul(q_BHMK, k_BHLK.transpose(-1, -2))
     if mask_B11L is not None:
         scores_BHML = scores_BHML.masked_fill(~mask_B11L, float("-inf"))
@@ -58,8 +57,7 @@ def attend_packed(
         attend(q_BHMK, k_BHLK, v_BHLK, _mask_padding(own_B, k_BHLK.shape[2]), weight_dropout)
         for q_BHMK, k_BHLK, v_BHLK, own_B in parts
     ]
-    out: Tensor = _Pack.apply(num_queries, q_1HNK.shape[2], *contexts)
-    return out
+    return _Pack.apply(num_queries, q_1HNK.shape[2], *contexts)
 
 
 def _mask_padding(lengths_B: Tensor, longest: int) -> Tensor | None:

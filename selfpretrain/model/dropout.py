@@ -48,6 +48,5 @@ class Dropout(nn.Module):
         if not self.training or self.prob == 0:
             return x
         if x.device.type == "cpu":
-            out: Tensor = MaskedScale.apply(x, draw_keep_mask(x.shape, self.prob, self.generator), 1 / (1 - self.prob))
-            return out
+            return MaskedScale.apply(x, draw_keep_mask(x.shape, self.prob, self.generator), 1 / (1 - self.prob))
         return F.dropout(x, self.prob)

@@ -65,8 +65,7 @@ class Embeddings(nn.Module):
             types = self.token_type.weight[0]
         else:
             types = F.embedding(token_type_ids_BL, self.token_type.weight)
-        hidden: Tensor = self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
-        return hidden
+        return self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
 
 
 class Attention(nn.Module):
@@ -97,8 +96,7 @@ class Attention(nn.Module):
             keys_B = packing.lengths_B
             queries_B = keys_B if chosen_BMD is hidden_BLD else torch.ones_like(keys_B)
             context_BHMK = attend_packed(q_BHMK, k_BHLK, v_BHLK, queries_B, keys_B, self.weight_dropout)
-        out: Tensor = self.out(context_BHMK.transpose(1, 2).flatten(2))
-        return out
+        return self.out(context_BHMK.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
@@ -121,8 +119,7 @@ class Layer(nn.Module):
         chosen_BMD = hidden_BLD if positions_BM is None else gather_positions(hidden_BLD, positions_BM)
         attended_BMD = self.dropout(self.attention(chosen_BMD, hidden_BLD, mask_B11L, packing))
         chosen_BMD = self.attention_norm(chosen_BMD + attended_BMD)
-        out: Tensor = self.output_norm(chosen_BMD + self.dropout(self.down(F.gelu(self.up(chosen_BMD)))))
-        return out
+        return self.output_norm(chosen_BMD + self.dropout(self.down(F.gelu(self.up(chosen_BMD)))))
 
 
 class Encoder(nn.Module):

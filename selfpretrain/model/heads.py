@@ -59,8 +59,7 @@ class SequenceHead(nn.Module):
         if self.dense is not None:
             activate = F.gelu if self.kind == "gelu" else torch.tanh
             pooled_BD = self.dropout(activate(self.dense(pooled_BD)))
-        out: Tensor = self.out(pooled_BD)
-        return out
+        return self.out(pooled_BD)
 
     def pool(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None, packing: Packing | None) -> Tensor:
         if packing is not None:

@@ -73,8 +73,7 @@ class SeedDropout(Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.prob == 0 or x.device.type != "cpu":
             return super().forward(x)
-        out: Tensor = _apply_dropout(x, self.prob, self.streams)
-        return out
+        return _apply_dropout(x, self.prob, self.streams)
 
 
 def vmap_seeds(stacked: nn.Module, streams: SeedStreams) -> Forward:
@@ -122,8 +121,7 @@ def make_rule(operate: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return operate(*stacked[:split], **dict(zip(names, stacked[split:], strict=True))), 0
 
     def call(*args: Any, **kwargs: Any) -> Tensor:
-        out: Tensor = Rule.apply(tuple(kwargs), *args, *kwargs.values())
-        return out
+        return Rule.apply(tuple(kwargs), *args, *kwargs.values())
 
     return call
 
@@ -151,8 +149,7 @@ def run_each(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _drop(x: Tensor, prob: float, streams: SeedStreams) -> Tensor:
-    out: Tensor = MaskedScale.apply(x, streams.draw_keep_masks(x.shape, prob), 1 / (1 - prob))
-    return out
+    return MaskedScale.apply(x, streams.draw_keep_masks(x.shape, prob), 1 / (1 - prob))
 
 
 class _Projection(torch.autograd.Function):

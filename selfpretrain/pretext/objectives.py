@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
@@ -15,7 +16,7 @@ from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_rtd_flops
 from selfpretrain.model.sizes import build_generator_config, count_mlm_parameters, count_rtd_parameters
 
 if TYPE_CHECKING:
-    from selfpretrain.model.objectives import PretrainModule
+    from selfpretrain.model.pretraining import PretrainModule
 
 
 def count_share(objective: ObjectiveConfig, seq_len: int) -> int:
@@ -38,16 +39,9 @@ class Objective:
     find_fault: Callable[[ModelConfig], str] = lambda model: ""  # what is wrong with a model's sizes; empty: nothing
 
 
-def _build_mlm(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
-    from selfpretrain.model.objectives import MaskedLanguageModel
-
-    return MaskedLanguageModel(model, objective, vocab_size, pad_id, seed)
-
-
-def _build_rtd(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip
-    from selfpretrain.model.objectives import ReplacedTokenDetection
-
-    return ReplacedTokenDetection(model, objective, vocab_size, pad_id, seed)
+def _import(name: str) -> Callable[..., PretrainModule]:
+    """The module of that name, imported when it is built."""
+    return lambda *arguments: resolve_name(f"selfpretrain.model.pretraining:{name}")(*arguments)
 
 
 def count_electra_slots(objective: ObjectiveConfig, seq_len: int) -> int:
@@ -67,11 +61,11 @@ def _find_generator_fault(model: ModelConfig) -> str:
 
 OBJECTIVES: dict[str, Objective] = {
     "rtd": Objective(
-        families=("electra",), build=_build_rtd, count_flops=count_rtd_flops, count_parameters=count_rtd_parameters,
+        families=("electra",), build=_import("ReplacedTokenDetection"), count_flops=count_rtd_flops, count_parameters=count_rtd_parameters,
         count_slots=count_electra_slots, with_replacement=True, samples=True, find_fault=_find_generator_fault,
     ),
     "mlm": Objective(
-        families=("roberta", "bert"), build=_build_mlm, count_flops=count_mlm_flops, count_parameters=count_mlm_parameters,
+        families=("roberta", "bert"), build=_import("MaskedLanguageModel"), count_flops=count_mlm_flops, count_parameters=count_mlm_parameters,
     ),
 }  # fmt: skip
 

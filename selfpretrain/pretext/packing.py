@@ -11,18 +11,6 @@ from selfpretrain.pretext.blocks import BlockBuilder, Blocks, Epoch, PackedBlock
 from selfpretrain.pretext.segments import Marks, SegmentBlocks, count_segment_epoch
 
 
-def build_segments(
-    tokens: Tokens, sizes: Tokens, ids: SpecialIds, entries: Sequence[str], seq_len: int, data_seed: int
-) -> Blocks:
-    return SegmentBlocks(tokens, sizes, ids, Marks.find(entries), seq_len, data_seed)
-
-
-def build_full(
-    tokens: Tokens, sizes: Tokens, ids: SpecialIds, entries: Sequence[str], seq_len: int, data_seed: int
-) -> Blocks:
-    return PackedBlocks(tokens, ids, seq_len, data_seed)
-
-
 def count_full_epoch(sizes: Tokens, seq_len: int) -> Epoch:
     """Text tokens over ``seq_len``, the special tokens of blocks being few."""
     total = float(sizes.sum(dtype=np.int64))
@@ -30,8 +18,12 @@ def count_full_epoch(sizes: Tokens, seq_len: int) -> Epoch:
 
 
 BLOCK_BUILDERS: dict[str, BlockBuilder] = {
-    "segments": BlockBuilder(build_segments, count_segment_epoch, num_segments=2),
-    "full": BlockBuilder(build_full, count_full_epoch),
+    "segments": BlockBuilder(
+        lambda tokens, sizes, ids, entries, *rest: SegmentBlocks(tokens, sizes, ids, Marks.find(entries), *rest),
+        count_segment_epoch,
+        num_segments=2,
+    ),
+    "full": BlockBuilder(lambda tokens, sizes, ids, entries, *rest: PackedBlocks(tokens, ids, *rest), count_full_epoch),
 }
 
 
@@ -39,7 +31,7 @@ def build_blocks(
     tokens: Tokens, sizes: Tokens, ids: SpecialIds, entries: Sequence[str], config: PretrainConfig, data_seed: int
 ) -> Blocks:
     """The sequences of documents that lie one after the other; the arguments are those of :class:`BlockBuilder`."""
-    return BLOCK_BUILDERS[config.packing].build(tokens, sizes, ids, entries, config.seq_len, data_seed)
+    return BLOCK_BUILDERS[config.packing].build(tokens, sizes, ids, entries, config, data_seed)
 
 
 def count_epoch(sizes: Tokens, config: PretrainConfig) -> Epoch:

@@ -57,10 +57,13 @@ class RunFolder:
         file = self.path / "error.txt"
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
+    @property
+    def seconds(self) -> float:
+        """From the run's last start to its last status."""
+        return (self.path / "status").stat().st_mtime - (self.path / "provenance.json").stat().st_mtime
+
     def read_result(self) -> dict[str, Any]:
-        result = read_json(self.path / "result.json")
-        assert isinstance(result, dict)
-        return result
+        return read_json(self.path / "result.json")
 
     def start(self, config_yaml: str, command: str, num_seeds: int = 1, facts: Mapping[str, Any] | None = None) -> None:
         """Write down what runs, add this start to those before (where, with which versions), mark the run as running.

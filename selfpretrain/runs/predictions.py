@@ -79,7 +79,7 @@ def load_predictions(path: Path) -> Predictions:
     if pa.types.is_list(label.type):
         labels: Array = _to_matrix(path, "label", label, np.float64)
     else:
-        labels = label.to_numpy()
+        labels = _to_numpy(path, "label", label.combine_chunks())
     return Predictions(ids, labels, outputs)
 
 
@@ -88,9 +88,16 @@ def _to_matrix(path: Path, name: str, column: pa.ChunkedArray, dtype: Any) -> Ar
     if not pa.types.is_list(column.type):
         raise Unreadable(f"{path}: column {name} must hold lists of numbers, it holds {column.type}")
     lists = column.combine_chunks()
-    values = lists.flatten()
-    lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
-    if lists.null_count or values.null_count or len(lengths) == 0 or (lengths != lengths[0]).any() or lengths[0] == 0:
+    lengths = _to_numpy(path, name, lists.value_lengths())
+    if len(lengths) == 0 or (lengths != lengths[0]).any() or lengths[0] == 0:
         raise Unreadable(f"{path}: the lists of column {name} are empty or not all of one length")
-    matrix: Array = values.to_numpy(zero_copy_only=False).astype(dtype).reshape(len(lists), int(lengths[0]))
-    return matrix
+    return _to_numpy(path, name, lists.flatten()).astype(dtype).reshape(len(lists), int(lengths[0]))
+
+
+def _to_numpy(path: Path, name: str, array: pa.Array) -> Array:
+    """Arrow's own to_numpy would import pandas, which takes longer than a report."""
+    if array.null_count:
+        raise Unreadable(f"{path}: column {name} has empty values")
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        raise Unreadable(f"{path}: column {name} must hold numbers, it holds {array.type}")
+    return np.from_dlpack(array).copy()

@@ -20,9 +20,7 @@ PACKAGES = ("torch", "numpy", "tokenizers", "datasets", "safetensors", "hydra-co
 def read_starts(folder: Path) -> list[dict[str, Any]]:
     """The provenance of every start of the run in ``folder``, the oldest first; empty before the first."""
     file = folder / "provenance.json"
-    starts = read_json(file) if file.is_file() else []
-    assert isinstance(starts, list), file
-    return starts
+    return read_json(file) if file.is_file() else []
 
 
 def collect_provenance() -> dict[str, Any]:

@@ -12,7 +12,6 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from selfpretrain.config import UserError
 from selfpretrain.sources.formats import Content
@@ -40,14 +39,8 @@ def read(text: str, given: str, delimiter: str | None, suffixes: Sequence[str]) 
         header, rows = _unquote(header), list(map(_unquote, rows))
     names = [name.strip() for name in header]
     _refuse_repeated_header(names, rows, given)
-    counts = Counter(names)
-    cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    columns: dict[str, Sequence[Any]] = {
-        name: column for name, column in zip(names, cells, strict=True) if name and counts[name] == 1
-    }
-    twice = frozenset(name for name, count in counts.items() if name and count > 1)
     form = f"{'TSV' if chosen == chr(9) else 'CSV'}, {_name(chosen)}"
-    return Content(columns, len(rows), form, twice)
+    return Content(names, list(zip(*rows, strict=True)) or [()] * len(names), len(rows), form)
 
 
 def _resolve(delimiter: str | None) -> str | None:
@@ -69,10 +62,7 @@ def _see(text: str, suffixes: Sequence[str]) -> str:
     head = text[:PEEK_CHARACTERS]
     best, chosen = (0.0, 0, False), usual
     for delimiter in NAMES:
-        try:
-            rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter), PEEK_ROWS)]
-        except csv.Error:
-            rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter, strict=False), PEEK_ROWS)]
+        rows = [fields for fields, _ in itertools.islice(_iter_rows(head, delimiter, strict=False), PEEK_ROWS)]
         if len(rows) > 1 and len(head) < len(text):
             rows.pop()  # the last may be cut
         width = len(rows[0]) if rows else 0

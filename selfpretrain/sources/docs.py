@@ -30,7 +30,7 @@ from selfpretrain.sources.docs_extract import (
     find_packages,
     iter_records,
 )
-from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+from selfpretrain.sources.labelled import SPLITS, Split
 
 RULE_VERSION = 1  # raised whenever the same documents would give other examples
 MAX_EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
@@ -60,16 +60,18 @@ class Example(NamedTuple):
     label: float
 
 
-def load_docs_task(task: TaskConfig, runs_dir: str, packages: Sequence[Package] | None = None) -> TaskData:
-    """The splits of ``docs_topic``, ``docs_pair`` or ``docs_score``; the docstrings are read once per machine.
+def load_docs_task(
+    task: TaskConfig, runs_dir: str, packages: Sequence[Package] | None = None
+) -> tuple[TaskConfig, dict[str, Split], list[str]]:
+    """``docs_topic``, ``docs_pair`` or ``docs_score`` with its metric, its splits, and notes; the docstrings are read
+    once per machine.
 
     ``packages`` are what is read (default: :func:`selfpretrain.sources.docs_extract.find_packages`). Raises UserError for another
     name and for an environment that has too little text.
     """
     if task.name not in _MAKERS:
         raise UserError(f"task={task.name} with task.loader=docs is not known; allowed: {', '.join(_MAKERS)}")
-    chosen = tuple(find_packages() if packages is None else packages)
-    folder = build_documents(runs_dir, chosen)
+    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
     kind = get_kind(task.label_kind)
     examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
     parts = {}
@@ -82,10 +84,7 @@ def load_docs_task(task: TaskConfig, runs_dir: str, packages: Sequence[Package] 
             )
         labels = np.array([row.label for row in rows], dtype=kind.form.dtype)
         parts[name] = Split([row.id for row in rows], [row.texts for row in rows], labels)
-    metric = task.metric or kind.metrics[0]
-    source = [task.name, task.version, RULE_VERSION, splits.RULE_VERSION, compute_packages_fingerprint(chosen)]
-    fingerprint = hashlib.sha256(json.dumps(source).encode()).hexdigest()
-    return TaskData(dataclasses.replace(task, metric=metric), parts, fingerprint, list(notes))
+    return dataclasses.replace(task, metric=task.metric or kind.metrics[0]), parts, list(notes)
 
 
 def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | None = None) -> Iterator[str]:
@@ -101,8 +100,8 @@ def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | 
     yield from paragraphs.join_paragraphs(kept)
 
 
-def compute_docs_fingerprint(runs_dir: str, packages: Sequence[Package] | None = None) -> str:
-    """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written, ``runs_dir`` is not used."""
+def compute_docs_fingerprint(packages: Sequence[Package] | None = None) -> str:
+    """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written."""
     source = compute_packages_fingerprint(find_packages() if packages is None else packages)
     return hashlib.sha256(json.dumps([source, RULE_VERSION, paragraphs.RULE_VERSION]).encode()).hexdigest()
 

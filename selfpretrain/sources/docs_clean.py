@@ -20,7 +20,6 @@ _BULLET = re.compile(r"^(?:[-*+•]|\(?\d{1,2}[.)]|[a-z]\))\s+(?=\S)")
 _ARGUMENT = re.compile(
     r"^[`*]{0,3}[\w.]+[`*]{0,3}(?:\s*\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:(?:\s+|$)"
 )  # "x (int): the text"
-_NUMPYDOC_ARGUMENT = re.compile(r"^[*`]{0,2}\w[\w.*`, ]{0,60} : (?=\S)")  # "x, y : array_like", the text below it
 _TYPE = re.compile(r"^\S*$|, (?:optional|default\b.*)$")  # what "x: int, optional" leaves, with the text below it
 _REFERENCE = re.compile(r"^\.\. \[[^\]]+\]\s*")
 _INLINE = [

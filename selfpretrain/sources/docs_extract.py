@@ -11,21 +11,19 @@ import ast
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from selfpretrain.children import ChildEnded, map_in_children
 from selfpretrain.config import UserError
-from selfpretrain.files import explain_write_errors, make_folder, new_folder, read_json, write_json
+from selfpretrain.files import build_folder, read_json, write_json
+from selfpretrain.progress import show_progress
 from selfpretrain.sources.docs_clean import clean_docstring
 from selfpretrain.sources.splits import compute_hash, normalise
 
@@ -104,12 +102,7 @@ def build_documents(runs_dir: str, packages: Sequence[Package]) -> Path:
     """
     fingerprint = compute_packages_fingerprint(packages)
     folder = Path(runs_dir) / "text" / f"docs-{fingerprint[:12]}"
-    if not (folder / "manifest.json").is_file():
-        make_folder(folder.parent)
-        with explain_write_errors(folder), FileLock(folder.parent / f".{folder.name}.lock"):
-            if not (folder / "manifest.json").is_file():  # another process may have made it meanwhile
-                with new_folder(folder) as temporary:
-                    _write_documents(temporary, packages, fingerprint)
+    build_folder(folder, lambda new: _write_documents(new, packages, fingerprint), last="manifest.json")
     manifest, size = read_json(folder / "manifest.json"), (folder / "documents.jsonl").stat().st_size
     if size != manifest["bytes"]:
         raise UserError(
@@ -185,7 +178,7 @@ def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str
     duplicates = 0
     digest = hashlib.sha256()
     with (folder / "documents.jsonl").open("wb") as stream:
-        for (role, package, module, _), records in zip(modules, _extract_all(modules, folder), strict=True):
+        for (role, package, module, _), records in zip(modules, _extract_all(modules), strict=True):
             counts[role]["modules"] += 1
             for record in records:
                 keys = [compute_hash("docs paragraph", normalise(paragraph)) for paragraph in record["paragraphs"]]
@@ -208,48 +201,25 @@ def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str
     write_json(folder / "manifest.json", manifest)
 
 
-def _extract_all(modules: Sequence[tuple[str, str, str, str]], folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """The records of each module, in order, from ``NUM_WORKERS`` processes; a progress line on standard error."""
-    # plain subprocesses: a forked one would inherit torch's threads, a spawned one needs a guarded main module
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    command = [sys.executable, "-W", "ignore", "-m", "selfpretrain.sources.docs_extract"]
-    with ExitStack() as stack:
-        workers = []
-        for index in range(NUM_WORKERS):
-            jobs = folder / f"jobs{index}.json"
-            write_json(jobs, [path for _, _, _, path in modules[index::NUM_WORKERS]])
-            stack.callback(jobs.unlink)
-            process = subprocess.Popen([*command, str(jobs)], stdout=subprocess.PIPE, env=environment)
-            workers.append(stack.enter_context(process))
-            stack.callback(process.kill)  # before waiting, when the reader stops early
-        for done, (_, _, module, _) in enumerate(modules):
-            stream = workers[done % NUM_WORKERS].stdout
-            line = stream.readline() if stream else b""
-            if not line:
-                raise RuntimeError(f"a worker that reads docstrings ended before module {module}")
-            if done % 50 == 0 or done + 1 == len(modules):
-                _show_progress(done + 1, len(modules))
-            yield json.loads(line)
+def _extract_all(modules: Sequence[tuple[str, str, str, str]]) -> Iterator[list[dict[str, Any]]]:
+    """The records of each module, in order, from ``NUM_WORKERS`` processes, shown as they come."""
+    paths = [path for _, _, _, path in modules]
+    done = 0
+    children = closing(map_in_children(f"{__name__}:read_module", [], NUM_WORKERS, paths))
+    try:
+        with children as extracted, show_progress("docs: reading docstrings, modules", len(modules)) as advance:
+            for done, records in enumerate(extracted, start=1):
+                advance(done, "")
+                yield records
+    except ChildEnded:
+        raise RuntimeError(f"a worker that reads docstrings ended before module {modules[done][2]}") from None
 
 
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\rdocs: reading docstrings, {done:,} of {total:,} modules", end=end, file=sys.stderr, flush=True)
-
-
-def _run_worker(jobs: str) -> None:
-    """Print the records of each listed file as a line of JSON."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one and says so
-    for path in read_json(Path(jobs)):
-        records = [record for record in extract_module(Path(path).read_bytes()) if _is_encodable(record)]
-        sys.stdout.write(json.dumps(records) + "\n")
+def read_module(path: str) -> list[dict[str, Any]]:
+    """The records of one source file."""
+    return [record for record in extract_module(Path(path).read_bytes()) if _is_encodable(record)]
 
 
 def _is_encodable(record: dict[str, Any]) -> bool:
     """False for a docstring with a lone surrogate, which no UTF-8 file can hold."""
     return not any("\ud800" <= character <= "\udfff" for text in record["paragraphs"] for character in text)
-
-
-if __name__ == "__main__":
-    _run_worker(sys.argv[1])

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
-from selfpretrain.door import load_task_card, load_text_card
 from selfpretrain.sources import tasks, texts
-from selfpretrain.sources.memo import remember
+from selfpretrain.sources.cache import remember
 
 NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000
@@ -34,19 +34,36 @@ def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
     a collection smaller than that is given whole. Raises UserError for settings that do not go together.
     """
     budget = _compute_budget(corpus, task, runs_dir)
-    open_source = _get_source(corpus, task, runs_dir)
+    owner = find_owner(corpus, task)
+
+    def open_source() -> Iterator[str]:
+        if owner is None:
+            return texts.iter_text(load_text_card(str(corpus.card)), runs_dir)
+        return tasks.iter_own_text(owner, runs_dir)
+
     yield from open_source() if budget is None else iter_slice(open_source, budget)
 
 
 def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> str:
     """SHA-256 (hex) of what determines the documents: their source's content, the size and the slice rule."""
-    _get_source(corpus, task, runs_dir)  # refuses settings that do not go together
-    if corpus.source == "card":
+    owner = find_owner(corpus, task)
+    if owner is None:
         source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
     else:
-        source, _ = _describe_text(_find_owner(corpus, task), runs_dir)
+        source, _ = _describe_text(owner, runs_dir)
     budget = _compute_budget(corpus, task, runs_dir)
     return hashlib.sha256(json.dumps([source, budget, RULE_VERSION]).encode()).hexdigest()
+
+
+def find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig | None:
+    """The task whose own text a corpus is; None for a collection."""
+    if corpus.source == "card":
+        return None
+    if corpus.source == "own_of":
+        return load_task_card(str(corpus.task))
+    if task is None:
+        raise UserError("corpus.source=own needs a task: task=<name>")
+    return task
 
 
 def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
@@ -61,6 +78,15 @@ def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
 
     fingerprint, size = remember(runs_dir, ["text", owner], tasks.list_files(owner), compute).split()
     return fingerprint, int(size)
+
+
+def estimate_bytes(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
+    """The size of a corpus's text, at most: a collection is not read for it. None where nothing limits one."""
+    budget, owner = _compute_budget(corpus, task, runs_dir), find_owner(corpus, task)
+    if owner is None:
+        return budget
+    _, size = _describe_text(owner, runs_dir)
+    return size if budget is None else min(size, budget)
 
 
 def count_bytes(document: str) -> int:
@@ -96,39 +122,12 @@ def _get_bucket(index: int) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _get_source(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Callable[[], Iterator[str]]:
-    if corpus.source in ("own", "own_of"):
-        owner = _find_owner(corpus, task)
-        return lambda: tasks.iter_own_text(owner, runs_dir)
-    if corpus.source == "card":
-        if not corpus.card:
-            raise UserError("corpus.source=card needs a text collection: corpus.card=<name>")
-        card = load_text_card(corpus.card)
-        return lambda: texts.iter_text(card, runs_dir)
-    raise UserError(f"corpus.source={corpus.source} is not known; allowed: own, own_of, card")
-
-
-def _find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig:
-    """The task whose own text a corpus is."""
-    if corpus.source == "own_of":
-        if not corpus.task:
-            raise UserError("corpus.source=own_of needs the other task: corpus.task=<name>")
-        return load_task_card(corpus.task)
-    if task is None:
-        raise UserError("corpus.source=own needs a task: task=<name>")
-    return task
-
-
 def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
     """Bytes to cut to; None: all of it. With both limits set the smaller holds."""
     budgets = []
     if corpus.max_mb is not None:
-        if corpus.max_mb <= 0:
-            raise UserError(f"corpus.max_mb={corpus.max_mb} must be positive, or null for all the text")
         budgets.append(int(corpus.max_mb * 2**20))
     if corpus.size_as is not None:
-        if corpus.size_as != "own":
-            raise UserError(f"corpus.size_as={corpus.size_as} is not known; allowed: own, null")
         if task is None:
             raise UserError("corpus.size_as=own needs the task whose text sets the size: task=<name>")
         if corpus.source == "own":

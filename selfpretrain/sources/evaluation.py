@@ -6,7 +6,8 @@ import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import kinds, labels, local, splits, tasks
+from selfpretrain.sources import labels, local, tasks
+from selfpretrain.sources.columns import get_columns
 
 
 def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.TaskData:
@@ -29,7 +30,7 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
 
 def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     """The task with the kind, classes and metric of the run, as far as its own settings do not say them."""
-    columns = kinds.get_columns(task.label)
+    columns = get_columns(task.label)
     kind = task.label_kind or trained.label_kind
     form = get_kind(kind).form
     names, values = task.label_names, task.label_values
@@ -54,10 +55,6 @@ def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | 
         return f"how many of them were in training is unknown: {error}"
     if fingerprint is not None and known.fingerprint != fingerprint:
         return f"how many of them were in training is unknown: the data of {trained.name} has changed since"
-    seen = {splits.compute_key(texts, trained.unordered_pair) for texts in known.splits["train"].texts}
-    counts = [
-        f"{sum(splits.compute_key(texts, trained.unordered_pair) in seen for texts in split.texts):,} of {len(split.ids):,} {name}"
-        for name, split in data.splits.items()
-        if name != "train"
-    ]
+    seen = tasks.find_overlaps(trained, {**data.splits, "train": known.splits["train"]})
+    counts = [f"{len(ids):,} of {len(data.splits[name].ids):,} {name}" for name, ids in seen.items()]
     return f"examples whose text was in the run's training split: {', '.join(counts)}"

@@ -28,7 +28,7 @@ PARQUET = b"PAR1"
 AS_CSV = "save it as CSV (UTF-8)"
 WITH_PANDAS = "with pandas: pandas.{}(...).to_parquet('data.parquet')"
 # first bytes, what the file is, and the cure
-REFUSED: list[tuple[bytes, str, str]] = [
+REFUSED: list[tuple[bytes | tuple[bytes, ...], str, str]] = [
     (b"ARROW1", "an Arrow (Feather) file", WITH_PANDAS.format("read_feather")),
     (b"FEA1", "a Feather file", WITH_PANDAS.format("read_feather")),
     (b"\xff\xff\xff\xff", "an Arrow stream, as data sets are cached", "write it with Dataset.to_parquet('data.parquet')"),
@@ -38,10 +38,7 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (b"\x93NUMPY", "a NumPy array", AS_CSV),
     (b"SQLite format 3", "an SQLite data base", "export the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook (.xls)", f"open it and {AS_CSV}"),
-    (b"\x80\x02", "a pickle", WITH_PANDAS.format("read_pickle")),
-    (b"\x80\x03", "a pickle", WITH_PANDAS.format("read_pickle")),
-    (b"\x80\x04", "a pickle", WITH_PANDAS.format("read_pickle")),
-    (b"\x80\x05", "a pickle", WITH_PANDAS.format("read_pickle")),
+    ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a pickle", WITH_PANDAS.format("read_pickle")),
     (b"%PDF", "a PDF", AS_CSV),
     (b"{\\rtf", "an RTF document", AS_CSV),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it: zstd -d"),
@@ -72,10 +69,10 @@ COMMON_ENCODINGS = "cp1252, cp1250, cp1251, latin1, mac_roman, shift_jis, gb1803
 class Content(NamedTuple):
     """What a reader found in a file."""
 
-    columns: dict[str, Sequence[Any]]
+    names: Sequence[str]  # of the columns; one may stand twice, or be empty
+    columns: Sequence[Sequence[Any]]
     num_rows: int
     form: str  # "CSV, semicolons"
-    twice: frozenset[str] = frozenset()  # names of several columns; none of them is in columns
 
 
 def unpack(content: bytes, given: str) -> tuple[bytes, list[str]]:

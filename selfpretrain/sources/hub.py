@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, get_kind
-from selfpretrain.sources.kinds import get_columns
+from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"
@@ -107,21 +109,32 @@ def load_hub_split(hub_id: str, config: str | None, revision: str | None, split:
     """One split as a ``datasets.Dataset``; UserError in one line where it cannot be had."""
     import datasets
 
-    try:
+    with _explain_hub_errors(hub_id, revision):
         return datasets.load_dataset(hub_id, revision=revision, split=split, **_get_arguments(config, revision, split))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(explain_hub_error(hub_id, revision, error)) from error
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
     """The commit that a revision stands for now, or that was downloaded where there is no network."""
     import datasets
 
-    try:
+    with _explain_hub_errors(hub_id, revision):
         builder = datasets.load_dataset_builder(hub_id, revision=revision, **_get_arguments(config, revision, split))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(explain_hub_error(hub_id, revision, error)) from error
     return str(builder.hash)
+
+
+@contextmanager
+def _explain_hub_errors(hub_id: str, revision: str | None) -> Iterator[None]:
+    """One line that says what failed and what to set."""
+    import datasets
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
+            f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
+        ) from error
 
 
 def _get_arguments(config: str | None, revision: str | None, split: str) -> dict[str, Any]:
@@ -137,12 +150,12 @@ def fetch_tokenizer(name: str) -> Path:
     Raises UserError, within seconds where there is no network.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HTTPError
 
     repo, _, commit = name.partition("@")
     if not repo or not commit:
         raise UserError(f"tokenizer.released={name} names no commit; set tokenizer.released=<repo>@<commit>")
-    try:
+    cure = "set tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
+    with explain_download_errors(f"tokenizer.released={name}", cure):
         found = huggingface_hub.try_to_load_from_cache(repo, TOKENIZER, revision=commit)
         if not isinstance(found, str):
             # asked once: a download asks again and again for half a minute
@@ -150,19 +163,16 @@ def fetch_tokenizer(name: str) -> Path:
                 huggingface_hub.hf_hub_url(repo, TOKENIZER, revision=commit), timeout=2
             )
             found = huggingface_hub.hf_hub_download(repo, TOKENIZER, revision=commit)
-    except (OSError, ValueError, HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"tokenizer.released={name} cannot be downloaded: {reason.rstrip('.')}; without a network set "
-            "tokenizer.source=general to learn one from general text, or tokenizer.path=<folder of a copy>"
-        ) from None
     return Path(found)
 
 
-def explain_hub_error(hub_id: str, revision: str | None, error: Exception) -> str:
-    """One line that says what failed and what to set."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return (
-        f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
-        f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
-    )
+@contextmanager
+def explain_download_errors(what: str, cure: str) -> Iterator[None]:
+    """One line for what cannot be downloaded; ``cure`` is what to do without a network."""
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield
+    except (OSError, ValueError, HTTPError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}") from None

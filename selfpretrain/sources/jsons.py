@@ -39,9 +39,9 @@ def read(text: str, given: str) -> Content:
         if not isinstance(row, dict):
             place = f"line {lines[number]}" if lines else f"row {number + 1}"
             raise UserError(f"{given}, {place} is not a JSON object; {WAYS}")
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns: dict[str, Sequence[Any]] = {name: [row.get(name) for row in rows] for name in names if name not in twice}
-    return Content(columns, len(rows), form, frozenset(twice))
+    # a name that an object has twice stands twice here, too, also where the object was inside of a row
+    names = [*dict.fromkeys(name for row in rows for name in row), *twice, *twice]
+    return Content(names, [[row.get(name) for row in rows] for name in names], len(rows), form)
 
 
 def _iter_values(text: str, given: str, decoder: json.JSONDecoder) -> Iterator[tuple[int, Any]]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
-from selfpretrain.sources.kinds import (
+from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
     find_separator,
@@ -165,12 +166,71 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
         if task.loader != "local":
             labelled[[row for row, value in enumerate(values) if value in (-1, "-1")]] = False
     if form is SETS:
-        parsed = [_parse_binary(values, labelled, table, name) for name, values in zip(columns, cells, strict=True)]
+        parsed = [_read_cells(table, values, labelled, form.dtype, partial(_read_binary, name))
+                  for name, values in zip(columns, cells, strict=True)]  # fmt: skip
         return np.stack(parsed, axis=1), labelled
-    if form is VALUES:
-        return _parse_scores(task, cells[0], labelled, table), labelled
-    assert form is CLASSES, task.label_kind
-    return _parse_classes(task, cells[0], labelled, table), labelled
+    assert form in (CLASSES, VALUES), task.label_kind
+    read = partial(_read_score, task) if form is VALUES else partial(_read_class, task, index_classes(task))
+    return _read_cells(table, cells[0], labelled, form.dtype, read), labelled
+
+
+def _read_cells(
+    table: Table, cells: Sequence[Any], labelled: np.ndarray, dtype: type[np.generic], read: Callable[[Any], float]
+) -> np.ndarray:
+    """What ``read`` makes of the cells, [N], 0 where there is no label; what it refuses is told with the row."""
+    labels = np.zeros(table.num_rows, dtype=dtype)
+    for row in np.flatnonzero(labelled).tolist():
+        try:
+            labels[row] = read(cells[row])
+        except UserError as error:
+            raise UserError(f"{table.name}, row {row + 1}: {error}") from None
+    return labels
+
+
+def _read_binary(column: str, value: Any) -> float:
+    number = BINARY.get(to_text(value).lower())
+    if number is None:
+        raise UserError(
+            f"{value!r} in column {column!r}; a column of a multi-label task holds 0 or 1; for one label per example "
+            f"name one column: task.label=<column>"
+        )
+    return number
+
+
+def _read_score(task: TaskConfig, value: Any) -> float:
+    number = to_number(value)
+    if number is None:
+        raise UserError(
+            f"the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
+            f"write it plainly, as 1234.5, or set task.label_kind=class if the labels are names"
+        )
+    low, high = task.score_range or (-math.inf, math.inf)
+    if not low <= number <= high or (task.label_values and number not in task.label_values):
+        setting = "label_values" if task.label_values else "score_range"
+        raise UserError(
+            f"the score {value!r} is not among {list(getattr(task, setting))}; correct it, or change task.{setting}"
+        )
+    return number
+
+
+def index_classes(task: TaskConfig) -> dict[str, int]:
+    """From the text of a label to the number of its class: its value, or its name where that is no other's value."""
+    raw = task.label_values or range(len(task.label_names))
+    names = {name: number for number, name in enumerate(task.label_names)}
+    return {**names, **{to_text(value): number for number, value in enumerate(raw)}}
+
+
+def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
+    number = index.get(to_text(value))
+    if number is None:
+        known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
+        fix = (
+            "add training examples of that class or remove the row"
+            if task.loader == "local"
+            else "set task.label_names or task.label_values to all classes"
+        )
+        raise UserError(f"the label {value!r} never occurs in training; known: {known}; {fix}")
+    return number
 
 
 def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -187,71 +247,6 @@ def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: 
                 )
             labels[row, index[label]] = 1
     return labels, np.ones(table.num_rows, dtype=bool)
-
-
-def _parse_binary(values: Sequence[Any], labelled: np.ndarray, table: Table, column: str) -> np.ndarray:
-    labels = np.zeros(table.num_rows, dtype=np.float32)
-    for row, value in enumerate(values):
-        if not labelled[row]:
-            continue
-        number = BINARY.get(to_text(value).lower())
-        if number is None:
-            raise UserError(
-                f"{table.name}, row {row + 1}: {value!r} in column {column!r}; a column of a multi-label task holds "
-                f"0 or 1; for one label per example name one column: task.label=<column>"
-            )
-        labels[row] = number
-    return labels
-
-
-def _parse_scores(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
-    labels = np.zeros(table.num_rows, dtype=np.float32)
-    low, high = task.score_range or (-math.inf, math.inf)
-    for row, value in enumerate(values):
-        if not labelled[row]:
-            continue
-        number = to_number(value)
-        if number is None:
-            raise UserError(
-                f"{table.name}, row {row + 1}: the score {value!r} is not a finite number of at most {MAX_DIGITS} digits; "
-                f"write it plainly, as 1234.5, or set task.label_kind=class if the labels are names"
-            )
-        if not low <= number <= high or (task.label_values and number not in task.label_values):
-            allowed = task.label_values or task.score_range
-            raise UserError(
-                f"{table.name}, row {row + 1}: the score {value!r} is not among {list(allowed)}; "
-                f"correct it, or change task.{'label_values' if task.label_values else 'score_range'}"
-            )
-        labels[row] = number
-    return labels
-
-
-def index_classes(task: TaskConfig) -> dict[str, int]:
-    """From the text of a label to the number of its class: its value, or its name where that is no other's value."""
-    raw = task.label_values or range(len(task.label_names))
-    names = {name: number for number, name in enumerate(task.label_names)}
-    return {**names, **{to_text(value): number for number, value in enumerate(raw)}}
-
-
-def _parse_classes(task: TaskConfig, values: Sequence[Any], labelled: np.ndarray, table: Table) -> np.ndarray:
-    index = index_classes(task)
-    labels = np.zeros(table.num_rows, dtype=np.int64)
-    for row, value in enumerate(values):
-        if not labelled[row]:
-            continue
-        number = index.get(to_text(value))
-        if number is None:
-            known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
-            fix = (
-                "add training examples of that class or remove the row"
-                if task.loader == "local"
-                else "set task.label_names or task.label_values to all classes"
-            )
-            raise UserError(
-                f"{table.name}, row {row + 1}: the label {value!r} never occurs in training; known: {known}; {fix}"
-            )
-        labels[row] = number
-    return labels
 
 
 def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bool) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.sources.kinds import format_rows, get_columns
+from selfpretrain.sources.columns import format_rows, get_columns, is_missing
 from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
@@ -49,7 +48,7 @@ def check_texts(table: Table, columns: list[str]) -> None:
     """Refuse rows whose text is empty, only white space or no text at all."""
     for column in columns:
         cells = table.get(column, "task.text")
-        blank = [row for row, value in enumerate(cells) if _is_blank(value)]
+        blank = [row for row, value in enumerate(cells) if is_missing(value)]
         if blank:
             raise UserError(
                 f"{table.name}, {format_rows(blank)}: empty or whitespace text in column {column!r} "
@@ -61,12 +60,6 @@ def check_texts(table: Table, columns: list[str]) -> None:
             raise UserError(
                 f"{table.name}, {format_rows(odd)}: column {column!r} holds a {kind}, not text; set task.text=<column>"
             )
-
-
-def _is_blank(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_ids(task: TaskConfig, table: Table) -> list[str] | None:

@@ -6,6 +6,7 @@ line that names the file and the row. Rows are counted from 1, without the heade
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,11 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
         form = [found.form, name, *packing]
     if found.num_rows == 0:
         raise UserError(f"{given} has a header but no rows; it needs at least 50 rows")
-    return Table(str(path), found.columns, found.num_rows, ", ".join(form), found.twice)
+    counts = Counter(name for name in found.names if name)
+    named = zip(found.names, found.columns, strict=True)
+    columns = {name: column for name, column in named if counts[name] == 1}
+    twice = frozenset(name for name, count in counts.items() if count > 1)
+    return Table(str(path), columns, found.num_rows, ", ".join(form), twice)
 
 
 def _read_parquet(content: bytes, given: str) -> formats.Content:
@@ -90,8 +95,5 @@ def _read_parquet(content: bytes, given: str) -> formats.Content:
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{given} cannot be read as Parquet: {reason}; it is damaged, copy the file again") from error
-    names = table.column_names
-    twice = frozenset(name for name in names if names.count(name) > 1)
-    # by position: a name that stands twice names no column
-    columns = {name: table.column(i).to_pylist() for i, name in enumerate(names) if name not in twice}
-    return formats.Content(columns, table.num_rows, "Parquet", twice)
+    columns = [column.to_pylist() for column in table.columns]
+    return formats.Content(table.column_names, columns, table.num_rows, "Parquet")

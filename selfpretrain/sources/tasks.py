@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.door import to_plain
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
-from selfpretrain.sources import facts, hub, kept, kinds, labels, local, splits
+from selfpretrain.sources import cache, description, hub, labels, local, splits
+from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
-from selfpretrain.sources.memo import compute_key
 from selfpretrain.sources.tables import Table
 
 _read: dict[str, TaskData] = {}
@@ -35,13 +35,12 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
     return _load_whole(task, runs_dir)[0]
 
 
-def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, list[tuple[str, ...]]]:
+def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Documents]:
     """The task, and the text of all its training rows: one document each, in the columns of the corpus."""
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
-        data = load_docs_task(task, runs_dir)
-        resolved, parts, notes = data.task, data.splits, list(data.notes)
+        resolved, parts, notes = load_docs_task(task, runs_dir)
         documents = parts["train"].texts
     elif task.loader in ("hub", "local"):
         resolved, parts, documents, notes = _load(task)
@@ -61,19 +60,12 @@ def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
     key = json.dumps([to_plain(task), runs_dir])
     if key not in _read:
         folder = _keep(task, runs_dir)
-        _read[key] = load_task(task, runs_dir) if folder is None else kept.load_task(folder)
+        _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
     return _read[key]
 
 
 def _keep(task: TaskConfig, runs_dir: str) -> Path | None:
-    """The folder that has the task as it was read, made now if need be; None where its files are not known."""
-    name = compute_key(["task", task], list_files(task))
-    if name is None:
-        return None
-    folder = Path(runs_dir) / "tasks" / name
-    if not folder.is_dir():
-        kept.save_task(*_load_whole(task, runs_dir), folder)
-    return folder
+    return cache.keep_task(runs_dir, task, list_files(task), lambda: _load_whole(task, runs_dir))
 
 
 def list_files(task: TaskConfig) -> list[Path] | None:
@@ -92,20 +84,12 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     test.
     """
     folder = _keep(task, runs_dir)
-    documents = _load_whole(task, runs_dir)[1] if folder is None else kept.load_documents(folder)
+    documents = _load_whole(task, runs_dir)[1] if folder is None else cache.load_documents(folder)
     joined = ("\n".join(part for part in columns if part.strip()) for columns in documents)
     yield from splits.sort_by_hash(text for text in joined if text)
 
 
-def iter_evaluation_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
-    """The text of validation and test, in the form of :func:`iter_own_text`: for the audit, never a corpus."""
-    data = load_task(task, runs_dir)
-    for split in ("validation", "test"):
-        for columns in data.splits[split].texts:
-            yield "\n".join(columns)
-
-
-def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[str, ...]], list[str]]:
+def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
     notes: list[str] = []
@@ -115,14 +99,15 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
         tables, notes = hub.read_splits(task)
     resolved = labels.resolve(task, tables["train"])
     parts: dict[str, Split] = {}
-    documents: list[tuple[str, ...]] = []
+    documents: cache.Documents = []
     for name, table in tables.items():
         parts[name], kept = read_split(resolved, table, name, text_columns, notes)
         if name == "train":
             documents = _read_texts(table, task.corpus_columns or text_columns, kept)
-    for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
+    for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
-            documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
+            size = splits.compute_size(name, len(parts["train"].ids), fraction)
+            documents = _cut(resolved, parts, documents, name, size, notes)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -134,7 +119,7 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], list[tuple[st
 
 def check_columns(task: TaskConfig) -> list[str]:
     """The text columns: one, or two different ones, and none of them the label's."""
-    columns = kinds.get_columns(task.text)
+    columns = get_columns(task.text)
     if len(columns) > 2 or len(set(columns)) != len(columns):
         raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
     if task.unordered_pair and len(columns) == 1:
@@ -142,7 +127,7 @@ def check_columns(task: TaskConfig) -> list[str]:
             f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
             f"set task.text=[first,second] or task.unordered_pair=false"
         )
-    both = set(columns) & set(kinds.get_columns(task.label))
+    both = set(columns) & set(get_columns(task.label))
     if both:
         raise UserError(
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
@@ -150,7 +135,7 @@ def check_columns(task: TaskConfig) -> list[str]:
     return columns
 
 
-def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[tuple[str, ...]]:
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> cache.Documents:
     cells = [table.get(column, "task.text") for column in columns]
     return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
 
@@ -166,8 +151,8 @@ def read_split(
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
-    notes.append(facts.describe_table(name, table))
-    stripped = sum(facts.count_stripped(table.get(column, "task.label")) for column in kinds.get_columns(task.label))
+    notes.append(description.describe_table(name, table))
+    stripped = sum(description.count_stripped(table.get(column, "task.label")) for column in get_columns(task.label))
     if stripped and get_kind(task.label_kind).form is CLASSES:
         notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():
@@ -197,28 +182,24 @@ def read_split(
 def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
     """The ids of the validation and test examples whose text is in the training split, whatever its label."""
     known = set(_compute_keys(task, parts["train"]))
+    keys = {name: _compute_keys(task, parts[name]) for name in SPLITS[1:] if name in parts}
     return {
-        name: tuple(
-            example
-            for example, key in zip(parts[name].ids, _compute_keys(task, parts[name]), strict=True)
-            if key in known
-        )
-        for name in SPLITS
-        if name != "train" and name in parts
+        name: tuple(example for example, key in zip(parts[name].ids, own, strict=True) if key in known)
+        for name, own in keys.items()
     }
 
 
 def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
     labels_of_train = parts["train"].labels
     missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
-    lines = [facts.describe_labels(task, labels_of_train) + missing]
+    lines = [description.describe_labels(task, labels_of_train) + missing]
     form = get_kind(task.label_kind).form
     if form is CLASSES:
         counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
-        lines += facts.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
+        lines += description.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
     elif form is SETS:
-        lines += facts.warn_of_names(task.label_names, {})
-    return [*lines, facts.describe_overlap(parts, overlaps)]
+        lines += description.warn_of_names(task.label_names, {})
+    return [*lines, description.describe_overlap(parts, overlaps)]
 
 
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
@@ -242,8 +223,8 @@ def _select(split: Split, rows: np.ndarray) -> Split:
 
 
 def _cut(
-    task: TaskConfig, parts: dict[str, Split], documents: list[tuple[str, ...]], name: str, size: int, notes: list[str]
-) -> list[tuple[str, ...]]:
+    task: TaskConfig, parts: dict[str, Split], documents: cache.Documents, name: str, size: int, notes: list[str]
+) -> cache.Documents:
     """Move about ``size`` examples from train to ``name`` in ``parts``; returns the documents that stay."""
     train = parts["train"]
     held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)

@@ -15,7 +15,7 @@ from typing import Any
 
 from selfpretrain.config import TextCard, UserError
 from selfpretrain.sources import hub
-from selfpretrain.sources.memo import remember
+from selfpretrain.sources.cache import remember
 from selfpretrain.sources.paragraphs import MAX_DOCUMENT_BYTES, RULE_VERSION, cut_document, join_paragraphs
 
 
@@ -40,7 +40,7 @@ def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
     if card.loader == "docs":
         from selfpretrain.sources.docs import compute_docs_fingerprint
 
-        return compute_docs_fingerprint(runs_dir)
+        return compute_docs_fingerprint()
     files = _find_mirror_files(card)
     sources = [remember(runs_dir, ["file"], [path], lambda path=path: _hash_file(path)) for path in files]  # type: ignore[misc]
     sources = sources or [_resolve_part(part) for part in card.parts]

@@ -10,7 +10,6 @@ next one removes. The same settings give the same bytes, whatever the number of 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,16 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
-from selfpretrain.files import lock_folder, new_folder
-from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
-from selfpretrain.runs.identity import fingerprint_documents, name_corpus
+from selfpretrain.files import build_folder
+from selfpretrain.progress import show_progress
+from selfpretrain.runs.folder import get_corpus_folder
+from selfpretrain.runs.identity import name_corpus
+from selfpretrain.sources import audit, documents, tasks
 
-PROGRESS_SECONDS = 1.0
+
+def prepare_corpus(settings: Settings) -> Path:
+    """The folder of a stage's corpus, built if it is not there, in the tokens of what the stage starts from."""
+    from selfpretrain.stages.start import choose_tokenizer
+
+    return build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
 
 
 def build_corpus(
@@ -39,16 +45,13 @@ def build_corpus(
     Of two builders at once one builds and the other waits. Raises UserError, in one line, for text or a tokenizer
     that cannot be used and for a folder that cannot be written; nothing half-written stays.
     """
-    documents_fingerprint = fingerprint_documents(corpus, task, runtime)
+    documents_fingerprint = documents.compute_fingerprint(corpus, task, runtime.runs_dir)
     corpus_id = name_corpus(documents_fingerprint, tokenizer, runtime)
-    folder = get_corpus_folder(corpus_id, runtime)
-    if is_corpus_built(corpus_id, runtime):
-        return folder
-    with lock_folder(folder, runtime.progress):
-        if not is_corpus_built(corpus_id, runtime):
-            with new_folder(folder) as new:
-                _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
-    return folder
+
+    def write(new: Path) -> None:
+        _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
+
+    return build_folder(get_corpus_folder(corpus_id, runtime), write, runtime.progress, last="manifest.json")
 
 
 def _write_corpus(
@@ -60,8 +63,6 @@ def _write_corpus(
     documents_fingerprint: str,
 ) -> None:
     """Tokenizer, token files, audit and manifest into an empty folder."""
-    from selfpretrain.sources import documents
-
     tokenizer, notes = _prepare_tokenizer(corpus, task, config, runtime)
     tokenizer.save(folder / "tokenizer")
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
@@ -70,14 +71,11 @@ def _write_corpus(
         raise UserError(f"corpus.source={corpus.source}: the text is empty; choose another corpus or task")
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
-    description: dict[str, Any] = {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint}
-    owner, audit = _describe_owner(corpus, task, runtime)
-    if owner is not None:
-        notes += owner.pop("notes")
+    owner, overlap, found = _describe_owner(corpus, task, runtime)
     write_manifest(
         folder,
         {
-            "source": {**description, "task": owner},
+            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -85,8 +83,8 @@ def _write_corpus(
                 "origin": describe_vocabulary(config),
             },
             **written,
-            "audit": audit,
-            "notes": notes,
+            "audit": overlap,
+            "notes": [*notes, *found],
         },
     )
 
@@ -94,8 +92,6 @@ def _write_corpus(
 def _prepare_tokenizer(
     corpus: CorpusConfig, task: TaskConfig | None, config: TokenizerConfig, runtime: RuntimeConfig
 ) -> tuple[Tokenizer, list[str]]:
-    from selfpretrain.sources import documents
-
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
@@ -113,22 +109,17 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
     dtype = choose_dtype(tokenizer.vocab_size)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     num_empty = num_bytes = 0
-    shown = started = time.monotonic()
-    show = runtime.progress and sys.stderr.isatty()
+    started = time.perf_counter()
     chunks = iter_encoded(tokenizer, folder / "tokenizer", text, dtype, runtime.num_workers)
-    with closing(chunks), TokenWriter(folder, dtype) as writer:
+    progress = show_progress("tokenising, MB", None, is_shown=runtime.progress)
+    with closing(chunks), progress as advance, TokenWriter(folder, dtype) as writer:
         for chunk in chunks:
             writer.append(chunk.sizes, chunk.tokens)
             counts += np.bincount(chunk.tokens, minlength=len(counts))
             num_empty += chunk.num_empty
             num_bytes += chunk.num_bytes
-            now = time.monotonic()
-            if show and now - shown > PROGRESS_SECONDS:
-                shown = now
-                rate = num_bytes / (now - started) / 1e6
-                print(f"\rtokenising: {num_bytes / 1e6:,.0f} MB ({rate:.1f} MB/s)", end="", file=sys.stderr, flush=True)
-    if show and shown > started:
-        print(file=sys.stderr)
+            mb = num_bytes / 1e6
+            advance(round(mb), f"{mb / (time.perf_counter() - started):.1f} MB/s")
     return {
         "documents": writer.num_documents,
         "tokens": writer.num_tokens,
@@ -141,15 +132,11 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
 
 def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
-    from selfpretrain.door import load_task_card
-    from selfpretrain.sources import audit, documents, tasks
-
-    if corpus.source == "card":
-        return None, None
-    owner = load_task_card(str(corpus.task)) if corpus.source == "own_of" else task
-    assert owner is not None  # iter_documents refused that
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """For a task's own text: the task and split it is from, its overlap with that task's evaluation text, and notes."""
+    owner = documents.find_owner(corpus, task)
+    if owner is None:
+        return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
     described = {
@@ -157,8 +144,7 @@ def _describe_owner(
         "version": owner.version,
         "split": "train",
         "fingerprint": data.fingerprint,
-        "notes": list(data.notes),
     }
     evaluation = ("\n".join(columns) for split in ("validation", "test") for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
-    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}
+    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}, data.notes

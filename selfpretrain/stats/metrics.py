@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 
@@ -57,28 +59,8 @@ def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Sco
 # one score: scikit-learn and SciPy are imported late, so that listing or planning never waits for them
 
 
-def _compute_accuracy(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import accuracy_score
-
-    return float(accuracy_score(labels, predictions))
-
-
-def _compute_macro_f1(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
-
-
-def _compute_f1(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predictions, zero_division=0))
-
-
-def _compute_mcc(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(labels, predictions))
+def _score_by_sklearn(name: str, **settings: Any) -> MetricFunction:
+    return lambda labels, predictions: float(resolve_name(f"sklearn.metrics:{name}")(labels, predictions, **settings))
 
 
 def _compute_pearson(labels: AnyArray, predictions: AnyArray) -> float:
@@ -147,15 +129,18 @@ def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
-        "accuracy", CLASS_NUMBERS, _compute_accuracy, statistics.build_accuracy, _choose_top_class
+        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"), statistics.build_accuracy, _choose_top_class,
     ),
-    "macro_f1": NamedMetric("macro F1", CLASS_NUMBERS, _compute_macro_f1, statistics.build_macro_f1, _guess_classes),
+    "macro_f1": NamedMetric(
+        "macro F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", average="macro", zero_division=0),
+        statistics.build_macro_f1, _guess_classes,
+    ),
     "f1": NamedMetric(
-        "F1", CLASS_NUMBERS, _compute_f1, statistics.build_f1, _choose_class_1,
+        "F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", zero_division=0), statistics.build_f1, _choose_class_1,
         is_of_class_1=True, is_zero_where_undefined=True,
     ),
     "mcc": NamedMetric(
-        "Matthews correlation", CLASS_NUMBERS, _compute_mcc, statistics.build_mcc, _guess,
+        "Matthews correlation", CLASS_NUMBERS, _score_by_sklearn("matthews_corrcoef"), statistics.build_mcc, _guess,
         low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
     ),
     "pearson": NamedMetric(

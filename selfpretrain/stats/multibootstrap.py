@@ -68,8 +68,6 @@ class BootstrapResult:
     confidence: float
     num_base_seeds: int
     num_expt_seeds: int
-    num_base_runs: int
-    num_expt_runs: int
     num_examples: int
     num_replicates: int  # asked for
     num_dropped: int  # of these, left out because the metric is undefined in them
@@ -177,8 +175,6 @@ def multibootstrap(
         confidence=confidence,
         num_base_seeds=base.num_seeds,
         num_expt_seeds=expt.num_seeds,
-        num_base_runs=base.num_runs,
-        num_expt_runs=expt.num_runs,
         num_examples=len(label_array),
         num_replicates=num_replicates,
         num_dropped=num_replicates - len(base_samples),

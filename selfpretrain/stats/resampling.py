@@ -106,8 +106,7 @@ def _average(scores: FloatArray, seed_weights: AnyArray, procedure: Procedure) -
     runs_of_seed = np.bincount(procedure.seed_of_run, minlength=procedure.num_seeds)
     weights = (seed_weights / runs_of_seed)[:, procedure.seed_of_run] / procedure.num_seeds
     # a run that was not drawn may be undefined without harm
-    averages: FloatArray = np.einsum("ij,ij->i", np.where(weights > 0, scores, 0.0), weights)
-    return averages
+    return np.einsum("ij,ij->i", np.where(weights > 0, scores, 0.0), weights)
 
 
 def _iter_draws(

@@ -148,8 +148,7 @@ def compute_df(parts: Sequence[float], sizes: Sequence[float]) -> float:
 def average_seeds(run_scores: FloatArray, procedure: Procedure) -> FloatArray:
     """Scores [runs] averaged within each pretraining seed, [seeds]."""
     sums = np.bincount(procedure.seed_of_run, weights=run_scores, minlength=procedure.num_seeds)
-    averages: FloatArray = sums / np.bincount(procedure.seed_of_run, minlength=procedure.num_seeds)
-    return averages
+    return sums / np.bincount(procedure.seed_of_run, minlength=procedure.num_seeds)
 
 
 def compute_spread(values: FloatArray) -> float:

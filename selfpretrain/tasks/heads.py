@@ -8,12 +8,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfpretrain.config import FinetuneConfig, ModelConfig
+from selfpretrain.config import FinetuneConfig, ModelConfig, UserError
 from selfpretrain.model.heads import SequenceHead
-
-
-def build_sequence_head(model: ModelConfig, config: FinetuneConfig, num_outputs: int) -> SequenceHead:
-    return SequenceHead(model, config.head, config.pooling, num_outputs)
 
 
 @dataclass(frozen=True)
@@ -21,15 +17,22 @@ class TaskHead:
     """``compute_loss`` gives the mean over the batch, of outputs [B, K] in fp32 and encoded labels."""
 
     compute_loss: Callable[[Tensor, Tensor], Tensor]
-    build: Callable[[ModelConfig, FinetuneConfig, int], SequenceHead] = build_sequence_head
+    build: Callable[[ModelConfig, FinetuneConfig, int], SequenceHead] = lambda model, config, num_outputs: SequenceHead(
+        model, config.head, config.pooling, num_outputs
+    )
 
 
-def _compute_squared_error(outputs_B1: Tensor, labels_B: Tensor) -> Tensor:
-    return F.mse_loss(outputs_B1.squeeze(-1), labels_B)
+def get_head(name: str | None) -> TaskHead:
+    """The head and loss of the kind of that name; UserError for a kind that has none."""
+    if name not in HEADS:
+        raise UserError(
+            f"task.label_kind={name} has no head and loss in tasks.heads.HEADS; allowed: {', '.join(HEADS)}"
+        )
+    return HEADS[name]
 
 
 HEADS: dict[str, TaskHead] = {
     "class": TaskHead(F.cross_entropy),
-    "score": TaskHead(_compute_squared_error),
+    "score": TaskHead(lambda outputs_B1, labels_B: F.mse_loss(outputs_B1.squeeze(-1), labels_B)),
     "multilabel": TaskHead(F.binary_cross_entropy_with_logits),
 }

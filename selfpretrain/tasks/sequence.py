@@ -12,7 +12,7 @@ from selfpretrain.data.examples import EncodedSplit, iter_by_length
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.tasks.heads import HEADS
+from selfpretrain.tasks.heads import get_head
 
 EVALUATION_BATCH_SIZE = 128
 
@@ -23,7 +23,7 @@ class SequenceModel(nn.Module):
     def __init__(self, encoder: Encoder, config: FinetuneConfig, task: TaskConfig, seed: int):
         super().__init__()
         self.encoder = encoder
-        kind = HEADS[str(task.label_kind)]
+        kind = get_head(task.label_kind)
         self.compute_loss = kind.compute_loss
         self.head = kind.build(encoder.config, config, get_kind(task.label_kind).count_outputs(task))
         init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
@@ -36,8 +36,7 @@ class SequenceModel(nn.Module):
         if self.head.pooling == "cls":
             firsts = ids_BL.new_zeros(len(ids_BL), 1) if packing is None else packing.starts_1B
         hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, firsts, packing)
-        outputs: Tensor = self.head(hidden, mask_BL, packing)
-        return outputs
+        return self.head(hidden, mask_BL, packing)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         outputs_BK, labels = self.compute_outputs(batch).float(), batch["labels"]

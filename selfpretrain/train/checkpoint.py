@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
+from selfpretrain.data.store import compute_checksum
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import new_folder, read_json, remove_folder, write_json
@@ -24,21 +26,13 @@ from selfpretrain.model.encoder import Encoder
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
-def compute_checksum(path: Path) -> str:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()
-
-
 def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file; UserError for anything damaged, absent or pickled."""
     if path.suffix in PICKLE_SUFFIXES:
         raise UserError(f"{path} is a pickle, which can run code when read; convert it to safetensors first")
     if not path.exists():
         raise UserError(f"{path} does not exist; delete {path.parent} and run the command again")
-    if checksum is not None and compute_checksum(path) != checksum:
+    if checksum is not None and compute_checksum(path, "sha256") != checksum:
         raise UserError(f"{path} is damaged (its checksum differs); delete {path.parent} and run the command again")
     try:
         return load_file(path)
@@ -56,7 +50,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
         if found is None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
-    return compute_checksum(path)
+    return compute_checksum(path, "sha256")
 
 
 def get_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -172,12 +166,10 @@ def save_encoder(
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
     """An encoder saved by :func:`save_encoder`."""
     description = load_json(folder / "encoder.json")
-    try:
+    tokenizer = None
+    with suppress(UserError):  # it would blame a setting that nobody gave
         tokenizer = Tokenizer.load(folder / "tokenizer")
-        intact = tokenizer.fingerprint == description["tokenizer"]
-    except UserError:  # it would blame a setting that nobody gave
-        intact = False
-    if not intact:
+    if tokenizer is None or tokenizer.fingerprint != description["tokenizer"]:
         raise UserError(
             f"{folder}/tokenizer is damaged, or not the one the encoder was trained with; restore it, or delete "
             f"{folder.parent} and run its command again"

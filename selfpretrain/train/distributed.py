@@ -103,15 +103,12 @@ class GradientSum:
         """Make buckets of the parameters that have a gradient on any rank, in the order of rank 0 as far as it knows."""
         orders: list[Any] = [None] * get_world()
         dist.all_gather_object(orders, list(self.arrived))
-        size = BUCKET_BYTES
         for index in dict.fromkeys(chain.from_iterable(orders)):
             parameter = self.parameters[index]
-            if size + parameter.nbytes > BUCKET_BYTES:
+            if not self.buckets or sum(p.nbytes for p in [*self.buckets[-1], parameter]) > BUCKET_BYTES:
                 self.buckets.append([])
-                size = 0
             self.buckets[-1].append(parameter)
             self.places[parameter] = len(self.buckets) - 1
-            size += parameter.nbytes
 
     def _start(self) -> None:
         bucket = self.buckets[len(self.started)]

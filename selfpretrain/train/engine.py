@@ -84,18 +84,15 @@ def choose_parties(trainings: Sequence[Training]) -> Iterator[tuple[int, list[Tr
     ``runtime.save_every`` steps are computed again, to the same bits.
     """
     rest = {training.run.id: training for training in trainings}
-    steps = {name: list_starts(training) for name, training in rest.items()}
+    starts: dict[str, list[int]] = {}  # the step of a run's last checkpoint, and others not much before
+    for name, training in rest.items():
+        steps = [0, *checkpoint.list_steps(training.run.checkpoints)]
+        starts[name] = [step for step in steps if step >= steps[-1] - training.runtime.save_every]
     while rest:
-        counts = Counter(step for name in rest for step in steps[name])
+        counts = Counter(step for name in rest for step in starts[name])
         step = max(counts, key=lambda step: (counts[step], step))
-        party = [name for name in rest if step in steps[name]]
+        party = [name for name in rest if step in starts[name]]
         yield step, [rest.pop(name) for name in party]
-
-
-def list_starts(training: Training) -> list[int]:
-    """The steps a training may go on from: that of its last checkpoint, and others not much before."""
-    steps = [0, *checkpoint.list_steps(training.run.checkpoints)]
-    return [step for step in steps if step >= steps[-1] - training.runtime.save_every]
 
 
 def train_native(trainings: Sequence[Training]) -> None:

@@ -22,7 +22,7 @@ from selfpretrain.train.keeper import Keeper
 from selfpretrain.train.muon import Muon
 from selfpretrain.train.optim import AdamW, clip_gradients, clip_seeds
 
-MicroBatches = list[tuple[float, Arrays]]  # of an optimizer step, each with its weight in the step's loss
+WeightedBatches = list[tuple[float, Arrays]]  # of an optimizer step, each with its weight in the step's loss
 # what a run may do to its gradients when they are summed and not yet clipped: gets the step (from 0) and the parameters
 # by name, [S, ...] of a stack
 Hook = Callable[[int, Mapping[str, Tensor]], None]
@@ -31,7 +31,7 @@ LENGTHS = "own_lengths"  # [S] of a stacked micro-batch: the seeds' sequence len
 
 
 class BatchSource(Protocol):
-    def __getitem__(self, step: int) -> MicroBatches:
+    def __getitem__(self, step: int) -> WeightedBatches:
         """A pure function of the step; the weights sum to 1."""
 
 
@@ -61,7 +61,7 @@ class SingleLearner:
         self.optimizer = build_optimizer(module, member)
 
     @staticmethod
-    def join(runs: Sequence[MicroBatches]) -> MicroBatches:
+    def join(runs: Sequence[WeightedBatches]) -> WeightedBatches:
         """What every run has for a step, as :meth:`compute_loss` takes it."""
         return runs[0]
 
@@ -95,7 +95,7 @@ class StackedLearner:
         self.optimizer = build_optimizer(stack, first)
 
     @staticmethod
-    def join(runs: Sequence[MicroBatches]) -> MicroBatches:
+    def join(runs: Sequence[WeightedBatches]) -> WeightedBatches:
         stacked = []
         for parts in zip(*runs, strict=True):
             assert len({weight for weight, _ in parts}) == 1, "the seeds' micro-batches differ in size"

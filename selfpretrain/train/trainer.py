@@ -7,25 +7,30 @@ batch sources; what has to be kept of each run is its keeper's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
-import sys
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
+from selfpretrain.config import OptimConfig, RuntimeConfig
 from selfpretrain.data.examples import Arrays
 from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.numbers import format_duration
+from selfpretrain.progress import show_progress
+from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
+from selfpretrain.tracking import NullTracker
 from selfpretrain.train import distributed
 from selfpretrain.train.keeper import NEVER, Diverged, Keeper
-from selfpretrain.train.learners import Member, MicroBatches, SingleLearner, StackedLearner
+from selfpretrain.train.learners import BatchSource, Member, SingleLearner, StackedLearner, WeightedBatches
 from selfpretrain.train.optim import compute_lr
 
 
@@ -66,12 +71,8 @@ class Trainer:
     def train(self) -> None:
         """Run to the end. Raises Interrupted, Diverged."""
         first = self.resume()
-        with (
-            catch_signals() as caught,
-            self._show_progress(first) as advance,
-            contextlib.closing(self.run_steps(first)) as steps,
-        ):
-            for done in steps:
+        with catch_signals() as caught, self._show_progress(first) as advance:
+            for done in self.run_steps(first):
                 if done % self.runtime.log_every == 0 or done == self.total_steps:
                     self.log(done)
                 if done in self.members[0].keeper.evaluation.steps:
@@ -86,7 +87,7 @@ class Trainer:
 
     def run_steps(self, first: int) -> Iterator[int]:
         """Take the steps from ``first`` on; yields after each how many are done. Batches are made one step ahead."""
-        self.upcoming = None
+        self.upcoming: Future[WeightedBatches] | None = None
         with ThreadPoolExecutor(1) as pool:
             for step in range(first, self.total_steps):
                 micro_batches = (self.upcoming or pool.submit(self._fetch, step)).result()
@@ -94,10 +95,10 @@ class Trainer:
                 self.step(step, micro_batches)
                 yield step + 1
 
-    def _fetch(self, step: int) -> MicroBatches:
+    def _fetch(self, step: int) -> WeightedBatches:
         return self.learner.join([member.batches[step] for member in self.members])
 
-    def step(self, step: int, micro_batches: MicroBatches) -> None:
+    def step(self, step: int, micro_batches: WeightedBatches) -> None:
         """One optimizer step over its micro-batches; with several ranks each takes every world-th of them."""
         for index in range(self.rank, len(micro_batches), self.world):
             weight, arrays = micro_batches[index]
@@ -199,29 +200,22 @@ class Trainer:
 
     def _form(self, members: Sequence[Member], kind: type[SingleLearner | StackedLearner]) -> None:
         self.members, self.learner = members, kind(members, self.device)
+        self.name = "+".join(member.keeper.run.id for member in members)
         self.gradients = distributed.GradientSum(self.learner.optimizer.parameters)
-        self.upcoming: Future[MicroBatches] | None = None  # what was made ahead is for other members
+        self.upcoming = None  # what was made ahead is for other members
 
     # surroundings
 
-    @property
-    def name(self) -> str:
-        return "+".join(member.keeper.run.id for member in self.members)
-
     @contextlib.contextmanager
     def _show_progress(self, first: int) -> Iterator[Callable[[int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
-        disabled = not self.runtime.progress or self.rank != 0 or not sys.stderr.isatty()
-        console = Console(stderr=True)
-        with Progress(*columns, transient=True, disable=disabled, console=console) as progress:
-            label = f"{self.members[0].keeper.run.path.parent.name} {self.name}"
-            task = progress.add_task(label, total=self.total_steps, completed=first, rate="")
+        label, began = f"{self.members[0].keeper.run.path.parent.name} {self.name}", time.perf_counter()
+        with show_progress(label, self.total_steps, first, self.runtime.progress) as show:
 
             def advance(done: int) -> None:
-                seconds = time.perf_counter() - self.logged_at
-                rate = f"{self.tokens / seconds / 1000:.1f}k tokens/s" if self.tokens and seconds > 0 else ""
-                progress.update(task, completed=done, rate=rate or progress.tasks[task].fields["rate"])
+                now = time.perf_counter()
+                rate = self.tokens / (now - self.logged_at) / 1000  # 0 right after a line was logged
+                left = format_duration((now - began) / (done - first) * (self.total_steps - done))
+                show(done, f"{rate:.1f}k tokens/s, {left} left" if rate else "")
 
             yield advance
 
@@ -239,3 +233,29 @@ def catch_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def time_steps(
+    module: nn.Module, batches: BatchSource, config: OptimConfig, runtime: RuntimeConfig, limit_seconds: float,
+    max_steps: int = 20,
+) -> float:  # fmt: skip
+    """Median seconds of a step after one that warms up: as many as fit into the limit, at least one.
+
+    Writes nothing, and hardly changes the weights. With several ranks the slowest decides how many steps.
+    """
+    gentle = dataclasses.replace(config, peak_lr=1e-9)  # a diverging model may compute at another speed
+    keeper = Keeper(module, RunFolder(Path("timing")), runtime, NullTracker())
+    trainer = Trainer([Member(keeper, batches, gentle, 1 + max_steps, seed=0)])
+    seconds: list[float] = []
+    count = 2
+    start = time.perf_counter()
+    for done in trainer.run_steps(0):
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        if done == 2:
+            count = distributed.find_lowest(int(limit_seconds / max(seconds[1], 1e-9)))
+        if done >= count:
+            break
+        start = time.perf_counter()
+    return statistics.median(seconds[1:])

@@ -14,7 +14,7 @@ from benchmarks.pretrain import Options
 from benchmarks.work import Work, prepare_work
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.model.objectives import sample_tokens
+from selfpretrain.model.pretraining import sample_tokens
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.stages.pretrain import build_batches
 from selfpretrain.train.learners import move

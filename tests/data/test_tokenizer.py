@@ -202,14 +202,22 @@ def test_text_that_is_no_text_is_refused(tokenizer):
     [
         (TokenizerConfig(kind="bpe", vocab_size=200), "tokenizer.vocab_size=200"),
         (TokenizerConfig(vocab_size=20), "tokenizer.vocab_size=20"),
-        (TokenizerConfig(kind="unigram"), "tokenizer.kind=unigram"),
-        (TokenizerConfig(train_mb=0), "tokenizer.train_mb=0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, words):
     with pytest.raises(UserError, match=words) as caught:
         train_tokenizer(config, iter(make_documents(5)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_how_often_a_pair_was_seen_and_the_alphabet_decide(kind):
+    def train(**settings):
+        return train_tokenizer(TokenizerConfig(kind=kind, vocab_size=5000, **settings), iter(make_documents(30)))
+
+    usual, rare = train(), train(min_frequency=30)
+    assert rare.vocab_size < usual.vocab_size
+    assert (train(limit_alphabet=10).get_tokens() == usual.get_tokens()) == (kind == "bpe")  # bytes have no alphabet
 
 
 @pytest.mark.parametrize("texts", [[], ["   "], ["a a b"]])

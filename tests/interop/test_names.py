@@ -26,7 +26,7 @@ from selfpretrain.interop.names import (
 )
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import ReplacedTokenHead, SequenceHead
-from selfpretrain.model.objectives import MaskedLanguageModel, ReplacedTokenDetection
+from selfpretrain.model.pretraining import MaskedLanguageModel, ReplacedTokenDetection
 from selfpretrain.model.sizes import build_generator_config
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.optim import AdamW, clip_gradients

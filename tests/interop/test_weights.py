@@ -41,18 +41,18 @@ def get_refusal(folder: Path) -> str:
 @pytest.mark.parametrize("suffix", STEMS)
 def test_weights_in_several_files_are_read(suffix: str, tmp_path: Path) -> None:
     index = write_parts(tmp_path, suffix)
-    found = load_weights(tmp_path, "x")
-    assert found.origin == index
-    assert sorted(found.tensors) == ["a", "b", "c"]
-    assert all(torch.equal(found.tensors[name], value) for name, value in (FIRST | SECOND).items())
+    tensors, origin = load_weights(tmp_path, "x")
+    assert origin == index
+    assert sorted(tensors) == ["a", "b", "c"]
+    assert all(torch.equal(tensors[name], value) for name, value in (FIRST | SECOND).items())
 
 
 def test_safetensors_come_first(tmp_path: Path) -> None:
     write({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
     write_parts(tmp_path, "safetensors")
-    assert sorted(load_weights(tmp_path, "x").tensors) == ["a", "b", "c"]
+    assert sorted(load_weights(tmp_path, "x")[0]) == ["a", "b", "c"]
     write({"d": torch.zeros(1)}, tmp_path / "model.safetensors")
-    assert list(load_weights(tmp_path, "x").tensors) == ["d"]
+    assert list(load_weights(tmp_path, "x")[0]) == ["d"]
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_encoder_flops
 from selfpretrain.model.init import init_weights
-from selfpretrain.model.objectives import PretrainModule
+from selfpretrain.model.pretraining import PretrainModule
 from selfpretrain.model.sizes import count_encoder_parameters
 from selfpretrain.pretext.objectives import OBJECTIVES, Objective
 

@@ -17,7 +17,7 @@ MARKS = Marks(np.arange(VOCAB) == STOP, np.zeros(VOCAB, bool))
 BASE = 100
 
 
-def make(lengths, seq_len=32, sentence=7, seed=0):
+def make(lengths, seq_len=32, sentence=7, seed=0, **settings):
     """Documents of these many tokens whose every ``sentence``-th token ends a sentence."""
     documents, start = [], BASE
     for length in lengths:
@@ -25,7 +25,8 @@ def make(lengths, seq_len=32, sentence=7, seed=0):
         documents += [np.where(np.arange(1, length + 1) % sentence == 0, STOP, places), [SEP]]
         start += length + 1
     tokens = np.concatenate(documents).astype(np.int32)
-    return SegmentBlocks(tokens, np.array(lengths, np.int32) + 1, IDS, MARKS, seq_len, seed)
+    config = PretrainConfig(seq_len=seq_len, **settings)
+    return SegmentBlocks(tokens, np.array(lengths, np.int32) + 1, IDS, MARKS, config, seed)
 
 
 def read(blocks, pieces, seed=0):
@@ -60,11 +61,13 @@ def test_nearly_all_text_is_read_and_none_twice_in_an_epoch():
     examples = read(blocks, blocks.get_starts(0, blocks.num_blocks))
     seen = [token for first, second in examples for token in first + second if token != STOP]
     assert len(set(seen)) == len(seen)
-    total = sum(BASE <= token < BASE + blocks.train_tokens for token in blocks.tokens.tolist())
+    document, place, _ = blocks._locate(np.array([blocks.num_blocks]))
+    border = BASE + int(blocks.offsets[document[0]] + place[0])
+    total = sum(BASE <= token < border for token in blocks.tokens.tolist())
     assert 0.85 * total < len(seen) <= total  # short examples and cuts leave a little out
-    assert max(seen) < BASE + blocks.train_tokens
+    assert max(seen) < border
     held_out = {token for first, second in read(blocks, blocks.get_held_out_starts()) for token in first + second}
-    assert min(held_out - {STOP}) >= BASE + blocks.train_tokens
+    assert min(held_out - {STOP}) >= border
 
 
 def test_examples_of_a_long_document_begin_at_sentences():
@@ -85,6 +88,13 @@ def test_shares_of_single_segments_and_of_short_examples():
     assert 1 - full.mean() == pytest.approx(0.05 * 0.82, abs=0.015)
     assert single[full].mean() == pytest.approx(0.1, abs=0.02)
     assert lengths[~full].min() <= 14 and len(set(lengths[~full].tolist())) > 5
+
+
+def test_those_shares_are_settings():
+    examples = read(make([200_000], seq_len=64, single_segment_prob=1.0, short_seq_prob=0.0), np.arange(1, 500))
+    assert not any(second for _, second in examples) and min(len(first) for first, _ in examples) >= 61 - 6
+    examples = read(make([200_000], seq_len=64, single_segment_prob=0.0, short_seq_prob=1.0), np.arange(500))
+    assert np.mean([len(first + second) < 61 - 6 for first, second in examples]) == pytest.approx(45 / 60, abs=0.06)
 
 
 def test_a_ends_around_half_the_target_at_a_sentence_end():
@@ -112,7 +122,8 @@ def test_first_segment_by_hand(sentence_ends, length, shares):
     ends = np.zeros((4000, 61), bool)
     ends[:, np.array(sentence_ends, int) - 1] = True
     target, lengths = np.full(4000, 64), np.full(4000, length)
-    cuts, counts = np.unique(choose_first_segment(ends, target, lengths, np.random.default_rng(0)), return_counts=True)
+    drawn = choose_first_segment(ends, target, lengths, 0.1, np.random.default_rng(0))
+    cuts, counts = np.unique(drawn, return_counts=True)
     assert dict(zip(cuts.tolist(), counts / 4000, strict=True)) == pytest.approx(shares, abs=0.04)
     assert find_end_after(ends[:1], np.array([62]), lengths[:1]).tolist() == [length]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -113,6 +115,21 @@ def test_lists_of_unequal_length_are_unreadable(tmp_path):
     pq.write_table(pa.table({"example_id": ["a", "b"], "label": [0, 1], "outputs": [[0.5, 1.0], [0.5]]}), path)
     with pytest.raises(Unreadable, match="not all of one length"):
         load_predictions(path)
+
+
+def test_a_label_that_is_missing_or_no_number_is_unreadable(tmp_path):
+    path = tmp_path / "test.parquet"
+    for labels, reason in (([0, None], "column label has empty values"), (["x", "y"], "label must hold numbers")):
+        pq.write_table(pa.table({"example_id": ["a", "b"], "label": labels, "outputs": [[0.5], [1.0]]}), path)
+        with pytest.raises(Unreadable, match=reason):
+            load_predictions(path)
+
+
+def test_reading_imports_no_pandas(tmp_path):
+    cell = write(make_cell(tmp_path, 0))
+    code = f"""import sys; from pathlib import Path; from selfpretrain.runs.predictions import load_predictions
+load_predictions(Path({str(cell.folder / "predictions" / "test.parquet")!r})); sys.exit("pandas" in sys.modules)"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_no_usable_run(tmp_path):

@@ -191,10 +191,10 @@ def test_roles_have_their_shares():
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_tasks_split_by_module_and_share_no_text(name, packages, runs_dir):
-    data = docs.load_docs_task(TASKS[name], runs_dir, packages)
-    assert set(data.splits) == {"train", "validation", "test"}
+    task, parts, _ = docs.load_docs_task(TASKS[name], runs_dir, packages)
+    assert set(parts) == {"train", "validation", "test"}
     seen: dict[str, str] = {}
-    for role, split in data.splits.items():
+    for role, split in parts.items():
         assert len(split.ids) == len(split.texts) == len(split.labels) == len(set(split.ids)) >= 5
         assert {get_role(example_id.split(":")[0]) for example_id in split.ids} == {role}
         for columns in split.texts:
@@ -202,18 +202,17 @@ def test_tasks_split_by_module_and_share_no_text(name, packages, runs_dir):
             for text in columns:
                 assert seen.setdefault(splits.normalise(text), role) == role
     dtype = np.float32 if name == "docs_score" else np.int64
-    assert all(split.labels.dtype == dtype for split in data.splits.values())
-    assert data.task.metric == ("pearson" if name == "docs_score" else "accuracy")
-    again = docs.load_docs_task(TASKS[name], runs_dir, packages)
-    assert again.splits["train"].texts == data.splits["train"].texts
-    assert again.fingerprint == data.fingerprint
+    assert all(split.labels.dtype == dtype for split in parts.values())
+    assert task.metric == ("pearson" if name == "docs_score" else "accuracy")
+    _, again, _ = docs.load_docs_task(TASKS[name], runs_dir, packages)
+    assert again["train"].texts == parts["train"].texts
 
 
 def test_topic_hides_the_package_name(packages, runs_dir):
-    data = docs.load_docs_task(TASKS["docs_topic"], runs_dir, packages)
-    for split in data.splits.values():
+    task, parts, _ = docs.load_docs_task(TASKS["docs_topic"], runs_dir, packages)
+    for split in parts.values():
         for example_id, (text,), label in zip(split.ids, split.texts, split.labels, strict=True):
-            assert example_id.startswith(data.task.label_names[label])
+            assert example_id.startswith(task.label_names[label])
             assert not any(name in text.lower() for name in ("numpy", "torch", "pandas"))
 
 
@@ -224,8 +223,8 @@ def test_pairs_are_neighbours_or_of_another_docstring(packages, runs_dir):
         for record in iter_records(folder, docs.SPLITS)
         for place, sentence in enumerate(s for text in record["paragraphs"] for s in split_sentences(text))
     }
-    data = docs.load_docs_task(TASKS["docs_pair"], runs_dir, packages)
-    for split in data.splits.values():
+    _, parts, _ = docs.load_docs_task(TASKS["docs_pair"], runs_dir, packages)
+    for split in parts.values():
         assert 0.3 < split.labels.mean() < 0.7
         for (first, second), label in zip(split.texts, split.labels, strict=True):
             one, other = owners[first], owners[second]
@@ -235,7 +234,7 @@ def test_pairs_are_neighbours_or_of_another_docstring(packages, runs_dir):
 
 
 def test_scores_are_the_lengths(packages, runs_dir):
-    split = docs.load_docs_task(TASKS["docs_score"], runs_dir, packages).splits["train"]
+    split = docs.load_docs_task(TASKS["docs_score"], runs_dir, packages)[1]["train"]
     roots = {package.name: Path(package.root) for package in packages}
     for example_id, label in zip(split.ids[:20], split.labels[:20], strict=True):
         module, function, _ = example_id.split(":")
@@ -251,16 +250,16 @@ def test_general_text_is_of_no_task(packages, runs_dir):
     assert len(documents) == len(general) > 30
     text = "\n".join(documents)
     for name, task in TASKS.items():
-        for split in docs.load_docs_task(task, runs_dir, packages).splits.values():
+        for split in docs.load_docs_task(task, runs_dir, packages)[1].values():
             assert not any(column in text for columns in split.texts for column in columns), name
 
 
 def test_equal_classes_at_most(monkeypatch, tmp_path, packages):
     monkeypatch.setattr(docs, "MAX_EXAMPLES", {"train": 30, "validation": 9, "test": 12})
     docs._build_examples.cache_clear()
-    data = docs.load_docs_task(TASKS["docs_topic"], str(tmp_path), packages)
-    assert np.bincount(data.splits["train"].labels).tolist() == [10, 10, 10]
-    assert len(set(data.splits["train"].labels[:10].tolist())) > 1
+    _, parts, _ = docs.load_docs_task(TASKS["docs_topic"], str(tmp_path), packages)
+    assert np.bincount(parts["train"].labels).tolist() == [10, 10, 10]
+    assert len(set(parts["train"].labels[:10].tolist())) > 1
 
 
 def test_two_builders_make_it_once(monkeypatch, tmp_path, packages):
@@ -309,12 +308,12 @@ def test_too_little_text_is_refused(tmp_path):
 def test_fingerprint_is_quick_and_follows_the_versions(tmp_path):
     start = time.perf_counter()
     found = find_packages()
-    first = docs.compute_docs_fingerprint(str(tmp_path))
+    first = docs.compute_docs_fingerprint()
     assert time.perf_counter() - start < 1.0
     assert {"stdlib", "numpy", "torch"} <= {package.name for package in found}
-    assert first == docs.compute_docs_fingerprint(str(tmp_path), found[::-1])
+    assert first == docs.compute_docs_fingerprint(found[::-1])
     other = [Package(found[0].name, "0.0", found[0].root), *found[1:]]
-    assert first != docs.compute_docs_fingerprint(str(tmp_path), other)
+    assert first != docs.compute_docs_fingerprint(other)
     assert list(tmp_path.iterdir()) == []
 
 

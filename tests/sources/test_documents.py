@@ -131,12 +131,8 @@ def test_fingerprints(collection, task):
     ("corpus", "words"),
     [
         (CorpusConfig(source="own"), "needs a task"),
-        (CorpusConfig(source="own_of"), "corpus.task=<name>"),
-        (CorpusConfig(source="card"), "corpus.card=<name>"),
-        (CorpusConfig(source="web"), "allowed: own, own_of, card"),
         (CorpusConfig(source="card", card="toy", size_as="own"), "task=<name>"),
         (CorpusConfig(source="card", card="toy", size_as="other"), "allowed: own, null"),
-        (CorpusConfig(source="card", card="toy", max_mb=0), "must be positive"),
     ],
 )
 def test_settings_that_do_not_fit(collection, corpus, words):

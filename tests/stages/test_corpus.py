@@ -14,19 +14,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfpretrain import door
+from selfpretrain import children
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import workers
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.runs.folder import is_corpus_built
-from selfpretrain.runs.identity import compute_corpus_id
+from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
 from selfpretrain.stages import corpus as module
 from selfpretrain.stages.corpus import build_corpus
 
 CARD = CorpusConfig(source="card", card="made_up")
 TOKENIZER = TokenizerConfig(kind="bpe", vocab_size=300)
+
+
+def compute_corpus_id(corpus, task, tokenizer, runtime):
+    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
 
 
 def make_documents(count: int = 40) -> list[str]:
@@ -167,7 +171,7 @@ def test_own_text_is_audited_against_the_evaluation_text(corpus, owner, source, 
         return {"exact": 1, "near": 2}
 
     monkeypatch.setattr(tasks, "load_task", make_task_data)
-    monkeypatch.setattr(door, "load_task_card", lambda name: TaskConfig(name=name))
+    monkeypatch.setattr(documents, "load_task_card", lambda name: TaskConfig(name=name))
     monkeypatch.setattr(audit, "compute_overlap", compute_overlap)
     task = TaskConfig(name="mine", max_train_examples=5)
     manifest = TokenFile.open(build_corpus(corpus, task, TOKENIZER, make_runtime(tmp_path))).manifest
@@ -225,7 +229,7 @@ def test_a_runs_dir_that_is_a_file_is_one_line(source, tmp_path):
 
 def test_processes_that_die_are_named_and_block_nobody(source, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CHUNK_CHARACTERS", 150)
-    monkeypatch.setattr(workers, "COMMAND", "raise SystemExit(3)")
+    monkeypatch.setattr(children, "COMMAND", "raise SystemExit(3)")
     with pytest.raises(UserError, match=r"exit code 3.*num_workers=1"):
         build_corpus(CARD, None, TOKENIZER, make_runtime(tmp_path, 2))
     assert list_folders(tmp_path / "corpora") == []
@@ -244,7 +248,7 @@ def test_memory_is_bounded(source, tmp_path, monkeypatch):
 
     encoded = workers.iter_encoded(tokenizer, tmp_path, iter_many(), np.uint16, 2)
     for taken, _ in enumerate(encoded, 1):
-        assert read <= taken + workers.SERIAL_CHUNKS + workers.PREFETCH * 2
+        assert read <= taken + workers.SERIAL_CHUNKS + children.PREFETCH * 2
     assert taken == 199
 
 

@@ -152,7 +152,7 @@ def test_identical_sides_are_no_difference() -> None:
 def test_seed_counts_are_noted() -> None:
     labels, (base, expt) = make_golden_data()
     single = compare((labels, (base[:2], expt[:2])), base_seeds=[0, 0], expt_seeds=[0, 0])
-    assert single.num_base_seeds == 1 and single.num_base_runs == 2
+    assert single.num_base_seeds == 1 and len(single.base_run_scores) == 2
     assert any("contributes nothing" in note for note in single.notes)
     three = compare((labels, (base[:6], expt[:6])), base_seeds=SEEDS[:6], expt_seeds=SEEDS[:6])
     assert any("2/3" in note for note in three.notes)

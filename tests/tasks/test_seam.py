@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
+from selfpretrain.config import UserError
 from selfpretrain.kinds import CLASSES, KINDS, TaskKind
 from selfpretrain.runs.predictions import load_predictions
 from selfpretrain.stats.metrics import CLASS_NUMBERS, METRICS, NamedMetric
 from selfpretrain.stats.statistics import build_mean
-from selfpretrain.tasks.heads import HEADS, TaskHead
+from selfpretrain.tasks.heads import HEADS, TaskHead, get_head
 
 
 def count_thresholds(task):
@@ -56,3 +57,8 @@ def test_a_study_of_a_kind_from_outside(ordinal, command, tiny, local, examples,
     points = [entry["score"]["point"] for entry in panel["entries"]]
     assert sum(points) / 2 == pytest.approx(np.mean(scores)) and len(points) == 2
     assert panel["entries"][1]["gain"]["delta"]["point"] == pytest.approx(points[1] - points[0])
+
+
+def test_a_kind_without_a_head_is_named():
+    with pytest.raises(UserError, match=r"label_kind=ordinal has no head .* allowed: class, score, multilabel"):
+        get_head("ordinal")

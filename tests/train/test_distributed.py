@@ -152,7 +152,7 @@ def command(folder, rank, outcome, arguments):
 
 def watch_buckets():
     """From now on buckets are small; how many of each step's were on their way when the step's last backward ended."""
-    distributed.BUCKET_BYTES, started, finish = 4 * 16, [], distributed.GradientSum.finish
+    distributed.BUCKET_BYTES, started, finish = 128, [], distributed.GradientSum.finish
 
     def note(gradients):
         started.append([len(gradients.started), len(gradients.buckets)])
@@ -226,7 +226,7 @@ def test_two_ranks_train_as_one(both, tmp_path):
 
 def test_gradients_are_on_their_way_before_the_backward_pass_has_ended(both):
     first, second = (found["started"][:STEPS] for found in both[1])
-    assert first == [[0, 0]] + [[3, 3]] * 5  # both biases, and a matrix each
+    assert first == [[0, 0]] + [[3, 3]] * 5  # the second layer, the first one's bias, its matrix
     assert second == [[0, 0]] + [[3, 3]] * 3 + [[0, 3]] + [[3, 3]]  # in step 4 it has no micro-batch
 
 

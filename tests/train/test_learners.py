@@ -144,7 +144,7 @@ def test_each_seed_is_its_separate_run(tmp_path, kind):
     assert {row["step"] for row in rows[0]} == {*range(1, STEPS + 1)}
     norms = np.array([[row["grad_norm"] for row in each if "grad_norm" in row] for each in rows])
     assert (norms > OPTIM["clip_norm"]).mean() > 0.3 and np.ptp(norms, axis=0).min() > 1e-4  # each clipped by its own
-    first, second = (members[i].module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
+    first, second = (members[i].keeper.module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
     assert (first - second).abs().max() > 0.01
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig
-from selfpretrain.train import timing
-from selfpretrain.train.timing import time_steps
+from selfpretrain.train import trainer as trainer_module
+from selfpretrain.train.trainer import time_steps
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Rows:
 @pytest.fixture
 def measure(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(timing, "time", clock)
+    monkeypatch.setattr(trainer_module, "time", clock)
 
     def measure(seconds, *limits):
         model = Model(clock, seconds)

@@ -251,7 +251,7 @@ def test_the_hook_sees_what_was_summed_and_decides_what_is_clipped(tmp_path):
         assert step == len(norms) and not torch.is_grad_enabled()
         norms.append(torch.nn.utils.get_total_norm([parameter.grad for parameter in named.values()]).item())
         named["second.bias"].grad.zero_()
-        named["first.weight"].grad[1] = named["first.weight"].grad[0]
+        named["first.weight"].grad[1] = 0
 
     trainer, usual = make(tmp_path / "a", hook=hook), make(tmp_path / "b")
     start = {name: value.clone() for name, value in trainer.keeper.module.state_dict().items()}
@@ -262,7 +262,7 @@ def test_the_hook_sees_what_was_summed_and_decides_what_is_clipped(tmp_path):
     end = trainer.keeper.module.state_dict()
     assert torch.equal(end["second.bias"], start["second.bias"])
     moments = trainer.learner.optimizer.get_state()["m.first.weight"]
-    assert torch.equal(moments[1], moments[0]) and not torch.equal(end["first.weight"], start["first.weight"])
+    assert not moments[1].any() and moments[0].any()
 
 
 # divergence

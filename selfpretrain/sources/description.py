@@ -11,7 +11,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.kinds import SETS, VALUES, get_kind
-from selfpretrain.sources.kinds import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
+from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
 from selfpretrain.sources.tables import Table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import CorpusConfig, TaskConfig
-from selfpretrain.sources import documents, memo, tables, tasks
+from selfpretrain.sources import cache, documents, tables, tasks
 from selfpretrain.sources.tasks import load_task, read_task
 
 CORPUS = CorpusConfig()
@@ -75,9 +75,22 @@ def test_a_file_is_read_once_and_again_when_it_changes(task, tmp_path, reads):
 def test_other_rules_are_not_answered_from_memory(tmp_path, monkeypatch):
     file = tmp_path / "a.txt"
     file.write_text("a")
-    assert memo.remember(str(tmp_path), ["x"], [file], lambda: "old") == "old"
-    assert memo.remember(str(tmp_path), ["x"], [file], lambda: "new") == "old"
-    assert memo.remember(str(tmp_path), ["y"], [file], lambda: "new") == "new"
-    assert memo.remember(str(tmp_path), ["x"], None, lambda: "new") == "new"
-    monkeypatch.setattr(memo, "_hash_code", lambda: "another")
-    assert memo.remember(str(tmp_path), ["x"], [file], lambda: "new") == "new"
+    assert cache.remember(str(tmp_path), ["x"], [file], lambda: "old") == "old"
+    assert cache.remember(str(tmp_path), ["x"], [file], lambda: "new") == "old"
+    assert cache.remember(str(tmp_path), ["y"], [file], lambda: "new") == "new"
+    assert cache.remember(str(tmp_path), ["x"], None, lambda: "new") == "new"
+    monkeypatch.setattr(cache, "_hash_code", lambda: "another")
+    assert cache.remember(str(tmp_path), ["x"], [file], lambda: "new") == "new"
+
+
+def test_where_nothing_can_be_written_it_is_read_anew(task, tmp_path, reads):
+    for name in ("tasks", "fingerprints"):
+        (tmp_path / name).write_text("a file where the folder would be")
+    found = []
+    for _ in range(2):
+        forget()
+        found.append(
+            (read_task(task, str(tmp_path)).fingerprint, documents.compute_fingerprint(CORPUS, task, str(tmp_path)))
+        )
+    assert found[0] == found[1]
+    assert len(reads) == 4

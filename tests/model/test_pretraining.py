@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
-from selfpretrain.model.objectives import (
+from selfpretrain.model.pretraining import (
     MaskedLanguageModel,
     ReplacedTokenDetection,
     compute_cross_entropy,

@@ -86,22 +86,20 @@ def infer_kind(columns: list[str], train: Table) -> str:
     if len(columns) > 1:
         return "multilabel"
     cells = train.get(columns[0], "task.label")
-    present = [(row, value) for row, value in enumerate(cells) if not is_missing(value)]
-    if not present:
+    rows = [row for row, value in enumerate(cells) if not is_missing(value)]
+    if not rows:
         return "class"
-    if any(isinstance(value, (list, tuple)) for _, value in present):
+    if any(isinstance(cells[row], (list, tuple)) for row in rows):
         return "multilabel"
-    texts = [to_text(value) for _, value in present]
+    texts = [to_text(cells[row]) for row in rows]
     where = f"{train.name}: column {columns[0]!r}"
-    _refuse_lists(where, texts, [row for row, _ in present])
+    _refuse_lists(where, texts, rows)
     plain = [text for text in texts if PLAIN.fullmatch(text)]
-    if len(plain) >= MOSTLY * len(texts):
-        kind = _infer_from_numbers(where, plain)
-        if kind == "class":
-            _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
-        return kind
-    _refuse_written_numbers(where, texts, [row for row, _ in present])
-    _refuse_missing_words(train.name, columns[0], texts, [row for row, _ in present])
+    if len(plain) < MOSTLY * len(texts):
+        _refuse_written_numbers(where, texts, rows)
+    elif _infer_from_numbers(where, plain) == "score":
+        return "score"
+    _refuse_missing_words(train.name, columns[0], texts, rows)
     return "class"
 
 

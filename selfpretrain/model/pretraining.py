@@ -117,8 +117,7 @@ class MaskedLanguageModel(PretrainModule):
         hidden_BMD = self.encoder(
             batch["input_ids"], batch.get("token_type_ids"), batch.get("attention_mask"), batch["masked_positions"]
         )
-        logits: Tensor = self.head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
-        return logits
+        return self.head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy (nats per masked token) and named measures."""
