@@ -117,7 +117,7 @@ class StackedLearner:
 
 
 def build_optimizer(module: nn.Module, member: Member) -> AdamW | Muon:
-    kind = {"adamw": AdamW, "muon": Muon}[member.config.optimizer]
+    kind: type[AdamW | Muon] = Muon if member.config.optimizer == "muon" else AdamW
     return kind(dict(module.named_parameters()), member.config, member.multiplier)
 
 
