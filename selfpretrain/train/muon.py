@@ -23,7 +23,7 @@ SCALE = 0.2
 
 def is_matrix(name: str) -> bool:
     """Whether a parameter is a matrix inside a layer; embeddings, heads, norms and biases are not."""
-    return ".layers." in name and name.endswith(".weight") and "norm" not in name
+    return "layers." in name and name.endswith(".weight") and "norm" not in name
 
 
 @torch.no_grad()

@@ -65,11 +65,11 @@ class Rows:
         return [(size / 6, {"input_ids": x[i : i + size], "labels": labels[i : i + size]}) for i in range(0, 6, size)]
 
 
-def build(folder, poison=None, evaluation=None):
+def build(folder, poison=None, evaluation=None, optimizer="adamw"):
     run = open_run(folder, "pretrain", "run")
     run.path.mkdir(parents=True, exist_ok=True)
     runtime = RuntimeConfig(progress=False, device="cpu", log_every=1, save_every=2)
-    config = OptimConfig(peak_lr=0.05)
+    config = OptimConfig(peak_lr=0.05, optimizer=optimizer)
     keeper = Keeper(Toy(poison), run, runtime, Silent(), evaluation or Evaluation())
     trainer = Trainer([Member(keeper, Rows(), config, STEPS, seed=0)])
     trainer.keeper = keeper
@@ -85,6 +85,12 @@ def train_best(folder):
     return final, trainer.keeper.module.state_dict()
 
 
+def train_by_muon(folder):
+    trainer = build(folder, optimizer="muon")
+    trainer.train()
+    return trainer.keeper.module.state_dict()
+
+
 def read_rows(folder):
     lines = (folder / "pretrain" / "run" / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "tokens_per_second"} for line in lines]
@@ -95,6 +101,7 @@ def work(folder, rank):
     found: dict[str, Any] = {"started": watch_buckets()}
     final, best = train_best(folder / "plain")
     found["final"], found["best"] = ({k: v.tolist() for k, v in state.items()} for state in (final, best))
+    found["muon"] = {name: value.tolist() for name, value in train_by_muon(folder / "muon").items()}
     try:
         build(folder / "poisoned", poison=22).train()  # step 3, micro-batch 1: rank 1 alone sees it
     except Diverged as error:
@@ -222,6 +229,13 @@ def test_two_ranks_train_as_one(both, tmp_path):
         assert_close(found["best"], best)
     assert ranks[0]["final"] == ranks[1]["final"]
     assert (final["layers.0.weight"] - best["layers.0.weight"]).abs().max() > 1e-3
+
+
+def test_two_ranks_train_as_one_by_muon(both, tmp_path):
+    alone = train_by_muon(tmp_path)
+    for found in both[1]:
+        assert_close(found["muon"], alone)
+    assert (alone["layers.0.weight"] - Toy().layers[0].weight).abs().max() > 0.05
 
 
 def test_gradients_are_on_their_way_before_the_backward_pass_has_ended(both):

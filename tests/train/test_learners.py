@@ -48,6 +48,7 @@ MODELS = {
     "rtd": ModelConfig(**SMALL, generator_fraction=0.5),
 }
 MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
+MODELS["mlm muon"], MODELS["rtd muon"] = MODELS["mlm"], MODELS["rtd"]
 OPTIM = {"peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
 
 
@@ -64,7 +65,10 @@ def make_pretraining(folder, kind, seed, **options):
     objective = ObjectiveConfig(name=kind[:3], mask_prob=0.2)
     tokens = np.random.default_rng(7).integers(5, VOCAB, 3000).astype(np.int32)
     special = SpecialIds(1, 2, 3, PAD, 4, (0, 1, 2, 3, 4), VOCAB)
-    config = PretrainConfig(**OPTIM, seq_len=24, packing="full" if objective.name == "mlm" else "segments")
+    optimizer = "muon" if "muon" in kind else "adamw"
+    config = PretrainConfig(
+        **OPTIM, optimizer=optimizer, seq_len=24, packing="full" if objective.name == "mlm" else "segments"
+    )
     blocks = build_blocks(tokens, np.full(100, 30, np.int32), special, ["."] + ["a"] * VOCAB, config, seed)
     batches = PretrainBatches(blocks, objective, config.batch_size, seed)
     module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
@@ -128,7 +132,7 @@ def assert_same(members, others, exactly=False):
             assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=1e-5))
 
 
-@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "rtd", *FINETUNINGS])
+@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "mlm muon", "rtd", *FINETUNINGS])
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
@@ -198,7 +202,7 @@ def train_stacked(folder, kind, spoil=lambda members: None, **options):
     return members
 
 
-@pytest.mark.parametrize("kind", ["rtd", "finetune", "finetune padded"])
+@pytest.mark.parametrize("kind", ["rtd", "rtd muon", "finetune", "finetune padded"])
 def test_killed_and_continued_is_the_same_to_the_bit(tmp_path, kind):
     straight = train_stacked(tmp_path / "a", kind)
 
