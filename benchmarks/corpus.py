@@ -27,9 +27,9 @@ from benchmarks import harness
 from benchmarks.harness import Row, interleave, open_contestants
 from benchmarks.memory import TreePeak
 from benchmarks.pretrain import find_obstacle
+from selfpretrain.cards import load_text_card
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import train_tokenizer
-from selfpretrain.door import load_text_card
 from selfpretrain.files import make_folder
 from selfpretrain.sources.documents import iter_documents
 from selfpretrain.sources.hub import find_mirror

@@ -14,7 +14,6 @@ from benchmarks.harness import Rate
 from benchmarks.matmul import synchronize
 from benchmarks.work import Work
 from selfpretrain.config import OptimConfig, SeedConfig
-from selfpretrain.data.examples import FinetuneBatches
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_device
@@ -22,8 +21,9 @@ from selfpretrain.model.init import build_encoder
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.tasks import read_task
-from selfpretrain.stages.finetune import choose_layout, encode
-from selfpretrain.stages.pretrain import MicroBatches, build_batches, choose_trimming
+from selfpretrain.stages import finetune
+from selfpretrain.stages.pretrain import MicroBatches, build_batches
+from selfpretrain.stages.work import may_vary_shapes
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train.keeper import Keeper
@@ -51,7 +51,7 @@ def make_pretraining(work: Work) -> tuple[Member, float]:
     config, seed = settings.pretrain, settings.seeds.seed
     module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, seed)
     batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
-    trims = choose_trimming(settings.runtime, choose_device(settings.runtime))
+    trims = may_vary_shapes(settings.runtime, choose_device(settings.runtime))
     source = MicroBatches(batches, config.micro_batch_size, trims)
     return make_member(work, module, source, config, seed), config.batch_size * config.seq_len
 
@@ -62,11 +62,8 @@ def make_finetuning(work: Work) -> tuple[Member, float]:
     config, data, seed = settings.finetune, read_task(settings.task, settings.runtime.runs_dir), settings.seeds.seed
     encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
     module = SequenceModel(encoder, config, data.task, seed)
-    packed, micro_batch_size = choose_layout(config, settings.runtime, choose_device(settings.runtime))
-    batches = FinetuneBatches(
-        encode(data.splits["train"], tokenizer, data.task, config.seq_len), config.batch_size,
-        micro_batch_size, seed, encoder.pad_id, encoder.config.type_vocab_size > 1, packed,
-    )  # fmt: skip
+    split = finetune.encode(data.splits["train"], tokenizer, data.task, config.seq_len)
+    batches = finetune.build_batches(settings, split, encoder)
     return make_member(work, module, batches, config, seed), config.batch_size
 
 

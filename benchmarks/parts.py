@@ -111,10 +111,10 @@ def undo_optimizer() -> None:
 
 def undo_packing() -> None:
     """Fine-tuning in micro-batches of a few texts of similar length, padded."""
-    from benchmarks import engine
-    from selfpretrain.stages.finetune import PADDED_MICRO_BATCH
+    from selfpretrain.stages import finetune
+    from selfpretrain.stages.work import PADDED_MICRO_BATCH
 
-    engine.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
+    finetune.choose_layout = lambda config, *_: (False, config.micro_batch_size or PADDED_MICRO_BATCH)  # type: ignore[assignment]
 
 
 PARTS: dict[str, tuple[Callable[[], None], str]] = {

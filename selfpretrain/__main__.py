@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Say what a study will take: runs, FLOPs, hours here, disk, and what is done. Runs nothing.",
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
+    "settings": "Print every setting (or those of a section): its default, type, limits, unit and source.",
 }
 
 
@@ -31,10 +32,9 @@ def print_commands() -> None:
 
 def run_corpus(settings: Any) -> Any:
     from selfpretrain.files import read_json
-    from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.stages.corpus import prepare_corpus
 
-    folder = build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    folder = prepare_corpus(settings)
     manifest = read_json(folder / "manifest.json")
     print(f"{folder}: {manifest['documents']:,} documents, {manifest['tokens']:,} tokens")
 
@@ -68,11 +68,14 @@ def run_study_cell(settings: Any) -> Any:
 
     from selfpretrain.study.cells import FINISHED, Job
     from selfpretrain.study.sweep import run_job
+    from selfpretrain.study.watch import describe_outcome
 
-    statuses = run_job(Job.read(settings.study.cell, settings))
+    job = Job.read(settings.study.cell, settings)
+    statuses = run_job(job)
     if HydraConfig.get().mode == RunMode.RUN:
         print(f"{settings.study.cell}: {statuses}")
         if not set(statuses.split("+")) <= set(FINISHED):
+            print("\n".join(describe_outcome(cell) for cell in job.cells), file=sys.stderr)
             raise SystemExit(1)
     return statuses
 
@@ -223,6 +226,12 @@ def main() -> None:
     prepare_streams()
     if command not in COMMANDS:
         fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
+    if command == "settings":
+        from selfpretrain.manual import print_settings
+
+        guard(lambda: print_settings(arguments[1:]))
+        flush_output()
+        return
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
     asks_only = any(
         a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]

@@ -1,18 +1,14 @@
-"""The one door from YAML and the command line to dataclasses, and the identity of a run.
+"""The one door from YAML and the command line to checked dataclasses.
 
-Only this file, ``__main__`` and the sweeper know Hydra and OmegaConf; everything below gets dataclasses.
+Only this file, ``__main__`` and the sweeper know Hydra and OmegaConf; everything else gets dataclasses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import json
-import math
 import os
-from collections.abc import Callable, Collection, Sequence
-from functools import cache
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,74 +16,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from selfpretrain.config import (
+    FAMILIES,
     FinetuneConfig,
+    Limit,
     Settings,
     Start,
     StudyConfig,
     TaskConfig,
-    TextCard,
     TokenizerConfig,
     UserError,
-)  # fmt: skip
+    iter_settings,
+)
 from selfpretrain.engines import ENGINES
+from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
 from selfpretrain.pretext.fit import TABLES, list_misfits
 
 T = TypeVar("T")
 
-# settings that change how a run is carried out, never what it computes; listed here and nowhere else
-OPERATIONAL = ("runtime", "tracking", "study")
-
-CHOICES: dict[str, Collection[str]] = {
-    "model.family": ("electra", "roberta", "bert"),
-    "model.init_scheme": ("normal", "mimetic"),
-    **TABLES,
-    "pretrain.schedule": ("joint", "linear", "constant"),
-    "finetune.schedule": ("joint", "linear", "constant"),
-    "pretrain.precision": ("auto", "fp32", "bf16"),
-    "finetune.precision": ("auto", "fp32", "bf16"),
-    "pretrain.engine": ENGINES,
-    "pretrain.budget": ("steps", "tokens", "epochs", "flops", "seconds"),
-    "finetune.recipe": ("card", "preset"),
-    "finetune.head": ("linear", "gelu", "tanh"),
-    "finetune.pooling": ("cls", "mean"),
-    "tokenizer.kind": ("wordpiece", "bpe"),
-    "tokenizer.source": ("released", "general", "own"),
-    "corpus.source": ("own", "own_of", "card"),
-    "runtime.device": ("auto", "cpu", "cuda"),
-    "runtime.compile_mode": ("default", "reduce-overhead", "max-autotune"),
-    "tracking.name": ("none", "wandb"),
-    "tracking.mode": ("auto", "online", "offline"),
-}
-
 WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
-
-# what is allowed, and the settings it holds for (each element of a list; None is not a number)
-LIMITS: list[tuple[str, Callable[[float], bool], str]] = [
-    ("at least 1", lambda v: v >= 1,
-     "model.hidden_size model.embedding_size model.num_layers model.num_heads model.intermediate_size "
-     "model.type_vocab_size pretrain.total_steps pretrain.batch_size pretrain.micro_batch_size finetune.batch_size "
-     "finetune.micro_batch_size finetune.max_steps finetune.evals_per_epoch task.max_train_examples "
-     "runtime.num_threads runtime.num_workers runtime.log_every runtime.save_every runtime.keep_checkpoints "
-     "study.pretrain_seeds study.finetune_seeds study.seeds_per_process"),
-    ("at least 8", lambda v: v >= 8, "model.max_positions pretrain.seq_len finetune.seq_len"),
-    ("at least 100", lambda v: v >= 100, "tokenizer.vocab_size"),
-    ("at least 200", lambda v: v >= 200, "study.num_replicates"),
-    ("at least 0", lambda v: 0 <= v < math.inf,
-     "model.init_std objective.gen_weight objective.disc_weight pretrain.weight_decay pretrain.clip_norm "
-     "pretrain.warmup_steps pretrain.eval_every finetune.weight_decay finetune.clip_norm finetune.warmup_steps "
-     "finetune.min_steps seeds.seed seeds.init_seed seeds.data_seed seeds.mask_seed seeds.finetune_seed "
-     "runtime.keep_steps"),
-    ("positive", lambda v: 0 < v < math.inf,
-     "model.layer_norm_eps objective.temperature pretrain.peak_lr pretrain.eps finetune.peak_lr finetune.eps "
-     "finetune.lr_grid finetune.epochs tokenizer.train_mb corpus.max_mb study.general_mb pretrain.budget_amount"),
-    ("between 0 and 1", lambda v: 0 <= v <= 1,
-     "objective.mask_token_prob objective.random_token_prob pretrain.warmup_fraction finetune.warmup_fraction"),
-    ("above 0 and below 1", lambda v: 0 < v < 1, "objective.mask_prob study.confidence study.margin"),
-    ("above 0 and at most 1", lambda v: 0 < v <= 1, "model.generator_fraction finetune.layerwise_lr_decay"),
-    ("at least 0 and below 1", lambda v: 0 <= v < 1,
-     "model.dropout_prob model.attention_dropout_prob pretrain.beta1 pretrain.beta2 finetune.beta1 finetune.beta2"),
-]  # fmt: skip
+NAMED = {**TABLES, "pretrain.engine": ENGINES}  # settings that name an entry of a table: what it holds is allowed
 
 
 def find_folder(name: str) -> Path:
@@ -110,14 +58,16 @@ def explain_setting(error: Exception, schema: type) -> str:
     last, owner = path[-1], getattr(error, "object_type", None)
     if path[0] != "hydra" or not dataclasses.is_dataclass(owner):
         owner = _find_section(schema, path[:-1])
-    names = [f.name for f in dataclasses.fields(owner)]  # type: ignore[arg-type]
-    if last in names:
-        wanted = next(str(f.type) for f in dataclasses.fields(owner) if f.name == last)  # type: ignore[arg-type]
-        fix = f"{key}.<setting>=<value>" if wanted.endswith("Config") else f"{key}=<{wanted}>"
+    types = {f.name: str(f.type) for f in dataclasses.fields(owner)}  # type: ignore[arg-type]
+    if last in types:
+        fix = f"{key}.<setting>=<value>" if types[last].endswith("Config") else f"{key}=<{types[last]}>"
         return f"setting {key}: {text}; give {fix}"
-    near = difflib.get_close_matches(last, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"setting {key or '?'}: {text}; {hint}allowed: {', '.join(names)}"
+    return f"setting {key or '?'}: {text}; {_hint_at(last, list(types))}allowed: {', '.join(types)}"
+
+
+def _hint_at(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def _find_section(schema: type, path: list[str]) -> type:
@@ -142,6 +92,17 @@ def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
     return result
 
 
+def _to_schema(config: Any, schema: type[T]) -> T:
+    raw = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(raw, dict)
+    return to_dataclass({str(name): value for name, value in raw.items() if name != "hydra"}, schema)
+
+
+def load_yaml(path: Path, schema: type[T]) -> T:
+    """A YAML file as an instance of ``schema``; unknown keys and wrong types are refused (UserError)."""
+    return _to_schema(OmegaConf.load(path), schema)
+
+
 def _escape(value: Any) -> Any:
     """A resolved container for OmegaConf: a name that holds ``${`` is no interpolation."""
     if isinstance(value, dict):
@@ -159,7 +120,8 @@ def _listed(value: Any) -> list[str] | None:
     return [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
 
 
-def _complete_task(task: TaskConfig) -> TaskConfig:
+def complete_task(task: TaskConfig) -> TaskConfig:
+    """A task as it was written, checked, with its columns as lists and its paths as the shell would have them."""
     _check_card(task)
     paths = {name: _expand_home(getattr(task, name)) for name in ("path", "validation_path", "test_path")}
     return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label), **paths)
@@ -183,48 +145,24 @@ def choose_general(study: StudyConfig) -> str:
 
 def _complete_tokenizer(tokenizer: TokenizerConfig, study: StudyConfig) -> TokenizerConfig:
     """With the text a general vocabulary is learnt from: the same for a single command as within a study."""
-    tokenizer = dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path))
-    if tokenizer.source != "general" or tokenizer.card is not None:
-        return tokenizer
-    return dataclasses.replace(tokenizer, card=choose_general(study))
+    wanted = tokenizer.source == "general" and tokenizer.card is None
+    card = choose_general(study) if wanted else tokenizer.card
+    return dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path), card=card)
 
 
 def _check_card(task: TaskConfig) -> None:
     """Refuse families and settings of ``task.finetune`` that there are not."""
     allowed = [f.name for f in dataclasses.fields(FinetuneConfig) if f.name not in ("recipe", "given", "lr_grid")]
     for family, changes in task.finetune.items():
-        if family not in CHOICES["model.family"] or not isinstance(changes, dict):
+        if family not in FAMILIES or not isinstance(changes, dict):
             raise UserError(
                 f"task.finetune has {family}: {changes}; allowed: {{<family>: {{<setting>: <value>}}}} with a family of "
-                f"{', '.join(CHOICES['model.family'])}"
+                f"{', '.join(FAMILIES)}"
             )
         for name in changes:
             if name not in allowed:
-                near = difflib.get_close_matches(name, allowed, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
+                hint = _hint_at(name, allowed)
                 raise UserError(f"task.finetune.{family} has {name!r}; {hint}allowed: {', '.join(allowed)}")
-
-
-def follow_card(settings: Settings, task: TaskConfig) -> Settings:
-    """The settings for ``task``, with what its card says of fine-tuning this family where ``finetune.recipe=card``.
-
-    The one order of precedence: default < model preset < effort < card < command line. The tiny presets and the short
-    efforts say ``recipe=preset``, and so do the settings returned: their section says it all.
-    """
-    config = settings.finetune
-    changes = dict(task.finetune.get(settings.model.family, {})) if config.recipe == "card" else {}
-    fixed = set(config.given)
-    if fixed & set(WARMUP):  # the two say one thing
-        fixed |= set(WARMUP)
-    kept = {name: value for name, value in changes.items() if name not in fixed}
-    if set(kept) & set(WARMUP):
-        kept = {**dict.fromkeys(WARMUP), **kept}
-    plain = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    finetune = to_dataclass({**plain, **kept, "recipe": "preset"}, FinetuneConfig)
-    settings = dataclasses.replace(settings, task=task, finetune=finetune)
-    if kept:
-        check(settings)
-    return settings
 
 
 def _list_given(overrides: Sequence[str]) -> list[str]:
@@ -252,15 +190,12 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
 
     Raises :class:`UserError` for unknown keys, wrong types and contradictory values.
     """
-    raw = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(raw, dict)
-    raw.pop("hydra", None)
-    settings = to_dataclass({str(k): v for k, v in raw.items()}, Settings)
+    settings = _to_schema(config, Settings)
     settings = dataclasses.replace(
         settings,
         init=_expand_home(settings.init),
         runtime=dataclasses.replace(settings.runtime, runs_dir=_expand_home(settings.runtime.runs_dir)),
-        task=_complete_task(settings.task),
+        task=complete_task(settings.task),
         finetune=_note_given(settings.finetune, overrides),
         tokenizer=_complete_tokenizer(settings.tokenizer, settings.study),
     )
@@ -270,25 +205,26 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
 
 def check(settings: Settings) -> None:
     """Refuse values that are not allowed or contradict one another."""
-    for key, allowed in CHOICES.items():
-        value = _get(settings, key)
-        if value not in allowed:
-            raise UserError(f"{key}={value} is not known; allowed: {', '.join(allowed)}")
-    for limit, is_allowed, keys in LIMITS:
-        for key in keys.split():
-            value = _get(settings, key)
-            numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
-            if not all(is_allowed(number) for number in numbers if number is not None):
-                raise UserError(f"{key}={value} is out of range; set {key}={form} {limit}")
+    for key, field, value in iter_settings(settings):
+        _check_value(key, value, get_allowed(key, field))
     Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
 
 
-def _get(settings: Settings, key: str) -> Any:
-    section, name = key.split(".")
-    return getattr(getattr(settings, section), name)
+def _check_value(key: str, value: Any, allowed: Limit | Collection[str | None] | None) -> None:
+    if isinstance(allowed, Limit):
+        numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
+        if not all(allowed.holds(number) for number in numbers if number is not None):
+            raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
+    elif allowed and value not in allowed:
+        raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
+
+
+def get_allowed(key: str, field: dataclasses.Field[Any]) -> Limit | Collection[str | None] | None:
+    """What a setting may be: as its field says, or one of the names of its table; None: anything of its type."""
+    return NAMED.get(key) or field.metadata.get("allowed")
 
 
 def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
@@ -321,30 +257,6 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     return rules
 
 
-def _load_card(kind: str, name: str, schema: type[T]) -> T:
-    folder = find_folder("corpora") / kind
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"{kind} {name!r} has no card; {hint}known: {', '.join(known)}")
-    raw = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"), resolve=True)
-    assert isinstance(raw, dict)
-    return to_dataclass({str(k): v for k, v in raw.items()}, schema)
-
-
-@cache
-def load_task_card(name: str) -> TaskConfig:
-    """The card ``corpora/task/<name>.yaml``."""
-    return _complete_task(_load_card("task", name, TaskConfig))
-
-
-@cache
-def load_text_card(name: str) -> TextCard:
-    """The card ``corpora/text/<name>.yaml``."""
-    return _load_card("text", name, TextCard)
-
-
 def register_schema() -> None:
     """Make :class:`Settings` known to Hydra under the name ``settings``, and ``${choices:...}`` to the help texts."""
     from hydra.core.config_store import ConfigStore
@@ -371,27 +283,6 @@ def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
         return open_config(compose(command, overrides=list(overrides)), overrides)
     with initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
         return open_config(compose(command, overrides=list(overrides)), overrides)
-
-
-def to_plain(value: Any) -> Any:
-    """A dataclass (or container) as plain dicts with every None left out and sorted keys."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(k): to_plain(value[k]) for k in sorted(value) if value[k] is not None}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(v) for v in value]
-    return value
-
-
-def compute_identity(stage: str, parts: dict[str, Any]) -> str:
-    """The id of a run: 12 hex digits of the SHA-256 of what determines its result.
-
-    ``parts`` are the settings the stage reads and the ids of what it starts from. None is left out, so a new
-    optional setting does not rename old runs; floats are written by repr, so 5e-4 and 0.0005 are one id.
-    """
-    text = json.dumps({"stage": stage, **to_plain(parts)}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def to_yaml(settings: Any) -> str:

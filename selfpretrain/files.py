@@ -128,6 +128,11 @@ def new_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
+def to_stem(name: str) -> str:
+    """A name as part of a file's: what might not be allowed there becomes an underscore."""
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+
+
 def build_folder(path: Path, write: Callable[[Path], None], progress: bool = False, last: str = "") -> Path:
     """``path``, which ``write`` fills if it is not there, or lacks the file ``last``; complete or absent at any time.
 

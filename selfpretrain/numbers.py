@@ -19,14 +19,6 @@ def format_signed(value: float, digits: int = 3) -> str:
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
-def format_interval(low: float, high: float) -> str:
-    return f"[{format_score(low)}, {format_score(high)}]"
-
-
-def format_percent_interval(low: float, high: float) -> str:
-    return f"[{format_whole(low)}, {format_whole(high)}]"
-
-
 def format_whole(value: float) -> str:
     text = f"{value:.0f}"
     return "0" if text == "-0" else text
@@ -43,6 +35,14 @@ def format_p_clause(p: float) -> str:
     """p = .031, or p < .001"""
     text = format_p(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def format_duration(seconds: float) -> str:
+    """48 s, 1.4 min, 38 min, 5.2 h"""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.{int(minutes < 10)}f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def format_counted(count: int, singular: str, plural: str | None = None) -> str:

@@ -9,31 +9,16 @@ parts the values.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator
 
-from selfpretrain.config import Settings
+from selfpretrain.config import Settings, iter_settings
 
-# of these, which hold one text or a list of them
+# settings that hold one text or a list of them
 COLUMNS = ("task.text", "task.label", "task.corpus_columns", "task.label_names")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)  # Hydra's own, for sweeps
-
-
-def _list_texts() -> Iterator[tuple[str, bool]]:
-    """Settings that hold text, and whether each may be unset."""
-    for section in dataclasses.fields(Settings):
-        if section.type == "str":
-            yield section.name, False
-            continue
-        assert isinstance(section.default_factory, type)
-        for field in dataclasses.fields(section.default_factory):
-            if field.type in ("str", "str | None"):
-                yield f"{section.name}.{field.name}", field.type != "str"
-
-
-TEXTS = dict(_list_texts())  # setting -> whether null unsets it
+# settings that hold text, and whether null unsets each
+TEXTS = {key: field.type != "str" for key, field, _ in iter_settings(Settings()) if field.type in ("str", "str | None")}
 
 
 def quote_override(override: str, is_sweep: bool = False) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from selfpretrain.__main__ import COMMANDS
+from selfpretrain.config import Settings, iter_settings
 from selfpretrain.door import compose_settings
 from selfpretrain.report import plots
 from selfpretrain.train.trainer import Trainer
@@ -78,7 +79,7 @@ GROUPS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPS)
 def test_help_lists_groups_and_examples(command, name):
     outcome = command(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
@@ -92,18 +93,32 @@ def test_help_lists_groups_and_examples(command, name):
     assert any(line.startswith(f"selfpretrain {name} ") for line in examples)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPS)
 def test_settings_are_printed(command, name):
     outcome = command(name, "--cfg", "job", "model=electra_tiny")
     assert outcome.code == 0
     assert "preset: electra_tiny" in outcome.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPS)
 def test_tab_completion_is_installed(command, name):
     outcome = command(name, "-sc", "install=bash")
     assert outcome.code == 0
     assert "complete" in outcome.out
+
+
+def test_settings_are_listed_with_limit_unit_and_source(command):
+    lines = command("settings").out.splitlines()
+    for key, field, _ in iter_settings(Settings()):
+        (line,) = [line for line in lines if line.startswith(f"  {key}=")]
+        assert field.metadata.get("help", "") in line
+    some = [line.split(maxsplit=1) for line in command("settings", "pretrain", "tokenizer").out.splitlines()]
+    said = {words[0]: " ".join(words[1].split()) for words in some}
+    assert said["pretrain.warmup_steps=null"] == "int | null at least 0; either this or warmup_fraction"
+    assert said["pretrain.packing=segments"].startswith("str segments | full; ")
+    assert said["pretrain:"] == "Pretraining on a corpus." and "model:" not in said
+    wrong = command("settings", "modle")
+    assert (wrong.code, wrong.out) == (2, "") and "allowed: init, model, " in wrong.err
 
 
 @pytest.mark.parametrize("effort", sorted(path.stem for path in (CONF / "effort").glob("*.yaml")))

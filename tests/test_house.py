@@ -16,10 +16,11 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 
 # a room may import rooms of lower floors, also from inside a function; within a room modules make no circle
 FLOORS = [
-    ["config", "seeds", "numbers"],
+    ["config", "seeds", "numbers", "hashing"],
     ["files", "children", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],
-    ["door", "endings", "devices", "kinds"],
+    ["door", "endings", "progress", "devices", "kinds"],
+    ["cards", "manual"],
     ["sources"],
     ["data"],
     ["tasks", "runs"],
@@ -42,9 +43,9 @@ OWNERS = {
     "matplotlib": {"selfpretrain.report"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
-                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.facts",
+                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts",
                  "selfpretrain.model.flops", "selfpretrain.pretext.packing", "selfpretrain.pretext.batches", "selfpretrain.report", "selfpretrain.door", "selfpretrain.devices",
-                 "selfpretrain.sources.documents", "selfpretrain.stages.corpus"]  # fmt: skip
+                 "selfpretrain.sources.documents", "selfpretrain.stages.corpus", "selfpretrain.stages.work"]  # fmt: skip
 
 
 def get_module(path: Path) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from selfpretrain.numbers import (
     format_counted,
+    format_duration,
     format_p,
     format_p_clause,
     format_score,
@@ -35,3 +36,10 @@ def test_p():
 def test_counts():
     assert format_counted(1, "seed") == "1 seed"
     assert format_counted(3, "seed") == "3 seeds"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (48, "48 s"), (84, "1.4 min"), (2280, "38 min"), (18720, "5.2 h")]
+)
+def test_durations(seconds, text):
+    assert format_duration(seconds) == text

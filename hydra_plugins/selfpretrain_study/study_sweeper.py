@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -27,11 +28,13 @@ class StudySweeper(Sweeper):
         from selfpretrain.study.sweep import end_study, run_study
 
         started = 0
+        # jobs of other processes would draw over the bars of this one
+        bars = [] if isinstance(self.launcher, BasicLauncher) else ["runtime.progress=false"]
 
         def launch(paths: list[str]) -> list[str]:
             """Carry out the jobs that these files describe; returns the statuses of their cells."""
             nonlocal started
-            jobs = [[*arguments, quote_override(f"study.cell={path}")] for path in paths]
+            jobs = [[*arguments, *bars, quote_override(f"study.cell={path}")] for path in paths]
             returns = self.launcher.launch(jobs, initial_job_idx=started)
             started += len(jobs)
             return [str(job.return_value) for job in returns]

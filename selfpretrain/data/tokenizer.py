@@ -31,8 +31,6 @@ SPECIAL_TOKENS = {
 WORDPIECE_ORDER = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4
 BPE_ORDER = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0..3; <mask> is last [fairseq]
 MIN_VOCAB_SIZE = {"wordpiece": 100, "bpe": len(BPE_ORDER) + 256 + 1}  # bpe: every byte is an entry
-MAX_CHARACTERS = 1000  # of the WordPiece alphabet, as in the library
-MIN_FREQUENCY = 2  # a pair seen once is never merged [RoBERTa and BERT recipes of the library]
 MIN_ORDINARY_TOKENS = 10  # fewer means that the wrong file was read
 MAX_CACHED_CHARACTERS = 500_000  # of the pieces remembered: 10 MB of text fill it, and memory stays there
 PIECE_BLOCK = 200_000  # characters given to the trainer at once
@@ -185,7 +183,7 @@ def train_tokenizer(config: TokenizerConfig, documents: Iterable[str]) -> Tokeni
         )
     limited = _limit(documents, int(config.train_mb * 2**20))
     train = _train_wordpiece if config.kind == "wordpiece" else _train_bpe
-    return Tokenizer(train(config.vocab_size, limited), "the tokenizer trained on this text")
+    return Tokenizer(train(config, limited), "the tokenizer trained on this text")
 
 
 def _limit(documents: Iterable[str], max_bytes: int) -> Iterator[str]:
@@ -197,7 +195,7 @@ def _limit(documents: Iterable[str], max_bytes: int) -> Iterator[str]:
         yield document
 
 
-def _train_wordpiece(vocab_size: int, documents: Iterable[str]) -> Backend:
+def _train_wordpiece(config: TokenizerConfig, documents: Iterable[str]) -> Backend:
     words = _count_words(documents)
     alphabet: Counter[str] = Counter()
     for word, count in words.items():
@@ -205,7 +203,7 @@ def _train_wordpiece(vocab_size: int, documents: Iterable[str]) -> Backend:
             alphabet[character] += count
     # each character may take two entries (with and without ##): at most half of the vocabulary
     ranked = sorted(alphabet, key=lambda character: (-alphabet[character], character))
-    kept = sorted(ranked[: min(MAX_CHARACTERS, (vocab_size - len(WORDPIECE_ORDER)) // 4)])
+    kept = sorted(ranked[: min(config.limit_alphabet, (config.vocab_size - len(WORDPIECE_ORDER)) // 4)])
     dropped = {ord(character): None for character in alphabet.keys() - set(kept)}
     reduced: Counter[str] = Counter()
     for word, count in words.items():
@@ -213,8 +211,8 @@ def _train_wordpiece(vocab_size: int, documents: Iterable[str]) -> Backend:
     reduced.pop("", None)
     continuing = sorted({character for word in reduced for character in word[1:]})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=MIN_FREQUENCY,
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
         # named here, the ## characters have their ids before the trainer meets them in hash order
         special_tokens=[*WORDPIECE_ORDER, *("##" + character for character in continuing)],
         limit_alphabet=len(kept) + 1,
@@ -250,12 +248,12 @@ def _repeat_words(words: Counter[str]) -> Iterator[str]:
             yield (word + " ") * min(step, count - start)
 
 
-def _train_bpe(vocab_size: int, documents: Iterable[str]) -> Backend:
+def _train_bpe(config: TokenizerConfig, documents: Iterable[str]) -> Backend:
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,  # <mask> follows
-        min_frequency=MIN_FREQUENCY,
+        vocab_size=config.vocab_size - 1,  # <mask> follows
+        min_frequency=config.min_frequency,
         special_tokens=list(BPE_ORDER),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

@@ -8,8 +8,6 @@ encoder has read and not in how its text is cut. Its id is that of what makes it
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.files import build_folder
+from selfpretrain.hashing import ADDED, compute_id, hash_section
 from selfpretrain.sources import documents, hub
 
 
@@ -46,8 +45,14 @@ def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
         parts = {"released": config.released}
     else:
         text = documents.compute_fingerprint(_get_text(config), None, runs_dir)
-        parts = {"text": text, "train": [config.kind, int(config.vocab_size), float(config.train_mb)]}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        parts = {"text": text, "train": hash_training(config)}
+    return compute_id(parts)
+
+
+def hash_training(config: TokenizerConfig) -> list[Any]:
+    """What decides a vocabulary besides the text it is learnt from, as it enters an id."""
+    later = {name: value for name, value in hash_section("tokenizer", config).items() if f"tokenizer.{name}" in ADDED}
+    return [config.kind, int(config.vocab_size), float(config.train_mb), *([later] if later else [])]
 
 
 def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Tokenizer:

@@ -13,14 +13,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from selfpretrain.config import UserError
+from selfpretrain.config import PretrainConfig, UserError
 from selfpretrain.seeds import make_generator
 
 Ints = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.integer]
-
-HELD_OUT_SHARE = 0.02  # of the blocks, kept for the held-out loss
-HELD_OUT_BLOCKS = 256  # never more than this
 
 
 @dataclass(frozen=True)
@@ -65,18 +62,14 @@ class Epochs:
         return epochs, np.array(numbers, np.int64)
 
 
-def count_held_out(total_blocks: int) -> int:
-    return max(1, min(HELD_OUT_BLOCKS, int(total_blocks * HELD_OUT_SHARE)))
-
-
-def hold_out(total_blocks: int, num_tokens: int, seq_len: int) -> int:
-    """:func:`count_held_out`; UserError for a corpus that gives no block to hold out beside one to train on."""
+def count_held_out(total_blocks: int, num_tokens: int, config: PretrainConfig) -> int:
+    """Of a corpus's sequences, those kept for the held-out loss; UserError where nothing would be left."""
     if total_blocks < 2:
         raise UserError(
-            f"the corpus has {num_tokens} tokens, too few for two blocks of {seq_len}; "
+            f"the corpus has {num_tokens} tokens, too few for two blocks of {config.seq_len}; "
             "set pretrain.seq_len lower or add text"
         )
-    return count_held_out(total_blocks)
+    return max(1, min(config.max_held_out, int(total_blocks * config.held_out_fraction)))
 
 
 class Blocks(Protocol):
@@ -109,12 +102,12 @@ class Epoch:
 class BlockBuilder:
     """A way of cutting documents into sequences; ``pretrain.packing`` names one of ``BLOCK_BUILDERS``.
 
-    ``build(tokens, sizes, ids, entries, seq_len, data_seed)`` gets all documents one after the other, each ended by the
+    ``build(tokens, sizes, ids, entries, config, data_seed)`` gets all documents one after the other, each ended by the
     separator [total_tokens], their lengths with it [num_docs], and the vocabulary in the order of its ids; UserError
     where the text is too short.
     """
 
-    build: Callable[[Tokens, Tokens, SpecialIds, Sequence[str], int, int], Blocks]
+    build: Callable[[Tokens, Tokens, SpecialIds, Sequence[str], PretrainConfig, int], Blocks]
     count_epoch: Callable[[Tokens, int], Epoch]  # of sizes [num_docs] and seq_len, without building anything
     num_segments: int = 1  # segment ids in its rows, which the model must know
 
@@ -125,11 +118,11 @@ class PackedBlocks:
     ``tokens``: all documents, each ended by the separator [total_tokens]. The stream's tail is held out.
     """
 
-    def __init__(self, tokens: npt.NDArray[np.integer], ids: SpecialIds, seq_len: int, data_seed: int):
-        self.tokens, self.ids, self.seq_len, self.seed = tokens, ids, seq_len, data_seed
-        self.content = seq_len - 2
+    def __init__(self, tokens: npt.NDArray[np.integer], ids: SpecialIds, config: PretrainConfig, data_seed: int):
+        self.tokens, self.ids, self.seq_len, self.seed = tokens, ids, config.seq_len, data_seed
+        self.content = self.seq_len - 2
         total_blocks = len(tokens) // self.content
-        self.num_held_out = hold_out(total_blocks, len(tokens), seq_len)
+        self.num_held_out = count_held_out(total_blocks, len(tokens), config)
         self.train_tokens = (total_blocks - self.num_held_out) * self.content
         # a random offset shifts the blocks' borders every epoch, which costs one block
         self.num_blocks = max(1, self.train_tokens // self.content - 1)

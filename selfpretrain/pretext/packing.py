@@ -19,20 +19,19 @@ def count_full_epoch(sizes: Tokens, seq_len: int) -> Epoch:
 
 BLOCK_BUILDERS: dict[str, BlockBuilder] = {
     "segments": BlockBuilder(
-        lambda tokens, sizes, ids, entries, *length_seed: SegmentBlocks(tokens, sizes, ids, Marks.find(entries), *length_seed),
-        count_segment_epoch, num_segments=2,
+        lambda tokens, sizes, ids, entries, *rest: SegmentBlocks(tokens, sizes, ids, Marks.find(entries), *rest),
+        count_segment_epoch,
+        num_segments=2,
     ),
-    "full": BlockBuilder(
-        lambda tokens, sizes, ids, entries, *length_seed: PackedBlocks(tokens, ids, *length_seed), count_full_epoch
-    ),
-}  # fmt: skip
+    "full": BlockBuilder(lambda tokens, sizes, ids, entries, *rest: PackedBlocks(tokens, ids, *rest), count_full_epoch),
+}
 
 
 def build_blocks(
     tokens: Tokens, sizes: Tokens, ids: SpecialIds, entries: Sequence[str], config: PretrainConfig, data_seed: int
 ) -> Blocks:
     """The sequences of documents that lie one after the other; the arguments are those of :class:`BlockBuilder`."""
-    return BLOCK_BUILDERS[config.packing].build(tokens, sizes, ids, entries, config.seq_len, data_seed)
+    return BLOCK_BUILDERS[config.packing].build(tokens, sizes, ids, entries, config, data_seed)
 
 
 def count_epoch(sizes: Tokens, config: PretrainConfig) -> Epoch:

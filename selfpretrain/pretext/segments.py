@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, hold_out
+from selfpretrain.config import PretrainConfig
+from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, count_held_out
 
-SINGLE_SEGMENT_PROB = 0.1  # [ELECTRA build_pretraining_dataset.py, and so the next two]
-SHORT_PROB = 0.05
-MIN_TARGET = 5  # tokens, of a random target length
+MIN_TARGET = 5  # tokens, of a random target length [ELECTRA build_pretraining_dataset.py]
 SPECIAL_TOKENS = 3  # [CLS] and two [SEP]
 TERMINALS = frozenset(".!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}")
 # what may follow them; byte-level BPE spells the curly quotes in three bytes
@@ -80,16 +79,16 @@ class SegmentBlocks:
 
     def __init__(
         self, tokens: npt.NDArray[np.integer], sizes: npt.NDArray[np.integer], ids: SpecialIds, marks: Marks,
-        seq_len: int, data_seed: int,
+        config: PretrainConfig, data_seed: int,
     ):  # fmt: skip
-        self.tokens, self.ids, self.marks, self.seq_len = tokens, ids, marks, seq_len
-        self.content = seq_len - SPECIAL_TOKENS
+        self.tokens, self.ids, self.marks, self.config, self.seq_len = tokens, ids, marks, config, config.seq_len
+        self.content = self.seq_len - SPECIAL_TOKENS
         self.window = max(1, self.content // 4)
         self.lengths = sizes.astype(np.int64) - 1
         self.offsets = np.cumsum(sizes, dtype=np.int64) - sizes
-        self.piece_ends = np.cumsum(count_pieces(sizes, seq_len))
+        self.piece_ends = np.cumsum(count_pieces(sizes, self.seq_len))
         total = int(self.piece_ends[-1])
-        self.num_held_out = hold_out(total, len(tokens), seq_len)
+        self.num_held_out = count_held_out(total, len(tokens), config)
         self.num_blocks = total - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
 
@@ -109,11 +108,12 @@ class SegmentBlocks:
         ends = self.marks.find_ends(text)
         lengths = np.minimum(end - begin, self.content)
         target = np.where(
-            rng.random(len(pieces)) < SHORT_PROB,
+            rng.random(len(pieces)) < self.config.short_seq_prob,
             rng.integers(MIN_TARGET, self.seq_len + 1, len(pieces)), self.seq_len,
         )  # fmt: skip
         lengths = find_end_after(ends, target, lengths)
-        return self._lay_out(text, lengths, choose_first_segment(ends, target, lengths, rng))
+        first = choose_first_segment(ends, target, lengths, self.config.single_segment_prob, rng)
+        return self._lay_out(text, lengths, first)
 
     def _locate(self, pieces: Ints) -> tuple[Ints, Ints, Ints]:
         """Document, begin and end in it, [N] each."""
@@ -152,7 +152,9 @@ def find_end_after(ends: npt.NDArray[np.bool_], target: Ints, lengths: Ints) -> 
     return np.where(late.any(1), np.argmax(late, axis=1) + 1, lengths)
 
 
-def choose_first_segment(ends: npt.NDArray[np.bool_], target: Ints, lengths: Ints, rng: np.random.Generator) -> Ints:
+def choose_first_segment(
+    ends: npt.NDArray[np.bool_], target: Ints, lengths: Ints, single_segment_prob: float, rng: np.random.Generator
+) -> Ints:
     """How many of its tokens each example has in A, [N]: all of them in a single segment."""
     half = (target - SPECIAL_TOKENS) // 2
     counts = np.arange(1, ends.shape[1] + 1)
@@ -162,4 +164,4 @@ def choose_first_segment(ends: npt.NDArray[np.bool_], target: Ints, lengths: Int
     single, over = rng.random((2, len(ends)))
     # the first sentence goes to A however long it is; a text shorter than half the target does so as a whole
     first = np.where((below == 0) | (over < 0.5) | (lengths < half), above, below)
-    return np.where(single < SINGLE_SEGMENT_PROB, lengths, first)
+    return np.where(single < single_segment_prob, lengths, first)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own
+from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.provenance import read_starts
@@ -19,20 +20,17 @@ from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_lengths
 
-# what a start notes that may move a result, by its name in the report
-MIXABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "device": lambda start: start.get("gpu") or start.get("device"),
-    "precision": lambda start: start.get("precision"),
-    "number of processes": lambda start: start.get("world_size"),
-    "selfpretrain": lambda start: start.get("selfpretrain"),
-    "commit": lambda start: start.get("commit"),
-    "torch": lambda start: start.get("versions", {}).get("torch"),
-    "numpy": lambda start: start.get("versions", {}).get("numpy"),
-    "tokenizers": lambda start: start.get("versions", {}).get("tokenizers"),
-}
-
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, StudyPlan
+
+# what starts note, by its name in the report; the first of the keys that says something
+_ORIGINS = {"machine": ["machine"], "commit": ["commit"], "selfpretrain version": ["selfpretrain"], "torch": ["torch"]}
+_MIXABLE = {  # may move a result
+    "device": ["gpu", "device"],
+    "precision": ["precision"],
+    "number of processes": ["world_size"],
+    **{key: [key] for key in ("selfpretrain", "commit", "torch", "numpy", "tokenizers")},
+}
 
 # overrides that say how a study is carried out, not what it computes
 _OPERATIONAL = ("runtime.", "tracking", "study.cell", "study.seeds_per_process", "hydra", "+hydra", "++hydra", "~")
@@ -55,82 +53,61 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     if pretraining is not None and status != "done" and pretraining.status in (FAILED, DIVERGED):
         status, note = pretraining.status, f"its pretraining {pretraining.status}: {pretraining.run.note}"
     scheme = "" if find_condition(condition).is_released else cell.settings.model.init_scheme
-    return CellResult(
-        cell.model,
-        condition,
-        cell.task,
-        cell.pretrain_seed,
-        cell.finetune_seed,
-        status,
-        cell.id,
-        note,
-        run.path,
-        scheme,
-    )
+    seeds = (cell.pretrain_seed, cell.finetune_seed)
+    return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme)
 
 
 def choose_folder(plan: StudyPlan) -> Path:
     """<runs_dir>/reports/<study>-<id>."""
     ids = sorted(cell.id for group in plan.groups for cells in group.cells.values() for cell in cells.values())
     digest = hashlib.sha256("\n".join([*ids, str(plan.study.baseline), str(plan.study.reference)]).encode()).hexdigest()
-    name = "".join(character if character.isalnum() or character in "._-" else "_" for character in plan.study.name)
-    return Path(plan.settings.runtime.runs_dir) / "reports" / f"{name}-{digest[:8]}"
+    return Path(plan.settings.runtime.runs_dir) / "reports" / f"{to_stem(plan.study.name)}-{digest[:8]}"
 
 
 def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     """What a reader needs to repeat the study: command, versions, machine, data; and how long it ran."""
     kept = [override for override in overrides if not override.startswith(_OPERATIONAL)]
     runs = [*plan.pretrainings.values(), *(cell for group in plan.groups for cell in group.choose_cells())]
-    starts = {cell.run.path: (cell, read_starts(cell.run.path)) for cell in runs}
-    provenances = [(cell, start) for cell, found in starts.values() for start in found]
-    facts = {"command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)])}
-    for key, name in (("machine", "machine"), ("commit", "commit"), ("selfpretrain", "selfpretrain version")):
-        values = sorted({str(provenance.get(key) or "") for _, provenance in provenances} - {""})
-        if values:
-            facts[name] = ", ".join(values)
-    torch_versions = {str(provenance.get("versions", {}).get("torch", "")) for _, provenance in provenances} - {""}
-    if torch_versions:
-        facts["torch"] = ", ".join(sorted(torch_versions))
-    if mixed := describe_mixture([provenance for _, provenance in provenances]):
-        facts["mixed"] = mixed
-    facts["vocabulary"] = describe_vocabularies(plan)
-    if any(find_condition(condition).is_general for condition in plan.conditions):
-        facts["general text"] = plan.general + ("" if plan.general == "bookwiki" else ", in the place of BookWiki")
-    if length := budget.describe(plan.settings.pretrain):
-        facts["budget"] = length
-    if plan.pretrainings:
-        facts["FLOPs of a pretraining"] = compare_pretraining(plan)
+    started = {cell.run.path: (cell, read_starts(cell.run.path)) for cell in runs}
+    starts = [start for _, found in started.values() for start in found]
+    stand_in = "" if plan.general == "bookwiki" else ", in the place of BookWiki"
+    is_general = any(find_condition(condition).is_general for condition in plan.conditions)
     lengths = describe_lengths(plan)
-    for name, data in plan.data.items():
-        cut = [line for task, line in lengths if task == name]
-        facts[f"data of {name}"] = "; ".join([*data.notes, *cut])
-    seconds = [
-        spent for cell, found in starts.values() if found and (spent := _measure_seconds(cell, found[-1])) is not None
-    ]
-    if seconds:
-        total = _format_duration(sum(seconds))
-        facts["time"] = f"{total} over {len(seconds)} runs (of an interrupted run, its last part)"
-    return facts
+    cut = {name: [line for task, line in lengths if task == name] for name in plan.data}
+    measured = [_measure_seconds(cell, found[-1]) for cell, found in started.values() if found]
+    facts = {
+        "command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)]),
+        **{name: ", ".join(_list_values(starts, keys)) for name, keys in _ORIGINS.items()},
+        "mixed": describe_mixture(starts),
+        "vocabulary": describe_vocabularies(plan),
+        "general text": plan.general + stand_in if is_general else "",
+        "budget": budget.describe(plan.settings.pretrain),
+        "FLOPs of a pretraining": compare_pretraining(plan) if plan.pretrainings else "",
+        **{f"data of {name}": "; ".join([*data.notes, *cut[name]]) for name, data in plan.data.items()},
+        "time": _describe_time([seconds for seconds in measured if seconds is not None]),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def describe_mixture(starts: Sequence[dict[str, Any]]) -> str:
     """In what the machines and versions of a study's runs differ, with which values; empty where they do not."""
-    differing = []
-    for name, get in MIXABLE.items():
-        values = sorted({str(value) for start in starts if (value := get(start))})
-        if len(values) > 1:
-            differing.append(f"{name} ({'; '.join(values)})")
+    values = {name: _list_values(starts, keys) for name, keys in _MIXABLE.items()}
+    differing = [f"{name} ({'; '.join(several)})" for name, several in values.items() if len(several) > 1]
     return f"the runs differ in {', '.join(differing)}" if differing else ""
+
+
+def _list_values(starts: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[str]:
+    """The different values, each start's by itself or among its versions."""
+    noted = ({**start.get("versions", {}), **start} for start in starts)
+    return sorted({str(next(filter(None, map(start.get, keys)), "")) for start in noted} - {""})
 
 
 def describe_vocabularies(plan: StudyPlan) -> str:
     """By model, whether its conditions share a vocabulary, and which."""
-    found: dict[str, str] = {}
-    for group in plan.groups:
-        cell = group.choose_cells()[0]
-        config = cell.settings.tokenizer
-        found[cell.model] = "each corpus its own" if is_own(config) else describe_vocabulary(config)
-    return "; ".join(f"{model}: {text}" for model, text in found.items())
+    cells = [group.choose_cells()[0] for group in plan.groups]
+    found = {cell.model: cell.settings.tokenizer for cell in cells}
+    words = {model: "each corpus its own" if is_own(c) else describe_vocabulary(c) for model, c in found.items()}
+    return "; ".join(map(": ".join, words.items()))
 
 
 def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:
@@ -142,7 +119,8 @@ def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:
     return max(0.0, file.stat().st_mtime - started.timestamp()) / int(provenance.get("seeds_together", 1))
 
 
-def _format_duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _describe_time(seconds: Sequence[float]) -> str:
+    total = sum(seconds)
+    text = f"{total / 60:.0f} min" if total < 5400 else f"{total / 3600:.1f} h"
+    text = f"{total:.0f} s" if total < 90 else text
+    return f"{text} over {len(seconds)} runs (of an interrupted run, its last part)" if seconds else ""

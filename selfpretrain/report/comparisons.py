@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from selfpretrain.config import StudyConfig
+from selfpretrain.numbers import format_score, format_signed, format_whole
 from selfpretrain.runs.results import AlignedRuns, Array
 from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
 from selfpretrain.study.conditions import find_condition
 
+# what a number of a report is: a score, a difference of scores, a share of a gain in percent
+UNITS = {"score": format_score, "gain": format_signed, "benefit": format_whole}
 FEW_DISTINCT = 20  # examples off the most frequent output; with fewer, resamples with a constant output are common
 
 
@@ -23,6 +26,11 @@ class Interval:
     point: float
     low: float
     high: float
+
+    def format(self, unit: str, sign: str = "") -> str:
+        """score: .842 [.830, .851]; gain: +.031 [.010, .050]; benefit: 67 [50, 80], or with its sign 67 % [50, 80]"""
+        end = format_whole if unit == "benefit" else format_score
+        return f"{UNITS[unit](self.point)}{sign} [{end(self.low)}, {end(self.high)}]"
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,6 @@ class Difference:
         return self.p_holm is not None and self.p_holm < alpha
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How intervals are made; named as the bootstrap names it."""
-
-    num_replicates: int
-    confidence: float
-    seed: int = 0
-
-
 def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
     """What each run's chance comes from: its pretraining seed; for a released checkpoint, each fine-tuning by itself."""
     return [
@@ -62,11 +61,7 @@ def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
     ]
 
 
-def is_conditional(*sides: AlignedRuns) -> bool:
-    return any(find_condition(side.cells[0].condition).is_released for side in sides)
-
-
-def choose_metric(name: str, *sides: AlignedRuns) -> Any:
+def _choose_metric(name: str, *sides: AlignedRuns) -> Any:
     """The metric, or for a correlation with a constant model its version that scores such a model 0.
 
     A model that says the same of every example has no correlation. Leaving its run out would flatter the procedure.
@@ -82,84 +77,58 @@ def _is_nearly_constant(outputs: Array) -> bool:
     return bool(len(outputs) - counts.max() < FEW_DISTINCT)
 
 
-def compute_score(runs: AlignedRuns, metric: str, sampling: Sampling) -> tuple[Interval, list[float], list[str]]:
+def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> tuple[Interval, list[float], list[str]]:
     """The procedure's score with its interval, each run's score, and notes. Raises UserError where it is undefined."""
-    result = _compare(runs, runs, metric, sampling)
-    return (
-        _to_interval(result.base),
-        [float(score) for score in result.base_run_scores],
-        _name_sides(result.notes, metric),
-    )
+    result = _compare(runs, runs, metric, study)
+    scores = [float(score) for score in result.base_run_scores]
+    return _to_interval(result.base), scores, _name_sides(result.notes, metric)
 
 
 def _name_sides(notes: Sequence[str], metric: str) -> list[str]:
     """The notes on a procedure compared with itself, each once; that it has one seed only is said for the whole report."""
-    counted = (
-        "predict one value only: counted as a correlation of 0"
-        if METRICS[metric].compute_or_zero
-        else "predict one value only"
-    )
+    constant = "predict one value only"
+    counted = f"{constant}: counted as a correlation of 0" if METRICS[metric].compute_or_zero else constant
     named = (note.replace(" of base", "").replace(" of expt", "") for note in notes)
     kept = [note for note in dict.fromkeys(named) if not note.startswith("one pretraining seed for ")]
-    return [note.replace("predict one value only", counted) for note in kept]
+    return [note.replace(constant, counted) for note in kept]
 
 
-def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> Difference:
+def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, study: StudyConfig) -> Difference:
     """expt - base, for independent pretrainings."""
-    result = _compare(base, expt, metric, sampling)
+    result = _compare(base, expt, metric, study)
     assert result.variance is not None
-    return Difference(
-        _to_interval(result.delta),
-        result.p,
-        (result.num_expt_seeds, result.num_base_seeds),
-        result.variance,
-        is_conditional(base, expt),
-    )
+    seeds = (result.num_expt_seeds, result.num_base_seeds)
+    is_conditional = any(find_condition(side.cells[0].condition).is_released for side in (base, expt))
+    return Difference(_to_interval(result.delta), result.p, seeds, result.variance, is_conditional)
 
 
-def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, sampling: Sampling) -> BootstrapResult:
-    return multibootstrap(
-        (base.predictions, expt.predictions),
-        base.labels,
-        choose_metric(metric, base, expt),
-        base_seeds=get_seeds(base),
-        expt_seeds=get_seeds(expt),
-        base_ids=base.ids,
-        expt_ids=expt.ids,
-        paired=False,
-        **asdict(sampling),
-    )
+def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, study: StudyConfig) -> BootstrapResult:
+    settings = _settle(metric, study, base=base, expt=expt)
+    return multibootstrap((base.predictions, expt.predictions), base.labels, paired=False, **settings)
 
 
 def compute_share(
-    none: AlignedRuns, expt: AlignedRuns, reference: AlignedRuns, metric: str, sampling: Sampling
+    none: AlignedRuns, expt: AlignedRuns, reference: AlignedRuns, metric: str, study: StudyConfig
 ) -> tuple[Interval | None, str]:
     """Benefit %: expt's share of the reference's gain; None with the reason where that gain may be zero."""
-    result = compute_benefit(
-        none.predictions,
-        expt.predictions,
-        reference.predictions,
-        none.labels,
-        choose_metric(metric, none, expt, reference),
-        none_seeds=get_seeds(none),
-        expt_seeds=get_seeds(expt),
-        reference_seeds=get_seeds(reference),
-        none_ids=none.ids,
-        expt_ids=expt.ids,
-        reference_ids=reference.ids,
-        **asdict(sampling),
-    )
+    settings = _settle(metric, study, none=none, expt=expt, reference=reference)
+    result = compute_benefit(none.predictions, expt.predictions, reference.predictions, none.labels, **settings)
     return (None, result.reason) if result.benefit is None else (_to_interval(result.benefit), "")
+
+
+def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:
+    """The metric, the seeds and example ids of each side, and how intervals are made, as the statistics name them."""
+    seeds = {f"{name}_seeds": get_seeds(side) for name, side in sides.items()}
+    ids = {f"{name}_ids": side.ids for name, side in sides.items()}
+    sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
+    return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
 
 
 def correct(family: list[Difference]) -> list[Difference]:
     """The differences with Holm-corrected p; those of checkpoints only make no claim and do not count."""
     claims = [difference.p for difference in family if difference.p is not None]
-    corrected = iter(compute_holm(claims) if claims else ())
-    return [
-        difference if difference.p is None else dataclasses.replace(difference, p_holm=float(next(corrected)))
-        for difference in family
-    ]
+    corrected = iter(compute_holm(claims))
+    return [d if d.is_of_checkpoints else replace(d, p_holm=float(next(corrected))) for d in family]
 
 
 def _to_interval(estimate: Any) -> Interval:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary
 from selfpretrain.study.conditions import OWN, START, find_condition, make_own_of
 
@@ -12,17 +10,14 @@ START_ROW = "nothing (the start)"  # under the texts: the structured start that 
 
 def build_crosses(summary: Summary) -> list[Cross]:
     """One matrix per model that has conditions own_of:<task>; rows and columns in the order of the study."""
-    return [cross for model in _unique(panel.model for panel in summary.panels) if (cross := _build(summary, model))]
+    models = dict.fromkeys(panel.model for panel in summary.panels)
+    return [cross for model in models if (cross := _build(summary, model))]
 
 
 def _build(summary: Summary, model: str) -> Cross | None:
     panels = {panel.task: panel for panel in summary.panels if panel.model == model}
-    others = _unique(
-        text
-        for panel in panels.values()
-        for entry in panel.entries
-        if (text := find_condition(entry.condition).text_of) is not None
-    )
+    conditions = [find_condition(entry.condition) for panel in panels.values() for entry in panel.entries]
+    others = list(dict.fromkeys(text for condition in conditions if (text := condition.text_of) is not None))
     if not others:
         return None
     texts = [task for task in panels if task in others or panels[task].find(OWN)]
@@ -48,15 +43,8 @@ def _choose_unit(scored: list[Entry], summary: Summary) -> str:
 
 
 def _build_cell(entry: Entry | None, unit: str) -> CrossCell:
-    if entry is None:
-        return CrossCell(None, "not in this study")
-    if entry.score is None:
-        return CrossCell(None, entry.state_text)
-    value = {"score": entry.score, "benefit": entry.benefit, "gain": entry.gain.delta if entry.gain else None}[unit]
-    if entry.gain is None:
-        return CrossCell(value, "")
-    return CrossCell(value, "", entry.gain.p_holm)
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
+    if entry is None or entry.score is None:
+        return CrossCell(None, entry.state_text if entry else "not in this study")
+    gain = entry.gain
+    value = {"score": entry.score, "benefit": entry.benefit, "gain": gain.delta if gain else None}[unit]
+    return CrossCell(value, "", gain.p_holm if gain else None)

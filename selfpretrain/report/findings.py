@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,9 +36,7 @@ class Entry:
     benefit_reason: str = ""  # why there is none
     benefit_undefined: bool = False  # the reference was run, but its own gain may be zero
     added: Difference | None = None  # over its own start without pretraining, where the study has that control
-    score_apart: float | None = (
-        None  # without the test examples whose text is in the training split, where there are any
-    )
+    score_apart: float | None = None  # without the test examples whose text is in the training split, if there are any
     learned: bool | None = None  # the interval lies above the score without reading the text
     notes: list[str] = field(default_factory=list)
 
@@ -57,6 +54,11 @@ class Entry:
     def is_cross(self) -> bool:
         """Pretrained on the text of another task."""
         return find_condition(self.condition).text_of is not None
+
+    @property
+    def singles(self) -> list[float]:
+        """The scores of its runs."""
+        return [float(run["score"]) for run in self.run_scores]
 
     @property
     def num_runs_planned(self) -> int:
@@ -95,20 +97,6 @@ class Panel:
         return next((entry for entry in self.entries if entry.condition == condition), None)
 
 
-def list_claims(panels: Sequence[Panel], reference: str) -> list[tuple[Entry | Panel, str]]:
-    """What the sentences rest on, each as its holder and the name it has there: one family for Holm's correction.
-
-    Own and the reference against the baseline, and own against the reference, of every panel.
-    """
-    entries = [entry for panel in panels for entry in panel.entries if entry.condition in (OWN, reference)]
-    return [*((entry, "gain") for entry in entries), *((panel, "versus_reference") for panel in panels)]
-
-
-def count_claims(panels: Sequence[Panel], reference: str) -> int:
-    found = [getattr(holder, name) for holder, name in list_claims(panels, reference)]
-    return sum(1 for difference in found if difference is not None and not difference.is_of_checkpoints)
-
-
 @dataclass
 class CrossCell:
     """Pretrained on one task's text, fine-tuned on another (or the same)."""
@@ -140,17 +128,43 @@ class Summary:
     confidence: float
     num_replicates: int
     panels: list[Panel]
-    crosses: list[Cross]
-    warnings: list[str]
     facts: dict[str, str]
+    crosses: list[Cross] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def alpha(self) -> float:
         return 1 - self.confidence
 
+    @property
+    def baseline_name(self) -> str:
+        """In words."""
+        return find_condition(self.baseline).words
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for panel in self.panels for entry in panel.entries]
+
+    def list_claims(self) -> list[tuple[Entry | Panel, str]]:
+        """What the sentences rest on, each as its holder and the name it has there: one family for Holm's correction.
+
+        Own and the reference against the baseline, and own against the reference, of every panel.
+        """
+        entries = [entry for entry in self.entries if entry.condition in (OWN, self.reference)]
+        return [*((entry, "gain") for entry in entries), *((panel, "versus_reference") for panel in self.panels)]
+
+    def count_claims(self) -> int:
+        found = [getattr(holder, name) for holder, name in self.list_claims()]
+        return sum(1 for difference in found if difference is not None and not difference.is_of_checkpoints)
+
+    @property
+    def lasting_facts(self) -> dict[str, str]:
+        """Those that equal studies share."""
+        return {name: fact for name, fact in self.facts.items() if name not in VOLATILE_FACTS}
+
     def to_json(self) -> dict[str, Any]:
         content: dict[str, Any] = _to_finite(dataclasses.asdict(self))
-        content["facts"] = {key: value for key, value in self.facts.items() if key not in VOLATILE_FACTS}
+        content["facts"] = self.lasting_facts
         return content
 
 

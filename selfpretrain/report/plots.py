@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from selfpretrain.numbers import format_score, format_signed, format_whole
-from selfpretrain.report.findings import Cross, Entry, Panel, Summary
+from selfpretrain.numbers import format_score
+from selfpretrain.report.comparisons import UNITS, Interval
+from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary
 from selfpretrain.study.conditions import find_condition
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
 MARKERS = "osD^vPX*"
-FORMATS = ("png", "svg")
+FORMATS = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # with neither date nor version
 PANELS_PER_ROW = 3
 NARROWEST = 0.04  # of a score axis
 _STYLE = {
@@ -34,31 +38,31 @@ _STYLE = {
 def draw_scores(summary: Summary) -> dict[str, bytes]:
     """One panel per task: each condition's score with its interval, single runs as faint dots, models by marker."""
     tasks = list(dict.fromkeys(panel.task for panel in summary.panels))
-    models = list(dict.fromkeys(panel.model for panel in summary.panels))
+    marks = dict(zip(dict.fromkeys(panel.model for panel in summary.panels), cycle(MARKERS), strict=False))
     num_columns = min(PANELS_PER_ROW, len(tasks))
     num_rows = math.ceil(len(tasks) / num_columns)
-    with matplotlib.rc_context(_build_style()):
+    with _open_style():
         by_task = {task: [panel for panel in summary.panels if panel.task == task] for task in tasks}
         conditions = {task: _list_conditions(panels) for task, panels in by_task.items()}
-        height = 0.9 + max(len(listed) for listed in conditions.values()) * (0.22 + 0.2 * len(models))
+        height = 0.9 + max(len(listed) for listed in conditions.values()) * (0.22 + 0.2 * len(marks))
         figure = Figure(figsize=(1.2 + 3.4 * num_columns, num_rows * height + 0.8), layout="constrained")
         axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
         for place, task in zip(axes, tasks, strict=False):
-            _draw_task(place, task, by_task[task], conditions[task], models)
+            _draw_task(place, task, by_task[task], conditions[task], marks)
         for place in axes[len(tasks) :]:
             place.set_visible(False)
-        figure.suptitle(
-            f"{summary.name}: score with {summary.confidence:.0%} interval; small dots: single runs", fontsize=10
-        )
-        if len(models) > 1:
-            handles = [Line2D([], [], color="black", marker=_mark(models, m), linestyle="", label=m) for m in models]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(models)), frameon=False)
+        title = f"{summary.name}: score with {summary.confidence:.0%} interval; small dots: single runs"
+        figure.suptitle(title, fontsize=10)
+        if len(marks) > 1:
+            handles = [Line2D([], [], color="black", marker=m, linestyle="", label=model) for model, m in marks.items()]
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(marks)), frameon=False)
         return _save(figure)
 
 
-def _build_style() -> Any:
+def _open_style() -> Any:
     """Ours over Matplotlib's defaults: a matplotlibrc of the user must not change the bytes."""
-    return {**matplotlib.rcParamsDefault, **_STYLE}
+    style: Any = {**matplotlib.rcParamsDefault, **_STYLE}
+    return matplotlib.rc_context(style)
 
 
 def _list_conditions(panels: Sequence[Panel]) -> list[str]:
@@ -67,12 +71,8 @@ def _list_conditions(panels: Sequence[Panel]) -> list[str]:
     return [condition for condition in listed if find_condition(condition).text_of is None] or listed
 
 
-def _mark(models: Sequence[str], model: str) -> str:
-    return MARKERS[models.index(model) % len(MARKERS)]
-
-
 def _draw_task(
-    axes: Axes, task: str, panels: Sequence[Panel], conditions: Sequence[str], models: Sequence[str]
+    axes: Axes, task: str, panels: Sequence[Panel], conditions: Sequence[str], marks: dict[str, str]
 ) -> None:
     axes.set_title(task, loc="left", fontsize=9, fontweight="bold")
     axes.set_xlabel(panels[0].metric)
@@ -80,38 +80,30 @@ def _draw_task(
     axes.set_ylim(len(conditions) - 0.5, -0.5)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    offset = 0.5 / max(1, len(models))
-    texts = []
     for panel in panels:
-        shift = (models.index(panel.model) - (len(models) - 1) / 2) * offset
+        shift = (list(marks).index(panel.model) - (len(marks) - 1) / 2) * 0.5 / len(marks)
         for entry in panel.entries:
             if entry.condition not in conditions:
                 continue
             y = conditions.index(entry.condition) + shift
             if entry.score is None:
-                texts.append((y, f"{entry.state_text}{f', {panel.model}' if len(models) > 1 else ''}"))
+                of_model = f", {panel.model}" if len(marks) > 1 else ""
+                _write_state(axes, y, f"{entry.state_text}{of_model}")
             else:
-                _draw_entry(axes, y, entry, _mark(models, panel.model))
+                _draw_entry(axes, y, entry, entry.score, marks[panel.model])
     _set_limits(axes, panels, conditions)
-    for y, text in texts:  # in axes coordinates: there is no score to place them by
-        axes.text(
-            0.03,
-            y,
-            text,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=8,
-            style="italic",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )
 
 
-def _draw_entry(axes: Axes, y: float, entry: Entry, marker: str) -> None:
-    assert entry.score is not None
+def _write_state(axes: Axes, y: float, text: str) -> None:
+    """At the left edge: there is no score to place it by."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    across = axes.get_yaxis_transform()
+    axes.text(0.03, y, text, transform=across, va="center", fontsize=8, style="italic", bbox=box)
+
+
+def _draw_entry(axes: Axes, y: float, entry: Entry, score: Interval, marker: str) -> None:
     colour = find_condition(entry.condition).colour
-    score = entry.score
-    singles = [float(run["score"]) for run in entry.run_scores]
-    axes.scatter(singles, [y + 0.1] * len(singles), s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)
+    axes.scatter(entry.singles, [y + 0.1] * len(entry.singles), s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)
     axes.plot([score.low, score.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
     axes.plot([score.point], [y], marker=marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
 
@@ -123,7 +115,7 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
         for panel in panels
         for entry in panel.entries
         if entry.score and entry.condition in conditions
-        for value in (entry.score.low, entry.score.high, *[float(run["score"]) for run in entry.run_scores])
+        for value in (entry.score.low, entry.score.high, *entry.singles)
     ]
     if not values:
         axes.set_xlim(0, 1)
@@ -149,46 +141,39 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
 def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
     """The cross-task matrix as a heat map; a star marks gains whose corrected p is below alpha."""
     unit = {"benefit": "Benefit %", "gain": f"gain over {summary.baseline}", "score": "score"}[cross.unit]
-    values = [[_get_value(cell.value, cell.text, cross.unit) for cell in row] for row in cross.cells]
-    shown = [value for row in values for value in row if value is not None]
-    with matplotlib.rc_context(_build_style()):
-        size = (2.6 + 0.95 * len(cross.tasks), 1.7 + 0.62 * len(cross.texts))
-        figure = Figure(figsize=(max(5.2, size[0]), size[1]), layout="constrained")
+    title = f"{cross.model}: {unit} (* corrected p < {format_score(summary.alpha, 2)})"
+    values = [[_get_value(cell, cross.unit) for cell in row] for row in cross.cells]
+    low, high, palette = _choose_colours([v for row in values for v in row if not math.isnan(v)], cross.unit)
+    with _open_style():
+        size = (max(5.2, 2.6 + 0.95 * len(cross.tasks)), 1.7 + 0.62 * len(cross.texts))
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        low, high, palette = _choose_colours(shown, cross.unit)
-        grid = [[math.nan if value is None else value for value in row] for row in values]
         colours = matplotlib.colormaps[palette].with_extremes(bad="#EEEEEE")
-        image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto")
+        image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axes.set_xticks(range(len(cross.tasks)), cross.tasks, rotation=25 if len(cross.tasks) > 3 else 0)
         axes.set_yticks(range(len(cross.texts)), cross.texts)
         axes.set_xlabel("fine-tuned on")
         axes.set_ylabel("pretrained on the text of")
-        axes.set_title(
-            f"{cross.model}: {unit} (* corrected p < {format_score(summary.alpha, 2)})",
-            loc="left",
-            fontsize=9,
-            fontweight="bold",
-        )
+        axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
         for row, cells in enumerate(cross.cells):
             for column, cell in enumerate(cells):
                 value = values[row][column]
-                text = cell.text.replace(" (", "\n(") if value is None else _format_cell(value, cross.unit)
-                if value is not None and cell.p_holm is not None and cell.p_holm < summary.alpha:
-                    text += "*"
-                dark = value is not None and _is_dark(colours((value - low) / ((high - low) or 1.0)))
-                axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                text, colour = cell.text.replace(" (", "\n("), "black"
+                if not math.isnan(value):
+                    star = "*" if cell.p_holm is not None and cell.p_holm < summary.alpha else ""
+                    text = f"{UNITS[cross.unit](value)}{star}"
+                    shade = colours((value - low) / ((high - low) or 1.0))[:3]
+                    colour = "white" if np.dot(shade, LUMINANCE) < 0.5 else "black"
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         figure.colorbar(image, ax=axes, shrink=0.9)
         return _save(figure)
 
 
-def _get_value(interval: Any, text: str, unit: str) -> float | None:
-    if interval is not None:
-        return float(interval.point)
-    return 100.0 if unit == "benefit" and not text else None
-
-
-def _format_cell(value: float, unit: str) -> str:
-    return {"benefit": format_whole, "gain": format_signed, "score": format_score}[unit](value)
+def _get_value(cell: CrossCell, unit: str) -> float:
+    """NaN where there is none; the reference has its own gain's 100 %."""
+    if cell.value is not None:
+        return cell.value.point
+    return 100.0 if unit == "benefit" and not cell.text else math.nan
 
 
 def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, str]:
@@ -199,17 +184,9 @@ def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, s
     return -reach, reach, "PuOr"
 
 
-def _is_dark(colour: Any) -> bool:
-    red, green, blue = (float(part) for part in colour[:3])
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-
-
 def _save(figure: Figure) -> dict[str, bytes]:
-    """The figure in every format, without date or version."""
-    saved = {}
-    for form in FORMATS:
-        buffer = io.BytesIO()
-        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-        figure.savefig(buffer, format=form, metadata=metadata)
-        saved[form] = buffer.getvalue()
-    return saved
+    """The figure in every format."""
+    files = {form: io.BytesIO() for form in FORMATS}
+    for form, file in files.items():
+        figure.savefig(file, format=form, metadata=FORMATS[form])
+    return {form: file.getvalue() for form, file in files.items()}

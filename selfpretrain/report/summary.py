@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
-from selfpretrain.report.comparisons import (
-    Sampling,
-    compute_difference,
-    compute_score,
-    compute_share,
-    correct,
-    get_seeds,
-)
+from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
-from selfpretrain.report.findings import (
-    PARTIAL,
-    UNDEFINED,
-    Entry,
-    Panel,
-    Summary,
-    count_claims,
-    list_claims,
-)
+from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.verdict import compose_evidence, compose_verdict
 from selfpretrain.runs.results import (
     DIVERGED,
@@ -32,6 +18,7 @@ from selfpretrain.runs.results import (
     FAILED,
     MISSING,
     RUNNING,
+    STATUSES,
     AlignedRuns,
     CellResult,
     StudyResults,
@@ -53,19 +40,9 @@ def summarize(results: StudyResults) -> Summary:
     study = results.study
     if not results.cells:
         raise UserError(f"study={results.name} has no cells to report; set study.models, tasks and study.conditions")
-    sampling = Sampling(study.num_replicates, study.confidence)
     groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
     for cell in results.cells:
         groups.setdefault((cell.model, cell.task), {}).setdefault(cell.condition, []).append(cell)
-    panels = []
-    for (model, task), cells in groups.items():
-        has_control = results.init_schemes.get(model) == START and START in cells and study.baseline != START
-        overlap = frozenset(results.overlaps.get(task, ()))
-        panels.append(_build_panel(model, results.tasks[task], cells, study, has_control, overlap, sampling))
-    _correct_families(panels, study)
-    num_claims = count_claims(panels, study.reference)
-    for panel in panels:
-        _decide(panel, study, num_claims)
     summary = Summary(
         results.name,
         study.baseline,
@@ -73,55 +50,55 @@ def summarize(results: StudyResults) -> Summary:
         find_condition(study.reference).describe(study.general),
         study.confidence,
         study.num_replicates,
-        panels,
-        [],
-        [],
+        [_build_panel(model, results.tasks[task], cells, results) for (model, task), cells in groups.items()],
         dict(results.facts),
     )
+    _correct_families(summary)
+    for panel in summary.panels:
+        _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
     summary.warnings = _collect_warnings(summary)
-    for panel in panels:
+    for panel in summary.panels:
         panel.verdict = compose_verdict(panel, summary)
         panel.evidence = compose_evidence(panel, summary)
     return summary
 
 
-def _build_panel(
-    model: str,
-    task: TaskConfig,
-    groups: dict[str, list[CellResult]],
-    study: StudyConfig,
-    has_control: bool,
-    overlap: frozenset[str],
-    sampling: Sampling,
-) -> Panel:
+def _build_panel(model: str, task: TaskConfig, groups: dict[str, list[CellResult]], results: StudyResults) -> Panel:
     assert task.metric is not None, f"task {task.name} is not resolved"
-    done = [cell for cells in groups.values() for cell in cells if cell.status == DONE]
-    aligned, problems = read_runs(done, task)
-    runs = {condition: _select(aligned, cells, problems) for condition, cells in groups.items()}
+    study, overlap = results.study, frozenset(results.overlaps.get(task.name, ()))
+    aligned, problems = read_runs([cell for cells in groups.values() for cell in cells if cell.status == DONE], task)
+    has_control = results.init_schemes.get(model) == START and START in groups and study.baseline != START
     panel = Panel(model, task.name, task.metric, 0, None, "", [], has_control)
+    runs: dict[str, AlignedRuns] = {}
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
         panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
         panel.blind_score, panel.blind_rule = METRICS[task.metric].compute_blind(aligned.labels)
+        runs = {name: _select(aligned, name) for name in {cell.condition for cell in aligned.cells}}
     for condition, cells in groups.items():
-        panel.entries.append(_build_entry(cells, problems, runs[condition], panel, sampling))
+        cells = [replace(c, status=FAILED, note=problems[c.run_id]) if c.run_id in problems else c for c in cells]
+        panel.entries.append(_build_entry(cells, runs.get(condition), panel, study))
     # a condition with failures has no score, so it takes part in no comparison either
-    comparable = {e.condition: r for e in panel.entries if e.score and (r := runs[e.condition]) is not None}
-    baseline, reference = study.baseline, study.reference
+    comparable = {entry.condition: runs[entry.condition] for entry in panel.entries if entry.score}
     for entry in panel.entries:
-        _compare(entry, comparable, panel.metric, baseline, reference, sampling)
-        if has_control and entry.is_pretrained and {entry.condition, START} <= comparable.keys():
-            entry.added = compute_difference(comparable[START], comparable[entry.condition], panel.metric, sampling)
-        if panel.num_overlapping and entry.condition in comparable:
-            entry.score_apart = _score_apart(comparable[entry.condition], panel.metric, overlap, sampling)
-    own = comparable.get(OWN)
-    if own is not None and reference != OWN and reference in comparable:
-        panel.versus_reference = compute_difference(comparable[reference], own, panel.metric, sampling)
+        if entry.condition in comparable:
+            _compare(entry, panel, comparable, study)
+            if panel.num_overlapping:
+                entry.score_apart = _score_apart(comparable[entry.condition], panel.metric, overlap, study)
+    if study.reference != OWN and {OWN, study.reference} <= comparable.keys():
+        sides = comparable[study.reference], comparable[OWN]
+        panel.versus_reference = compute_difference(*sides, panel.metric, study)
     return panel
 
 
-def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], sampling: Sampling) -> float | None:
+def _select(aligned: AlignedRuns, condition: str) -> AlignedRuns:
+    """The runs of one condition."""
+    rows = [row for row, cell in enumerate(aligned.cells) if cell.condition == condition]
+    return replace(aligned, predictions=aligned.predictions[rows], cells=tuple(aligned.cells[row] for row in rows))
+
+
+def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study: StudyConfig) -> float | None:
     """The score on the test examples whose text is not in the training split; None where that is not defined."""
     kept = [place for place, example in enumerate(runs.ids) if example not in overlap]
     if not kept:
@@ -129,43 +106,30 @@ def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], sampli
     ids = [runs.ids[place] for place in kept]
     apart = AlignedRuns(ids, runs.labels[kept], runs.predictions[:, kept], runs.cells)
     try:
-        return compute_score(apart, metric, sampling)[0].point
+        return compute_score(apart, metric, study)[0].point
     except UserError:  # what is left may have one class only
         return None
 
 
-def _select(aligned: AlignedRuns | None, cells: list[CellResult], problems: dict[str, str]) -> AlignedRuns | None:
-    """The runs of one condition."""
-    wanted = {id(cell) for cell in cells if cell.run_id not in problems}
-    rows = [] if aligned is None else [row for row, cell in enumerate(aligned.cells) if id(cell) in wanted]
-    if aligned is None or not rows:
-        return None
-    return AlignedRuns(aligned.ids, aligned.labels, aligned.predictions[rows], tuple(aligned.cells[r] for r in rows))
-
-
-def _build_entry(
-    cells: list[CellResult], problems: dict[str, str], runs: AlignedRuns | None, panel: Panel, sampling: Sampling
-) -> Entry:
-    statuses = [FAILED if cell.status == DONE and cell.run_id in problems else cell.status for cell in cells]
-    counts = Counter(statuses)
-    first = cells[0]
-    planned = len(cells) if find_condition(first.condition).is_released else len({cell.pretrain_seed for cell in cells})
+def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel, study: StudyConfig) -> Entry:
+    counts = Counter(cell.status for cell in cells)
+    condition = find_condition(cells[0].condition)
     entry = Entry(
         panel.model,
         panel.task,
-        first.condition,
+        condition.key,
         _decide_state(counts),
-        {status: counts[status] for status in (DONE, FAILED, DIVERGED, RUNNING, MISSING)},
-        len(runs.cells) if runs else 0,
-        len(set(get_seeds(runs))) if runs else 0,
-        planned,
-        first.init_scheme if find_condition(first.condition).is_fresh else "",
+        {status: counts[status] for status in STATUSES},
+        num_runs=len(runs.cells) if runs else 0,
+        num_seeds=len(set(get_seeds(runs))) if runs else 0,
+        num_seeds_planned=len(cells) if condition.is_released else len({cell.pretrain_seed for cell in cells}),
+        start=cells[0].init_scheme if condition.is_fresh else "",
+        notes=_list_failures(cells),
     )
-    entry.notes += _list_failures(cells, statuses, problems)
     if runs is None:
         return entry
     try:
-        score, run_scores, notes = compute_score(runs, panel.metric, sampling)
+        score, run_scores, notes = compute_score(runs, panel.metric, study)
     except UserError as error:  # an undefined metric concerns this condition, not the rest of the report
         entry.state = UNDEFINED
         entry.notes.append(f"{panel.metric} has no value: {error}")
@@ -185,13 +149,13 @@ def _build_entry(
     return entry
 
 
-def _list_failures(cells: list[CellResult], statuses: list[str], problems: dict[str, str]) -> list[str]:
+def _list_failures(cells: list[CellResult]) -> list[str]:
     """One line per reason, with the seeds it struck."""
     seeds: dict[tuple[str, str], list[str]] = {}
-    for cell, status in zip(cells, statuses, strict=True):
-        if status in (FAILED, DIVERGED):
-            reason = (problems.get(cell.run_id) or cell.note or "no reason was written down").splitlines()[0]
-            seeds.setdefault((status, reason), []).append(f"{cell.pretrain_seed}.{cell.finetune_seed}")
+    for cell in cells:
+        if cell.status in (FAILED, DIVERGED):
+            reason = (cell.note or "no reason was written down").splitlines()[0]
+            seeds.setdefault((cell.status, reason), []).append(f"{cell.pretrain_seed}.{cell.finetune_seed}")
     return [
         f"{len(struck)} of {len(cells)} runs {status} (seeds {', '.join(struck)}): {reason}"
         for (status, reason), struck in seeds.items()
@@ -199,89 +163,72 @@ def _list_failures(cells: list[CellResult], statuses: list[str], problems: dict[
 
 
 def _decide_state(counts: Counter[str]) -> str:
-    if counts[FAILED] or counts[DIVERGED]:
-        return FAILED if counts[FAILED] else DIVERGED
-    if not counts[DONE]:
-        return RUNNING if counts[RUNNING] else MISSING
-    return PARTIAL if counts[MISSING] or counts[RUNNING] else DONE
+    state = next(status for status in (FAILED, DIVERGED, DONE, RUNNING, MISSING) if counts[status])
+    return PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state
 
 
-def _compare(
-    entry: Entry, runs: dict[str, AlignedRuns], metric: str, baseline: str, reference: str, sampling: Sampling
-) -> None:
-    """Gain over the baseline and share of the reference's gain."""
-    own = runs.get(entry.condition)
-    if own is None or entry.condition == baseline:
+def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
+    """Gain over the baseline, share of the reference's gain, and what is added to the start."""
+    own, metric = runs[entry.condition], panel.metric
+    if panel.has_control and entry.is_pretrained and START in runs:
+        entry.added = compute_difference(runs[START], own, metric, study)
+    if entry.condition == study.baseline:
         return
-    if baseline not in runs:
-        entry.benefit_reason = f"no score of {baseline} to compare with"
-        return
-    entry.gain = compute_difference(runs[baseline], own, metric, sampling)
-    if entry.condition == reference:
-        return
-    if reference not in runs:
-        entry.benefit_reason = f"no score of {reference} to compare with"
-        return
-    entry.benefit, entry.benefit_reason = compute_share(runs[baseline], own, runs[reference], metric, sampling)
-    entry.benefit_undefined = entry.benefit is None
+    lacking = [condition for condition in (study.baseline, study.reference) if condition not in runs]
+    if study.baseline in runs:
+        entry.gain = compute_difference(runs[study.baseline], own, metric, study)
+    if lacking:
+        entry.benefit_reason = f"no score of {lacking[0]} to compare with"
+    elif entry.condition != study.reference:
+        sides = runs[study.baseline], own, runs[study.reference]
+        entry.benefit, entry.benefit_reason = compute_share(*sides, metric, study)
+        entry.benefit_undefined = entry.benefit is None
 
 
-def _correct_families(panels: list[Panel], study: StudyConfig) -> None:
+def _correct_families(summary: Summary) -> None:
     """Holm over each family of comparisons.
 
     The first is what the sentences draw on: own and the reference against the baseline, own against the reference.
     The other conditions against the baseline, those against their start, and the texts of other tasks are families by
     themselves: no sentence rests on them.
     """
-    entries = [entry for panel in panels for entry in panel.entries]
-    _correct_family(list_claims(panels, study.reference))
+    _correct_family(summary.list_claims())
     for is_cross in (False, True):
-        others = [e for e in entries if e.is_cross == is_cross]
-        _correct_family([(e, "gain") for e in others if e.condition not in (OWN, study.reference)])
+        others = [e for e in summary.entries if e.is_cross == is_cross]
+        _correct_family([(e, "gain") for e in others if e.condition not in (OWN, summary.reference)])
         _correct_family([(e, "added") for e in others])
 
 
 def _correct_family(members: Sequence[tuple[Entry | Panel, str]]) -> None:
     """Put the corrected p into each difference, given as the object that holds it and the name it has there."""
-    found = [(holder, name, d) for holder, name in members if (d := getattr(holder, name)) is not None]
-    for (holder, name, _), corrected in zip(found, correct([d for _, _, d in found]), strict=True):
-        setattr(holder, name, corrected)
+    found = [(holder, name) for holder, name in members if getattr(holder, name) is not None]
+    corrected = correct([getattr(holder, name) for holder, name in found])
+    for (holder, name), difference in zip(found, corrected, strict=True):
+        setattr(holder, name, difference)
 
 
-def _decide(panel: Panel, study: StudyConfig, num_claims: int) -> None:
+def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
     """Own against the reference, by the rules of :func:`selfpretrain.stats.decide`."""
-    versus = panel.versus_reference
-    if versus is None:
+    if (versus := panel.versus_reference) is None:
         return
-    alpha = 1 - study.confidence
-    margin, panel.margin_rule = _choose_margin(panel, study, alpha)
-    panel.decision = decide(
-        Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point),
-        versus.variance,
-        versus.p_holm,
-        margin=margin,
-        alpha=alpha,
-        num_claims=num_claims,
-    )
+    margin, panel.margin_rule = _choose_margin(panel, summary) if margin is None else (margin, "study.margin")
+    delta = Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point)
+    alpha, num_claims = summary.alpha, summary.count_claims()
+    panel.decision = decide(delta, versus.variance, versus.p_holm, margin=margin, alpha=alpha, num_claims=num_claims)
 
 
-def _choose_margin(panel: Panel, study: StudyConfig, alpha: float) -> tuple[float, str]:
+def _choose_margin(panel: Panel, summary: Summary) -> tuple[float, str]:
     """How much worse than the reference still counts as not worse, and where that comes from."""
-    if study.margin is not None:
-        return study.margin, "study.margin"
-    reference = panel.find(study.reference)
-    gain = reference.gain if reference else None
-    if gain is not None and gain.is_clear(alpha) and gain.delta.point > 0:
+    reference = panel.find(summary.reference)
+    if reference and (gain := reference.gain) and gain.is_clear(summary.alpha) and gain.delta.point > 0:
         return MARGIN_SHARE * gain.delta.point, f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
     return MARGIN, "one point, since no gain of the reference is clear"
 
 
 def _collect_warnings(summary: Summary) -> list[str]:
     """What a reader must know before trusting the numbers, one line each."""
-    warnings = []
-    entries = [entry for panel in summary.panels for entry in panel.entries]
-    for entry in entries:
-        warnings += [f"{entry.task}, {entry.model}, {entry.condition}: {note}" for note in entry.notes]
+    entries = summary.entries
+    warnings = [f"{e.task}, {e.model}, {e.condition}: {note}" for e in entries for note in e.notes]
     warnings += [
         f"{entry.task}, {entry.model}: {NONE} began at the structured start, which scored better on validation"
         for entry in entries

@@ -7,17 +7,10 @@ Nothing is concluded from a p-value that is not small, nor from one difference b
 
 from __future__ import annotations
 
-from selfpretrain.numbers import (
-    format_counted,
-    format_interval,
-    format_p_clause,
-    format_percent_interval,
-    format_score,
-    format_signed,
-    format_whole,
-)
+from selfpretrain.numbers import format_counted, format_p_clause, format_score
 from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import Entry, Panel, Summary
+from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.runs.results import DIVERGED, FAILED
 from selfpretrain.stats import METRICS, Decision
 from selfpretrain.study.conditions import OWN, find_condition
 
@@ -37,22 +30,23 @@ _ANSWERS = {
     (HELPS, UNDECIDED): "the own text helps; whether it is enough beside {reference} is undecided.",
     (HELPS, NO_REFERENCE): "the own text helps; whether it is enough stays open without {reference}.",
     (OPEN, BETTER): "the own text is better than {reference}; whether it helps at all is undecided.",
-    (
-        OPEN,
-        NOT_WORSE,
-    ): "the own text is no worse than {reference} beyond the margin; whether it helps at all is undecided.",
+    (OPEN, NOT_WORSE): "the own text is no worse than {reference} beyond the margin; whether it helps at all is undecided.",
     (OPEN, WORSE): "{reference} is better than the own text, and whether the own text helps at all is undecided.",
     (OPEN, UNDECIDED): "undecided, both whether the own text helps and how it stands to {reference}.",
     (OPEN, NO_REFERENCE): "whether the own text helps is undecided.",
     (UNKNOWN, BETTER): "the own text is better than {reference}; {base} has no score.",
-    (
-        UNKNOWN,
-        NOT_WORSE,
-    ): "the own text is no worse than {reference} beyond the margin; {base} has no score.",
+    (UNKNOWN, NOT_WORSE): "the own text is no worse than {reference} beyond the margin; {base} has no score.",
     (UNKNOWN, WORSE): "{reference} is better than the own text; {base} has no score.",
     (UNKNOWN, UNDECIDED): "undecided how the own text stands to {reference}; {base} has no score.",
     (UNKNOWN, NO_REFERENCE): "no answer, because there is nothing to compare the own text with.",
+}  # fmt: skip
+# why there is no score: as the end of a verdict, and as that of its evidence, with what to do
+_STATES = {
+    FAILED: ("failed", "failed in {of} runs (see the notes; the same study command tries them again)"),
+    DIVERGED: ("diverged", "diverged in {of} runs (see the notes; a lower learning rate may help)"),
+    UNDEFINED: ("has no defined score", "has no defined score (see the notes)"),
 }
+_UNFINISHED = ("is not finished", "is not finished, {of} runs are {state} (the same study command continues)")
 
 
 def compose_verdict(panel: Panel, summary: Summary) -> str:
@@ -65,16 +59,15 @@ def _answer(panel: Panel, summary: Summary) -> str:
     if own is None:
         return "whether the own text is enough was not asked."
     if own.score is None:
-        return f"no answer, because pretraining on the own text {_name_state(own)}."
+        return f"no answer, because pretraining on the own text {_STATES.get(own.state, _UNFINISHED)[0]}."
     if _is_nothing_learned(panel):
         return "nothing was learned, so this says nothing about pretraining."
     effect, standing = judge_effect(own, summary), judge_standing(panel)
     if effect == HARMS:
-        return f"pretraining on the own text does harm: {find_condition(summary.baseline).words} is better."
+        return f"pretraining on the own text does harm: {summary.baseline_name} is better."
     if effect == ONE_SEED or standing == CHECKPOINTS:
         return "one seed tells of these checkpoints only, not of the procedures that made them."
-    answer = _ANSWERS[effect, standing]
-    return answer.format(base=find_condition(summary.baseline).words, reference=summary.reference_name)
+    return _ANSWERS[effect, standing].format(base=summary.baseline_name, reference=summary.reference_name)
 
 
 def judge_effect(own: Entry, summary: Summary) -> str:
@@ -93,31 +86,17 @@ def judge_standing(panel: Panel) -> str:
     return panel.decision.outcome if panel.decision else NO_REFERENCE
 
 
-def _name_state(entry: Entry) -> str:
-    """Why an entry has no score, as the end of a sentence."""
-    if entry.state in ("failed", "diverged"):
-        return entry.state
-    return "has no defined score" if entry.state == "undefined" else "is not finished"
-
-
-def _explain_state(entry: Entry) -> str:
-    """The same with the number of runs, and what to do."""
-    of = f"{entry.counts.get(entry.state, 0)} of {entry.num_runs_planned}"
-    if entry.state == "failed":
-        return f"failed in {of} runs (see the notes; the same study command tries them again)"
-    if entry.state == "diverged":
-        return f"diverged in {of} runs (see the notes; a lower learning rate may help)"
-    if entry.state == "undefined":
-        return "has no defined score (see the notes)"
-    return f"is not finished, {of} runs are {entry.state} (the same study command continues)"
-
-
 def _is_nothing_learned(panel: Panel) -> bool:
     scored = [entry for entry in panel.entries if entry.score]
     return bool(scored) and not any(entry.learned for entry in scored)
 
 
 # the evidence
+
+
+def _explain_state(entry: Entry) -> str:
+    of = f"{entry.counts.get(entry.state, 0)} of {entry.num_runs_planned}"
+    return _STATES.get(entry.state, _UNFINISHED)[1].format(of=of, state=entry.state)
 
 
 def compose_evidence(panel: Panel, summary: Summary) -> list[str]:
@@ -138,16 +117,15 @@ def _describe_others(panel: Panel, summary: Summary) -> list[str]:
     """A study without the question's condition: its other conditions against the baseline."""
     lines = []
     for entry in panel.entries:
+        name = find_condition(entry.condition).words
         if entry.condition == summary.baseline:
             continue
-        name = find_condition(entry.condition).words
         if entry.score is None:
             lines.append(f"{name} {_explain_state(entry)}")
         elif entry.gain is None:
-            interval = format_interval(entry.score.low, entry.score.high)
-            lines.append(f"{name} scored {format_score(entry.score.point)} {interval}")
+            lines.append(f"{name} scored {entry.score.format('score')}")
         else:
-            lines.append(f"{name} - {find_condition(summary.baseline).words}: {_describe_difference(entry.gain)}")
+            lines.append(f"{name} - {summary.baseline_name}: {_describe_difference(entry.gain)}")
     return [*lines, "add own to study.conditions to ask whether the own text is enough"]
 
 
@@ -157,37 +135,31 @@ def _describe_nothing_learned(panel: Panel) -> str:
     assert panel.blind_score is not None
     return (
         f"{panel.blind_rule} scores {format_score(panel.blind_score)} {METRICS[panel.metric].words} without reading the "
-        f"text; no condition is clearly above that (the best, {best.condition}: {format_score(score.point)} "
-        f"{format_interval(score.low, score.high)}); more labelled examples or longer training (effort=standard) may "
-        "change it"
+        f"text; no condition is clearly above that (the best, {best.condition}: {score.format('score')}); "
+        "more labelled examples or longer training (effort=standard) may change it"
     )
 
 
 def _describe_effect(own: Entry, panel: Panel, summary: Summary) -> str:
     if own.gain is None:
         baseline = panel.find(summary.baseline)
-        return f"{find_condition(summary.baseline).words} {_explain_state(baseline) if baseline else 'is not in this study'}"
-    rule = {
-        HELPS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
-        HARMS: f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected",
-        OPEN: "not clear",
-        ONE_SEED: "these checkpoints only",
-    }[judge_effect(own, summary)]
+        return f"{summary.baseline_name} {_explain_state(baseline) if baseline else 'is not in this study'}"
+    clear = f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected"
+    rule = {OPEN: "not clear", ONE_SEED: "these checkpoints only"}.get(judge_effect(own, summary), clear)
     return f"own - {summary.baseline}: {_describe_difference(own.gain)}; {rule}"
 
 
 def _describe_standing(own: Entry, panel: Panel, summary: Summary) -> str:
     if summary.reference == OWN:
         return ""
-    if panel.versus_reference is None or panel.decision is None:
+    if panel.versus_reference is None:
         reference = panel.find(summary.reference)
         if reference is None:
             return f"{summary.reference_name} is not in this study: add {summary.reference} to study.conditions"
         return f"{summary.reference_name} {_explain_state(reference)}"
     text = f"own - {summary.reference}: {_describe_difference(panel.versus_reference)}; {_name_rule(panel)}"
     if own.benefit:
-        benefit = f"{format_whole(own.benefit.point)} % {format_percent_interval(own.benefit.low, own.benefit.high)}"
-        text += f"; own reaches {benefit} of the reference's gain"
+        text += f"; own reaches {own.benefit.format('benefit', ' %')} of the reference's gain"
     return text
 
 
@@ -206,8 +178,7 @@ def _name_rule(panel: Panel) -> str:
 
 def _describe_difference(difference: Difference) -> str:
     """+.031 [.010, .050], p = .004, 3 seeds a side"""
-    delta = difference.delta
-    text = f"{format_signed(delta.point)} {format_interval(delta.low, delta.high)}"
+    text = difference.delta.format("gain")
     if difference.p_holm is not None:
         text += f", {format_p_clause(difference.p_holm)}"
     first, second = difference.num_seeds
@@ -218,17 +189,17 @@ def _describe_difference(difference: Difference) -> str:
 
 def _describe_room(own: Entry, panel: Panel, summary: Summary) -> str:
     baseline = panel.find(summary.baseline)
-    if judge_effect(own, summary) != OPEN or baseline is None or baseline.score is None:
+    if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT:
         return ""
-    if baseline.score.point < NEARLY_PERFECT:
+    if judge_effect(own, summary) != OPEN:
         return ""
     scored = f"{format_score(baseline.score.point)} {METRICS[panel.metric].words}"
-    return f"{find_condition(summary.baseline).words} already scores {scored}: there is hardly room to help"
+    return f"{summary.baseline_name} already scores {scored}: there is hardly room to help"
 
 
 def _advise(own: Entry, panel: Panel, summary: Summary) -> str:
     """What would decide what is open."""
-    if any(entry.state == "partial" for entry in panel.entries):
+    if any(entry.state == PARTIAL for entry in panel.entries):
         return "provisional: some seeds are not finished; the same study command continues"
     effect, standing = judge_effect(own, summary), judge_standing(panel)
     if effect == ONE_SEED or standing == CHECKPOINTS:

@@ -57,6 +57,11 @@ class RunFolder:
         file = self.path / "error.txt"
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
+    @property
+    def seconds(self) -> float:
+        """From the run's last start to its last status."""
+        return (self.path / "status").stat().st_mtime - (self.path / "provenance.json").stat().st_mtime
+
     def read_result(self) -> dict[str, Any]:
         return read_json(self.path / "result.json")
 

@@ -1,7 +1,4 @@
-"""The id of every run, from the settings that decide its result.
-
-A stage hashes every setting of every section it reads, but those named in :data:`LEFT_OUT`.
-"""
+"""The id of every run, from the settings that decide its result: the sections its stage reads, as hashed below."""
 
 from __future__ import annotations
 
@@ -10,20 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import (
-    CorpusConfig,
-    RuntimeConfig,
-    SeedConfig,
-    Settings,
-    Start,
-    TaskConfig,
-    TokenizerConfig,
-    UserError,
-)
+from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, Start, TokenizerConfig, UserError
 from selfpretrain.data.store import FORMAT_VERSION
-from selfpretrain.data.vocabulary import compute_vocabulary_id, is_own
+from selfpretrain.data.vocabulary import compute_vocabulary_id, hash_training, is_own
 from selfpretrain.devices import resolve_precision
-from selfpretrain.door import compute_identity, to_plain
+from selfpretrain.hashing import compute_id, hash_section, to_plain
 from selfpretrain.sources import documents
 from selfpretrain.sources.labelled import TaskData
 
@@ -31,44 +19,17 @@ from selfpretrain.sources.labelled import TaskData
 PRETRAIN_VERSION = 4
 FINETUNE_VERSION = 5
 
-_SEEN = "where the examples are found; their ids, texts and labels are hashed"
-_WORDS = "words for readers"
-# settings of the sections a stage reads that do not enter its id, and why; a new setting enters unless it is named here
-LEFT_OUT: dict[str, str] = {
-    "model.preset": "a name for tables",
-    "finetune.lr_grid": "one run uses one rate",
-    "finetune.recipe": "what it brought in stands in the section by then",
-    "finetune.given": "what was given stands in the section",
-    "task.name": "a name; the examples are hashed",
-    "task.finetune": "what it brought in stands in the section finetune",
-    **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
-    **{
-        f"task.{name}": _SEEN
-        for name in (
-            "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
-            "num_rows", "id", "text", "label", "label_values", "corpus_columns", "delimiter", "encoding",
-        )
-    },
-}  # fmt: skip
-
 _corpus_ids: dict[str, str] = {}  # of corpora and vocabularies, by the settings that name them
 
 
-def compute_corpus_id(
-    corpus: CorpusConfig, task: TaskConfig | None, tokenizer: TokenizerConfig, runtime: RuntimeConfig
-) -> str:
-    """12 hex digits of what decides the files: the text, the tokenizer and the format. Reads the text's source."""
-    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
-
-
 def name_corpus(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime: RuntimeConfig) -> str:
-    """The id of a corpus whose text has this fingerprint."""
+    """The id of a corpus whose text has this fingerprint: what decides its files is the text, the tokenizer and the format."""
     parts: dict[str, Any] = {"format": FORMAT_VERSION, "documents": documents_fingerprint}
     if is_own(tokenizer):
-        parts["train"] = [tokenizer.kind, int(tokenizer.vocab_size), float(tokenizer.train_mb)]
+        parts["train"] = hash_training(tokenizer)
     else:
         parts["vocabulary"] = compute_vocabulary_id(tokenizer, runtime.runs_dir)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return compute_id(parts)
 
 
 def identify_corpus(settings: Settings) -> str:
@@ -76,7 +37,8 @@ def identify_corpus(settings: Settings) -> str:
     parts = (settings.corpus, settings.task, settings.tokenizer, settings.runtime.runs_dir)
     key = json.dumps(["corpus", *(to_plain(part) for part in parts)])
     if key not in _corpus_ids:
-        _corpus_ids[key] = compute_corpus_id(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+        text = documents.compute_fingerprint(settings.corpus, settings.task, settings.runtime.runs_dir)
+        _corpus_ids[key] = name_corpus(text, settings.tokenizer, settings.runtime)
     return _corpus_ids[key]
 
 
@@ -111,11 +73,6 @@ def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
     return {name: seeds.seed if value is None else value for name, value in given.items()}
 
 
-def hash_section(name: str, section: Any) -> dict[str, Any]:
-    """A section as it enters an id."""
-    return {key: value for key, value in to_plain(section).items() if f"{name}.{key}" not in LEFT_OUT}
-
-
 def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
     section = getattr(settings, name)
     precision = resolve_precision(section.precision, settings.runtime.device)
@@ -123,20 +80,16 @@ def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _hash_pretraining(settings: Settings) -> dict[str, Any]:
-    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them.
-
-    The engine enters where it is another than this package's own: its numbers are others.
-    """
+    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them."""
     parts = _hash_training("pretrain", settings)
     del parts["budget" if settings.pretrain.budget == "steps" else "total_steps"]
-    if settings.pretrain.engine == "native":
-        del parts["engine"]
     return parts
 
 
 def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.runs.budget`)."""
     parts = {
+        "stage": "pretrain",
         "version": PRETRAIN_VERSION,
         "model": hash_section("model", settings.model),
         "objective": hash_section("objective", settings.objective),
@@ -145,12 +98,13 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
         "init": identify_start(settings.start),
         "corpus": corpus_id,
     }
-    return compute_identity("pretrain", parts)
+    return compute_id(parts)
 
 
 def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | None) -> str:
     """The id of a fine-tuning on ``data``, the task as it was read; ``vocabulary_id`` is a fresh encoder's (init=none)."""
     parts: dict[str, Any] = {
+        "stage": "finetune",
         "version": FINETUNE_VERSION,
         "finetune": _hash_training("finetune", settings),
         "task": {**hash_section("task", data.task), "data": data.fingerprint},
@@ -163,4 +117,4 @@ def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | N
             "vocabulary": vocabulary_id,
             "init_seed": get_pretrain_seeds(settings.seeds)["init"],
         }
-    return compute_identity("finetune", parts)
+    return compute_id(parts)

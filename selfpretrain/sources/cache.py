@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from selfpretrain.config import TaskConfig
-from selfpretrain.door import to_dataclass, to_plain
+from selfpretrain.door import to_dataclass
 from selfpretrain.files import CannotWrite, build_folder, make_folder, read_json, write_json, write_text
+from selfpretrain.hashing import to_plain
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
 
 Documents = list[tuple[str, ...]]  # the text of all training rows, in the columns of the corpus

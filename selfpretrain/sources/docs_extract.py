@@ -23,6 +23,7 @@ from typing import Any
 from selfpretrain.children import ChildEnded, map_in_children
 from selfpretrain.config import UserError
 from selfpretrain.files import build_folder, read_json, write_json
+from selfpretrain.progress import show_progress
 from selfpretrain.sources.docs_clean import clean_docstring
 from selfpretrain.sources.splits import compute_hash, normalise
 
@@ -201,23 +202,17 @@ def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str
 
 
 def _extract_all(modules: Sequence[tuple[str, str, str, str]]) -> Iterator[list[dict[str, Any]]]:
-    """The records of each module, in order, from ``NUM_WORKERS`` processes; a progress line on standard error."""
+    """The records of each module, in order, from ``NUM_WORKERS`` processes, shown as they come."""
     paths = [path for _, _, _, path in modules]
     done = 0
+    children = closing(map_in_children(f"{__name__}:read_module", [], NUM_WORKERS, paths))
     try:
-        with closing(map_in_children(f"{__name__}:read_module", [], NUM_WORKERS, paths)) as extracted:
+        with children as extracted, show_progress("docs: reading docstrings, modules", len(modules)) as advance:
             for done, records in enumerate(extracted, start=1):
-                if done % 50 == 0 or done == len(modules):
-                    _show_progress(done, len(modules))
+                advance(done, "")
                 yield records
     except ChildEnded:
         raise RuntimeError(f"a worker that reads docstrings ended before module {modules[done][2]}") from None
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\rdocs: reading docstrings, {done:,} of {total:,} modules", end=end, file=sys.stderr, flush=True)
 
 
 def read_module(path: str) -> list[dict[str, Any]]:

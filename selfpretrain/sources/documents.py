@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
-from selfpretrain.door import load_task_card, load_text_card
 from selfpretrain.sources import tasks, texts
 from selfpretrain.sources.cache import remember
 
@@ -80,6 +80,15 @@ def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
     return fingerprint, int(size)
 
 
+def estimate_bytes(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
+    """The size of a corpus's text, at most: a collection is not read for it. None where nothing limits one."""
+    budget, owner = _compute_budget(corpus, task, runs_dir), find_owner(corpus, task)
+    if owner is None:
+        return budget
+    _, size = _describe_text(owner, runs_dir)
+    return size if budget is None else min(size, budget)
+
+
 def count_bytes(document: str) -> int:
     """The size of a document: its UTF-8 bytes and one for the line break after it."""
     return len(document.encode()) + 1
@@ -119,8 +128,6 @@ def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str
     if corpus.max_mb is not None:
         budgets.append(int(corpus.max_mb * 2**20))
     if corpus.size_as is not None:
-        if corpus.size_as != "own":
-            raise UserError(f"corpus.size_as={corpus.size_as} is not known; allowed: own, null")
         if task is None:
             raise UserError("corpus.size_as=own needs the task whose text sets the size: task=<name>")
         if corpus.source == "own":

@@ -74,13 +74,13 @@ def compute_strata(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def compute_test_size(num_rows: int) -> int:
-    """Examples to cut off as a test split: 20 % up to 2,000 rows, then 400, then 10 %."""
-    return int(max(min(0.2 * num_rows, 400), 0.1 * num_rows))
-
-
-def compute_validation_size(num_rows: int) -> int:
-    """Examples to cut off as a validation split: 10 %, at least 50 and at most 2,000, never above 20 %."""
+def compute_size(split: str, num_rows: int, fraction: float | None = None) -> int:
+    """Examples to cut off as a split. Without a fraction of the rows it is 20 % for test up to 2,000 rows, then 400, then
+    10 %; for validation 10 %, at least 50 and at most 2,000, never above 20 %."""
+    if fraction is not None:
+        return int(fraction * num_rows)
+    if split == "test":
+        return int(max(min(0.2 * num_rows, 400), 0.1 * num_rows))
     return int(min(max(0.1 * num_rows, 50), 2000, 0.2 * num_rows))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.door import to_plain
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
 from selfpretrain.sources import cache, description, hub, labels, local, splits
 from selfpretrain.sources.columns import get_columns
@@ -104,9 +104,10 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documen
         parts[name], kept = read_split(resolved, table, name, text_columns, notes)
         if name == "train":
             documents = _read_texts(table, task.corpus_columns or text_columns, kept)
-    for name, compute_size in (("test", splits.compute_test_size), ("validation", splits.compute_validation_size)):
+    for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
-            documents = _cut(resolved, parts, documents, name, compute_size(len(parts["train"].ids)), notes)
+            size = splits.compute_size(name, len(parts["train"].ids), fraction)
+            documents = _cut(resolved, parts, documents, name, size, notes)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")

@@ -10,7 +10,6 @@ next one removes. The same settings give the same bytes, whatever the number of 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,17 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
 from selfpretrain.files import build_folder
+from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
 from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
 
-PROGRESS_SECONDS = 1.0
+
+def prepare_corpus(settings: Settings) -> Path:
+    """The folder of a stage's corpus, built if it is not there, in the tokens of what the stage starts from."""
+    from selfpretrain.stages.start import choose_tokenizer
+
+    return build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
 
 
 def build_corpus(
@@ -66,14 +71,11 @@ def _write_corpus(
         raise UserError(f"corpus.source={corpus.source}: the text is empty; choose another corpus or task")
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
-    description: dict[str, Any] = {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint}
-    owner, overlap = _describe_owner(corpus, task, runtime)
-    if owner is not None:
-        notes += owner.pop("notes")
+    owner, overlap, found = _describe_owner(corpus, task, runtime)
     write_manifest(
         folder,
         {
-            "source": {**description, "task": owner},
+            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -82,7 +84,7 @@ def _write_corpus(
             },
             **written,
             "audit": overlap,
-            "notes": notes,
+            "notes": [*notes, *found],
         },
     )
 
@@ -107,22 +109,17 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
     dtype = choose_dtype(tokenizer.vocab_size)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     num_empty = num_bytes = 0
-    shown = started = time.monotonic()
-    show = runtime.progress and sys.stderr.isatty()
+    started = time.perf_counter()
     chunks = iter_encoded(tokenizer, folder / "tokenizer", text, dtype, runtime.num_workers)
-    with closing(chunks), TokenWriter(folder, dtype) as writer:
+    progress = show_progress("tokenising, MB", None, is_shown=runtime.progress)
+    with closing(chunks), progress as advance, TokenWriter(folder, dtype) as writer:
         for chunk in chunks:
             writer.append(chunk.sizes, chunk.tokens)
             counts += np.bincount(chunk.tokens, minlength=len(counts))
             num_empty += chunk.num_empty
             num_bytes += chunk.num_bytes
-            now = time.monotonic()
-            if show and now - shown > PROGRESS_SECONDS:
-                shown = now
-                rate = num_bytes / (now - started) / 1e6
-                print(f"\rtokenising: {num_bytes / 1e6:,.0f} MB ({rate:.1f} MB/s)", end="", file=sys.stderr, flush=True)
-    if show and shown > started:
-        print(file=sys.stderr)
+            mb = num_bytes / 1e6
+            advance(round(mb), f"{mb / (time.perf_counter() - started):.1f} MB/s")
     return {
         "documents": writer.num_documents,
         "tokens": writer.num_tokens,
@@ -135,11 +132,11 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
 
 def _describe_owner(
     corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """For a task's own text: the task and split it is from, and its overlap with that task's evaluation text."""
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """For a task's own text: the task and split it is from, its overlap with that task's evaluation text, and notes."""
     owner = documents.find_owner(corpus, task)
     if owner is None:
-        return None, None
+        return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
     described = {
@@ -147,8 +144,7 @@ def _describe_owner(
         "version": owner.version,
         "split": "train",
         "fingerprint": data.fingerprint,
-        "notes": list(data.notes),
     }
     evaluation = ("\n".join(columns) for split in ("validation", "test") for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
-    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}
+    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}, data.notes

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
+from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
-from selfpretrain.door import compute_identity, to_dataclass, to_yaml
+from selfpretrain.door import to_dataclass, to_yaml
+from selfpretrain.hashing import compute_id
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
-from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.sources.evaluation import describe_seen, load_file
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
-from selfpretrain.stages.finetune import encode, note_undefined
-from selfpretrain.tasks.scores import score_split
+from selfpretrain.stages.finetune import Outputs, encode, score_splits
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
@@ -28,13 +28,11 @@ def evaluate(settings: Settings) -> RunFolder:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)
-    identity = compute_identity("evaluate", {"run": run_id, "task": data.fingerprint, "metric": data.task.metric})
+    identity = compute_id({"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric})
     run = open_run(settings.runtime.runs_dir, "evaluate", identity)
     with run.lock():
         if run.status != "done":
-            model, config = load_model(source, data.task)
-            run.start(to_yaml(settings), f"selfpretrain evaluate (run {run_id}, task {settings.task.name})")
-            _score(settings, run, source, data, model, config)
+            _score(settings, run, source, data)
     return run
 
 
@@ -49,10 +47,13 @@ def read_data(settings: Settings, source: RunFolder) -> TaskData:
     return dataclasses.replace(data, notes=[*data.notes, seen])
 
 
-def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, FinetuneConfig]:
-    """The fine-tuned model of a run, ready for ``task``; UserError when the labels differ."""
+def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Tokenizer, FinetuneConfig, TaskConfig]:
+    """The fine-tuned model of a run with its tokenizer and settings, and ``task`` with the score range it was trained on.
+
+    UserError when the labels differ.
+    """
     folder = source.path / "model"
-    encoder, _ = load_encoder(folder)
+    encoder, tokenizer = load_encoder(folder)
     description = load_json(folder / "encoder.json")["head"]
     trained = to_dataclass(description["task"], TaskConfig)
     for name in ("label_kind", "label_names"):
@@ -64,31 +65,22 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Fine
     config = to_dataclass(description["finetune"], FinetuneConfig)
     model = SequenceModel(encoder, config, trained, seed=0)
     load_part(folder, "head.safetensors", model.head)
-    return model, config
+    return model, tokenizer, config, dataclasses.replace(task, score_range=trained.score_range)
 
 
-def _score(
-    settings: Settings, run: RunFolder, source: RunFolder, data: TaskData, model: SequenceModel, config: FinetuneConfig
-) -> None:
-    task = data.task
-    _, tokenizer = load_encoder(source.path / "model")
-    device = choose_device(settings.runtime)
+def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData) -> None:
+    model, tokenizer, config, task = load_model(source, data.task)
+    run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
+    device, seq_len = choose_device(settings.runtime), min(config.seq_len, model.encoder.config.max_positions)
     model.to(device)
-    # scores are mapped back to the range the head was trained on
-    trained = load_json(source.path / "model" / "encoder.json")["head"]["task"]
-    ranged = dataclasses.replace(task, score_range=trained.get("score_range", []))
-    scores: dict[str, float | None] = {}
-    undefined: dict[str, str] = {}
-    for name in ("validation", "test"):
-        if name not in data.splits:
-            continue
-        split = data.splits[name]
-        encoded = encode(split, tokenizer, ranged, min(config.seq_len, model.encoder.config.max_positions))
-        outputs = predict(model, encoded, ranged, device, choose_autocast(config.precision, device))
-        write_predictions(run.predictions(name), encoded.ids, split.labels, outputs)
-        scores[name], undefined[name] = score_split(task, split.labels, outputs)
-    examples = {name: len(data.splits[name].ids) for name in scores}
+
+    def predict_split(name: str) -> Outputs:
+        encoded = encode(data.splits[name], tokenizer, task, seq_len)
+        return predict(model, encoded, task, device, choose_autocast(config.precision, device))
+
+    scored = score_splits(run, data, predict_split)
+    examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
     run.finish(
-        {"task": task.name, "metric": task.metric, "scores": scores, "examples": examples, "run": source.id,
-         "notes": data.notes, **note_undefined(undefined)}
+        {"task": task.name, "metric": task.metric, **scored, "examples": examples, "run": source.id,
+         "notes": data.notes}
     )  # fmt: skip

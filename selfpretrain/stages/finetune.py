@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from selfpretrain.config import FinetuneConfig, RuntimeConfig, Settings, TaskConfig, UserError
+from selfpretrain.cards import follow_card
+from selfpretrain.config import Settings, TaskConfig, UserError
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device
-from selfpretrain.door import follow_card, to_plain, to_yaml
+from selfpretrain.door import to_yaml
+from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
@@ -23,10 +25,11 @@ from selfpretrain.runs import identity
 from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.seeds import derive_seed
-from selfpretrain.sources.labelled import Split
+from selfpretrain.sources.labelled import Split, TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages import start
-from selfpretrain.stages.corpus import build_corpus
+from selfpretrain.stages.corpus import prepare_corpus
+from selfpretrain.stages.work import choose_evaluation_steps, choose_layout, count_steps, swaps_pairs
 from selfpretrain.tasks.scores import score_split
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.tracking import build_tracker
@@ -37,9 +40,7 @@ from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
 
-MAX_EVALUATIONS = 10  # validation passes in one fine-tuning, however many epochs it has
-PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
-PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
+Outputs = npt.NDArray[np.float32]
 
 
 def finetune(settings: Settings) -> RunFolder:
@@ -70,18 +71,12 @@ class Finetuning:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings, config, task = self.settings, self.settings.finetune, self.data.task
         encoder, self.tokenizer = build_start(settings)
-        check_vocabulary(encoder, self.tokenizer)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         seed, seq_len = settings.seeds.finetune_seed, min(config.seq_len, encoder.config.max_positions)
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
         self.splits = self.encode_splits(seq_len)
-        num_examples = len(self.splits["train"])
-        packed, micro_batch_size = choose_layout(config, settings.runtime, self.device)
-        batches = FinetuneBatches(
-            self.splits["train"], config.batch_size, micro_batch_size, seed, encoder.pad_id,
-            encoder.config.type_vocab_size > 1, packed,
-        )  # fmt: skip
+        batches, num_examples = build_batches(settings, self.splits["train"], encoder), len(self.splits["train"])
         total_steps = count_steps(config, num_examples)
         multiplier = functools.partial(
             compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
@@ -97,7 +92,7 @@ class Finetuning:
 
     def evaluate(self) -> dict[str, float]:
         """The score on validation, unless it has none."""
-        value, _ = self.score("validation", self.predict("validation"))
+        value, _ = score_split(self.data.task, self.data.splits["validation"].labels, self.predict("validation"))
         return {} if value is None else {"score": value}
 
     def finish(self, member: Member) -> None:
@@ -106,71 +101,71 @@ class Finetuning:
         if get_rank() != 0:
             return
         task, evaluation = self.data.task, member.keeper.evaluation
-        scores: dict[str, float | None] = {}
-        undefined: dict[str, str] = {}
-        for split in ("validation", "test"):
-            outputs, labels = self.predict(split), self.data.splits[split].labels
-            write_predictions(self.run.predictions(split), self.splits[split].ids, labels, outputs)
-            scores[split], undefined[split] = self.score(split, outputs)
-        measures = {f"{split}_{task.metric}": value for split, value in scores.items() if value is not None}
+        scored = score_splits(self.run, self.data, self.predict)
+        measures = {f"{split}_{task.metric}": value for split, value in scored["scores"].items() if value is not None}
         member.keeper.tracker.log(measures, step=member.total_steps)
         description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
-            {"task": task.name, "metric": task.metric, "scores": scores, "best_step": evaluation.best_step,
-             "steps": member.total_steps, "train_examples": len(self.splits["train"]), "history": evaluation.history,
-             "data": self.data.fingerprint, **note_undefined(undefined)}
+            {"task": task.name, "metric": task.metric, "best_step": evaluation.best_step, "steps": member.total_steps,
+             "train_examples": len(self.splits["train"]), "history": evaluation.history, "data": self.data.fingerprint,
+             **scored}
         )  # fmt: skip
 
     def encode_splits(self, seq_len: int) -> dict[str, EncodedSplit]:
         splits, task = dict(self.data.splits), self.data.task
-        if task.unordered_pair and self.settings.finetune.swap_pairs:
+        if swaps_pairs(self.settings.finetune, task):
             splits["train"] = swap_pairs(splits["train"])
         return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
 
-    def predict(self, split: str) -> npt.NDArray[np.float32]:
+    def predict(self, split: str) -> Outputs:
         """Outputs [N, K] for the examples of a split."""
         dtype = choose_autocast(self.settings.finetune.precision, self.device)
         return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
 
-    def score(self, split: str, outputs: npt.NDArray[np.float32]) -> tuple[float | None, str]:
-        return score_split(self.data.task, self.data.splits[split].labels, outputs)
 
+def score_splits(run: RunFolder, data: TaskData, predict_split: Callable[[str], Outputs]) -> dict[str, Any]:
+    """Store and score the predictions for what there is of validation and test.
 
-def note_undefined(reasons: dict[str, str]) -> dict[str, dict[str, str]]:
-    """For a result: why a split's score is null, where one is."""
-    undefined = {split: reason for split, reason in reasons.items() if reason}
-    return {"undefined": undefined} if undefined else {}
+    Returns, for the result, ``scores`` by split and, where one is null, the reason under ``undefined``.
+    """
+    scores: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    for name in ("validation", "test"):
+        if name in data.splits:
+            split, outputs = data.splits[name], predict_split(name)
+            write_predictions(run.predictions(name), split.ids, split.labels, outputs)
+            scores[name], reason = score_split(data.task, split.labels, outputs)
+            undefined |= {name: reason} if reason else {}
+    return {"scores": scores, "undefined": undefined} if undefined else {"scores": scores}
 
 
 def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
     """The encoder to fine-tune: loaded, or fresh with the vocabulary that a pretrained one would have."""
     if not settings.start.is_fresh:
-        return start.load_start(settings.start, settings.runtime.runs_dir)
+        encoder, tokenizer = start.load_start(settings.start, settings.runtime.runs_dir)
+        if tokenizer.vocab_size > encoder.vocab_size:
+            raise UserError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, the encoder's embeddings only {encoder.vocab_size}; "
+                "use the tokenizer the encoder was trained with, or init=none for a fresh encoder"
+            )
+        return encoder, tokenizer
     if is_own(settings.tokenizer):
-        tokenizer = load_tokenizer(build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime))
+        tokenizer = load_tokenizer(prepare_corpus(settings))
     else:
         tokenizer = prepare_vocabulary(settings.tokenizer, settings.runtime)
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     return build_encoder(settings.model, tokenizer.vocab_size, tokenizer.pad_id, seed), tokenizer
 
 
-def check_vocabulary(encoder: Encoder, tokenizer: Tokenizer) -> None:
-    if tokenizer.vocab_size > encoder.vocab_size:
-        raise UserError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, the encoder's embeddings only {encoder.vocab_size}; "
-            "use the tokenizer the encoder was trained with, or init=none for a fresh encoder"
-        )
-
-
-def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device) -> tuple[bool, int]:
-    """Whether texts are packed or padded, and how many make a micro-batch.
-
-    Padded ones keep to shapes that recur, which a compiler needs, and to a GPU's fused kernels.
-    """
-    packed = device.type == "cpu" and not runtime.compile
-    usual = max(1, PACKED_TOKENS // config.seq_len) if packed else PADDED_MICRO_BATCH
-    return packed, config.micro_batch_size or usual
+def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> FinetuneBatches:
+    """A training split's batches, laid out as the device likes them."""
+    config, runtime = settings.finetune, settings.runtime
+    packed, micro_batch_size = choose_layout(config, runtime, choose_device(runtime))
+    return FinetuneBatches(
+        split, config.batch_size, micro_batch_size, settings.seeds.finetune_seed, encoder.pad_id,
+        encoder.config.type_vocab_size > 1, packed,
+    )  # fmt: skip
 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
@@ -185,17 +180,3 @@ def swap_pairs(split: Split) -> Split:
         split.texts + [(second, first) for first, second in split.texts],
         np.concatenate([split.labels, split.labels]),
     )
-
-
-def count_steps(config: FinetuneConfig, num_examples: int) -> int:
-    """Optimizer steps: epochs times steps per epoch, held between min_steps and max_steps."""
-    per_epoch = math.ceil(num_examples / min(config.batch_size, num_examples))
-    steps = max(config.min_steps, round(config.epochs * per_epoch))
-    return max(1, steps if config.max_steps is None else min(steps, config.max_steps))
-
-
-def choose_evaluation_steps(config: FinetuneConfig, total_steps: int, num_examples: int) -> set[int]:
-    per_epoch = math.ceil(num_examples / min(config.batch_size, num_examples))
-    wanted = round(config.evals_per_epoch * total_steps / per_epoch)
-    count = min(max(1, wanted), MAX_EVALUATIONS, total_steps)
-    return {round(total_steps * (i + 1) / count) for i in range(count)}

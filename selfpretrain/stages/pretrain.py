@@ -8,23 +8,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfpretrain.config import PretrainConfig, RuntimeConfig, Settings, UserError
+from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.examples import Arrays
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import load_engine
+from selfpretrain.hashing import to_plain
 from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
-from selfpretrain.pretext.objectives import build_objective, count_step_flops
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.pretext.packing import build_blocks, count_epoch
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.seeds import derive_seed
 from selfpretrain.stages import start
-from selfpretrain.stages.corpus import build_corpus
+from selfpretrain.stages.corpus import prepare_corpus
+from selfpretrain.stages.work import choose_held_out_steps, describe_pretraining, may_vary_shapes
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
@@ -42,8 +44,7 @@ class MicroBatches:
     """The rows of a pretraining batch in equal parts; ``trims`` them where rows are padded."""
 
     def __init__(self, batches: PretrainBatches, micro_batch_size: int | None, trims: bool = False):
-        self.batches, self.trims = batches, trims
-        self.size = micro_batch_size
+        self.batches, self.size, self.trims = batches, micro_batch_size, trims
 
     def __getitem__(self, step: int) -> list[tuple[float, Arrays]]:
         batch = self.batches[step]
@@ -62,11 +63,6 @@ def trim(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
     return parts
 
 
-def choose_trimming(runtime: RuntimeConfig, device: torch.device) -> bool:
-    """Whether padded sequences are cut to what is needed: a compiler and a GPU want shapes that recur."""
-    return device.type == "cpu" and not runtime.compile
-
-
 def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
     """A batch as micro-batches of ``size`` rows, each with its share of the rows."""
     rows = len(batch["input_ids"])
@@ -74,12 +70,6 @@ def split_rows(batch: Arrays, size: int) -> list[tuple[float, Arrays]]:
         (min(size, rows - i) / rows, {name: value[i : i + size] for name, value in batch.items()})
         for i in range(0, rows, size)
     ]
-
-
-def prepare_corpus(settings: Settings) -> tuple[TokenFile, Tokenizer, str]:
-    """The corpus's token files (built if missing), its tokenizer and its id."""
-    folder = build_corpus(settings.corpus, settings.task, start.choose_tokenizer(settings), settings.runtime)
-    return TokenFile.open(folder), Tokenizer.load(folder / "tokenizer"), folder.name
 
 
 def pretrain(settings: Settings) -> RunFolder:
@@ -101,38 +91,36 @@ class Pretraining:
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
-        self.tokens, self.tokenizer, self.corpus_id = prepare_corpus(settings)
+        folder = prepare_corpus(settings)
+        self.tokens, self.tokenizer = TokenFile.open(folder), Tokenizer.load(folder / "tokenizer")
         self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
-        run_id = identity.identify_pretrain(self.settings, self.corpus_id)
+        run_id = identity.identify_pretrain(self.settings, folder.name)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.group, self.name = group, name or run_id
         self.engine: Engine = load_engine(settings.pretrain.engine)
 
     def start(self, num_seeds: int, module: nn.Module) -> None:
         """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
-        settings, command = self.settings, f"selfpretrain pretrain (corpus {self.corpus_id})"
+        settings, command = self.settings, f"selfpretrain pretrain (corpus {self.tokens.folder.name})"
         note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
 
     def build(self, num_seeds: int) -> Member:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings = self.settings
         check_ranks(settings.pretrain, distributed.start(self.device)[1])
-        self.module, batches = (
-            build_model(settings, self.tokenizer),
-            build_batches(settings, self.tokens, self.tokenizer),
-        )
+        self.module = build_model(settings, self.tokenizer)
+        batches = build_batches(settings, self.tokens, self.tokenizer)
         self.held_out = split_rows(batches.get_held_out(), 32)
-        trims = choose_trimming(settings.runtime, self.device)
+        trims = may_vary_shapes(settings.runtime, self.device)
         micro_batches = MicroBatches(batches, settings.pretrain.micro_batch_size, trims)
         self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)
         config = settings.pretrain
         tracker = build_tracker(
             settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
-            settings=identity.to_plain(settings), folder=self.run.path,
+            settings=to_plain(settings), folder=self.run.path,
         )  # fmt: skip
-        every = config.eval_every or config.total_steps
-        steps = {*range(every, config.total_steps, every), config.total_steps}
+        steps = choose_held_out_steps(config, config.total_steps)
         keeper = Keeper(self.module, self.run, settings.runtime, tracker, Evaluation(self.evaluate, steps))
         seed = identity.get_pretrain_seeds(settings.seeds)["mask"]
         return Member(keeper, micro_batches, config, config.total_steps, seed, hook=self.hook)
@@ -163,6 +151,7 @@ class Pretraining:
         save_encoder(self.run.path / "encoder", tokenizer=self.tokenizer, **handed)
         sequences = config.total_steps * config.batch_size
         epoch = count_epoch(self.tokens.sizes, config)
+        work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)
         self.run.finish(
             {
                 "held_out": held_out,
@@ -170,10 +159,7 @@ class Pretraining:
                 "tokens": round(sequences * epoch.tokens / epoch.sequences),
                 "corpus": self.tokens.folder.name,
                 "epochs": sequences / epoch.sequences,
-                "flops": config.total_steps
-                * count_step_flops(
-                    settings.model, settings.objective, self.tokenizer.vocab_size, config.batch_size, config.seq_len
-                ),
+                "flops": work.training_flops,
             }
         )
 
@@ -217,7 +203,13 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
     if not settings.start.is_fresh:
-        _copy_start(settings, module)
+        encoder, _ = start.load_start(settings.start, settings.runtime.runs_dir)
+        if module.encoder.vocab_size != encoder.vocab_size:
+            raise UserError(
+                f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer "
+                f"{module.encoder.vocab_size}; choose a start whose tokenizer fits, or init=none"
+            )
+        set_tensors(module.encoder, dict(encoder.named_parameters()), f"init={settings.init}")
     return module
 
 
@@ -229,14 +221,3 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
     )  # fmt: skip
     blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
-
-
-def _copy_start(settings: Settings, module: PretrainModule) -> None:
-    encoder, _ = start.load_start(settings.start, settings.runtime.runs_dir)
-    own = module.encoder
-    if own.vocab_size != encoder.vocab_size:
-        raise UserError(
-            f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer {own.vocab_size}; "
-            "choose a start whose tokenizer fits, or init=none"
-        )
-    set_tensors(own, dict(encoder.named_parameters()), f"init={settings.init}")

@@ -21,18 +21,15 @@ def load_start(start: Start, runs_dir: str) -> tuple[Encoder, Tokenizer]:
     return load_huggingface(start.name)
 
 
-def get_tokenizer_path(start: Start, runs_dir: str) -> str | None:
-    """The tokenizer that comes with a start, for building a corpus; None for a fresh one."""
-    if start.run_id is not None:
-        return str(find_run(runs_dir, "pretrain", start.run_id).path / "encoder" / "tokenizer")
-    if start.is_fresh or Path(start.name).is_dir():
-        return start.name or None
-    from selfpretrain.interop.huggingface import fetch_snapshot
-
-    return str(fetch_snapshot(start.name))
-
-
 def choose_tokenizer(settings: Settings) -> TokenizerConfig:
     """A start brings its own tokenizer; otherwise the settings say."""
-    path = get_tokenizer_path(settings.start, settings.runtime.runs_dir)
-    return settings.tokenizer if path is None else TokenizerConfig(kind=settings.tokenizer.kind, path=path)
+    start, path = settings.start, Path(settings.start.name)
+    if start.is_fresh:
+        return settings.tokenizer
+    if start.run_id is not None:
+        path = find_run(settings.runtime.runs_dir, "pretrain", start.run_id).path / "encoder" / "tokenizer"
+    elif not path.is_dir():
+        from selfpretrain.interop.huggingface import fetch_snapshot
+
+        path = fetch_snapshot(start.name)
+    return TokenizerConfig(kind=settings.tokenizer.kind, path=str(path))

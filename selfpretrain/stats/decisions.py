@@ -11,12 +11,7 @@ import numpy as np
 from selfpretrain.config import UserError
 from selfpretrain.stats.multibootstrap import BootstrapResult
 from selfpretrain.stats.statistics import FloatArray
-from selfpretrain.stats.variance import (
-    Estimate,
-    Variance,
-    compute_t_estimate,
-    compute_t_p,
-)
+from selfpretrain.stats.variance import Estimate, Variance, compute_t_estimate, compute_t_p
 
 MOST_SEEDS = 1000  # per side, up to which a decision by more seeds is looked for
 _FACTORS = np.geomspace(1, 1000, 701)[1:]  # times the present examples, likewise: in steps of 1 %
@@ -114,13 +109,7 @@ class Decision:
 
 
 def decide(
-    delta: Estimate,
-    variance: Variance,
-    p: float | None,
-    *,
-    margin: float,
-    alpha: float,
-    num_claims: int = 1,
+    delta: Estimate, variance: Variance, p: float | None, *, margin: float, alpha: float, num_claims: int = 1
 ) -> Decision:
     """The first of these that holds: better, not worse by more than the margin, worse, undecided.
 

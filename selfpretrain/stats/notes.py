@@ -23,10 +23,7 @@ def note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
 
 
 def note_scope(
-    procedures: Sequence[Procedure],
-    method: str,
-    resample_seeds: bool = True,
-    resample_examples: bool = True,
+    procedures: Sequence[Procedure], method: str, resample_seeds: bool = True, resample_examples: bool = True
 ) -> list[str]:
     """What the interval leaves out: the chance of pretraining, or of having drawn these examples."""
     if not resample_seeds:

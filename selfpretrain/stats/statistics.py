@@ -39,16 +39,10 @@ _DENSE_CELLS = 64  # above this many cells sorting and summing beats one-hot col
 _EXACT_IN_FLOAT32 = 2**24  # sums of counts up to here are exact in float32
 
 
-def _iter_blocks(num_items: int, bytes_per_item: int) -> Iterator[slice]:
-    size = max(1, _BLOCK_BYTES // max(1, bytes_per_item))
-    for start in range(0, num_items, size):
-        yield slice(start, min(start + size, num_items))
-
-
-def _iter_rows(num_rows: int, num_values: int) -> Iterator[slice]:
-    size = max(1, _CACHE_VALUES // max(1, num_values))
-    for start in range(0, num_rows, size):
-        yield slice(start, min(start + size, num_rows))
+def _iter_blocks(num_items: int, size_of_item: int, size_of_block: int = _BLOCK_BYTES) -> Iterator[slice]:
+    step = max(1, size_of_block // max(1, size_of_item))
+    for start in range(0, num_items, step):
+        yield slice(start, min(start + step, num_items))
 
 
 def _to_weights(counts: IntArray) -> AnyArray:
@@ -244,7 +238,7 @@ def build_spearman(labels: AnyArray, predictions: AnyArray) -> Scorer:
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
         scores = np.empty((len(counts), len(rankings)))
-        for rows in _iter_rows(len(counts), counts.shape[1]):
+        for rows in _iter_blocks(len(counts), counts.shape[1], _CACHE_VALUES):
             part = counts[rows]
             groups = truth.sum_groups(part)
             weighted_rank = part * np.take(truth.rank(groups), group_of, axis=1)
@@ -273,7 +267,7 @@ def build_micro_auc(labels: AnyArray, predictions: AnyArray) -> Scorer:
 
     def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
         scores = np.empty((len(counts), len(pairs)))
-        for rows in _iter_rows(len(counts), len(positive) + len(negative)):
+        for rows in _iter_blocks(len(counts), len(positive) + len(negative), _CACHE_VALUES):
             part = counts[rows].astype(np.int32)
             weight = np.take(part, positive_example, axis=1).astype(np.float64)
             passed = np.zeros((len(part), len(negative) + 1), dtype=np.int32)

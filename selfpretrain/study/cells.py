@@ -17,7 +17,7 @@ from typing import Any
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import make_folder, read_json, write_json
-from selfpretrain.runs.folder import RunFolder, is_corpus_built, open_run
+from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_built, open_run
 
 OF_THE_JOB = ("runtime", "tracking")  # sections of the settings
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
@@ -48,6 +48,10 @@ class Cell:
     @property
     def run(self) -> RunFolder:
         return open_run(self.settings.runtime.runs_dir, self.stage, self.id)
+
+    @property
+    def folder(self) -> Path:
+        return get_corpus_folder(self.id, self.settings.runtime) if self.stage == "corpus" else self.run.path
 
     @property
     def is_blocked(self) -> bool:

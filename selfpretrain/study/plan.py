@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from selfpretrain.cards import follow_card, load_task_card
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.vocabulary import is_own
-from selfpretrain.door import choose_general, follow_card, list_choices, load_task_card, to_dataclass, to_plain
+from selfpretrain.door import choose_general, list_choices, to_dataclass
+from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.cells import Cell
@@ -116,7 +118,9 @@ class StudyPlan:
                         started,
                         model=dataclasses.replace(base.model, init_scheme=recipe.init_scheme),
                         finetune=dataclasses.replace(base.finetune, peak_lr=recipe.rate, lr_grid=[]),
-                        seeds=dataclasses.replace(started.seeds, finetune_seed=finetune_seed + 1000 * seed),
+                        seeds=dataclasses.replace(
+                            started.seeds, finetune_seed=finetune_seed + self.study.seed_offset * seed
+                        ),
                     )
                     vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
                     run_id = identity.identify_finetune(settings, self.data[task.name], vocabulary_id)
@@ -133,7 +137,7 @@ class StudyPlan:
         )
         if condition.is_fresh:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
-                self._register_corpus(settings, model, key)
+                self._register_corpus(settings, model, f"own of {task.name}")
             return settings
         if condition.is_released:
             assert self.study.offshelf is not None
@@ -144,17 +148,17 @@ class StudyPlan:
             # the other task's own pretraining, so that the two studies of it are one run
             other = self.tasks.get(condition.text_of) or load_task_card(condition.text_of)
             pretraining = dataclasses.replace(pretraining, task=other)
-        corpus_id = self._register_corpus(pretraining, model, key)
+        text = key if condition.is_general else f"own of {pretraining.task.name}"
+        corpus_id = self._register_corpus(pretraining, model, text)
         pretraining = budget.resolve_planned(pretraining, corpus_id)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
-            name = key if condition.is_general else f"own of {pretraining.task.name}"
-            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, name, "", seed)
+            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, text, "", seed)
         return dataclasses.replace(settings, init=f"run:{run_id}")
 
-    def _register_corpus(self, settings: Settings, model: str, condition: str) -> str:
+    def _register_corpus(self, settings: Settings, model: str, text: str) -> str:
         corpus_id = identity.identify_corpus(settings)
-        self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, condition))
+        self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, text))
         return corpus_id
 
     # asking

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from selfpretrain.numbers import format_counted
 from selfpretrain.runs.provenance import describe_machine
+from selfpretrain.stages.work import DISK_KINDS
 from selfpretrain.study.cells import FINISHED, Cell
-from selfpretrain.study.cost import DISK_KINDS, Costs, list_once, measure_bytes
+from selfpretrain.study.cost import Costs, list_once, measure_bytes
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.sweep import describe_choices, list_data
@@ -49,20 +50,17 @@ def _build_row(costs: Costs, name: str, cells: list[Cell], seconds: float, num_u
     return (name, *counts, _sum_flops(costs, cells), _sum_flops(costs, left), hours)
 
 
-def _build_table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _build_table(title: str, first: str, *others: str) -> Table:
+    numbers = [Column(name, justify="right", no_wrap=True) for name in others]
+    return Table(first, *numbers, title=title, title_justify="left")
 
 
 def _sum_flops(costs: Costs, cells: Sequence[Cell]) -> str:
-    works = [costs.compute_work(cell) for cell in cells if cell.stage != "corpus"]
-    known = [work.flops for work in works if work is not None]
-    if not works:
+    flops = [costs.compute_work(cell).flops for cell in cells if cell.stage != "corpus"]
+    known = [value for value in flops if value is not None]
+    if not flops:
         return "-"
-    return _format_sum(f"{sum(known):.2e}".replace("+", ""), len(works) - len(known), bool(known))
+    return _format_sum(f"{sum(known):.2e}".replace("+", ""), flops.count(None), bool(known))
 
 
 def _format_sum(known: str, num_unknown: int, has_known: bool) -> str:
@@ -81,17 +79,15 @@ def build_disk_table(costs: Costs, waves: dict[str, list[Cell]]) -> Table:
         held = measure_bytes(cell)
         there.update(held)
         if cell.status not in FINISHED:
-            wanted = costs.estimate_bytes(cell)
-            unknown["corpora"] += wanted is None
-            added.update({kind: max(0, size - held.get(kind, 0)) for kind, size in (wanted or {}).items()})
+            wanted = costs.compute_work(cell).disk
+            unknown["corpora"] += not wanted
+            added.update({kind: max(0, size - held.get(kind, 0)) for kind, size in wanted.items()})
     table = _build_table("disk, MB", "", "there", "to come")
-    for kind in DISK_KINDS:
-        table.add_row(
-            kind, _format_mb(there[kind]), _format_sum(_format_mb(added[kind]), unknown[kind], bool(added[kind]))
-        )
-    table.add_section()
-    to_come = _format_sum(_format_mb(added.total()), unknown.total(), bool(added.total()))
-    table.add_row("all", _format_mb(there.total()), to_come)
+    for sizes in (there, added, unknown):
+        sizes["all"] = sizes.total()
+    for kind in (*DISK_KINDS, "all"):
+        to_come = _format_sum(_format_mb(added[kind]), unknown[kind], bool(added[kind]))
+        table.add_row(kind, _format_mb(there[kind]), to_come, end_section=kind == DISK_KINDS[-1])
     return table
 
 

@@ -6,6 +6,7 @@ size lies on the line through the two: a fixed part (the optimizer, starting ker
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
+from selfpretrain.data.examples import EncodedSplit
 from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.kinds import get_kind
@@ -21,10 +22,11 @@ from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
-from selfpretrain.pretext.objectives import build_objective, count_step_flops
+from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.pretext.packing import build_blocks
-from selfpretrain.stages.finetune import choose_layout
+from selfpretrain.stages.finetune import build_batches
 from selfpretrain.stages.pretrain import MicroBatches
+from selfpretrain.stages.work import choose_layout
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
@@ -52,9 +54,10 @@ class Speed:
 
 @dataclass
 class Estimate:
-    """Seconds by wave, one process working, and how many runs of each wave are left out."""
+    """Seconds by wave and by cell, one process working, and how many runs of each wave are left out."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cells: dict[tuple[str, str], float] = field(default_factory=dict)  # by stage and name, whatever the recipe
     unknown: dict[str, int] = field(default_factory=dict)  # their size is not known before their corpus is built
 
     @property
@@ -67,35 +70,37 @@ def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT
     waves = list_once(plan.count_cells())
     missing = {name: [cell for cell in cells if cell.status not in FINISHED] for name, cells in waves.items()}
     kinds: dict[tuple[str, str], list[Cell]] = {}
-    for cells in missing.values():
-        for cell in cells:
-            kinds.setdefault((cell.stage, cell.model), []).append(cell)
+    for cell in itertools.chain(*missing.values()):
+        kinds.setdefault((cell.stage, cell.model), []).append(cell)
     clocks: dict[tuple[str, str], Clock] = {}
     deadline = time.perf_counter() + limit_seconds
     for number, (kind, cells) in enumerate(kinds.items()):
         share = max(0.0, deadline - time.perf_counter()) / (len(kinds) - number)
-        clocks[kind] = build_clock(plan, costs, cells, share)
+        clocks[kind] = build_clock(costs, cells, share)
     estimate = Estimate()
     for name, cells in missing.items():
         seconds = [clocks[cell.stage, cell.model](cell) for cell in cells]
+        estimate.cells |= {
+            (c.stage, c.name): OVERHEAD_SECONDS + s for c, s in zip(cells, seconds, strict=True) if s is not None
+        }
         estimate.seconds[name] = sum(OVERHEAD_SECONDS + value for value in seconds if value is not None)
         estimate.unknown[name] = seconds.count(None)
     return estimate
 
 
-def build_clock(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:
+def build_clock(costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:
     """The clock of one kind of run, from timing it."""
     if cells[0].stage == "corpus":
-        return time_corpora(plan, costs, cells[0])
-    measure = measure_pretraining if cells[0].stage == "pretrain" else measure_finetuning
-    known = [cell for cell in cells if costs.compute_work(cell) is not None]
-    speed = measure(plan, costs, known, limit_seconds) if known else None
+        return time_corpora(costs, cells[0])
+    measure = {"pretrain": measure_pretraining, "finetune": measure_finetuning}[cells[0].stage]
+    known = [cell for cell in cells if costs.compute_work(cell).steps is not None]
+    speed = measure(costs, known, limit_seconds) if known else None
 
     def clock(cell: Cell) -> float | None:
         if cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds":
             return cell.settings.pretrain.budget_amount
         work = costs.compute_work(cell)
-        if work is None or speed is None:
+        if work.steps is None or speed is None:
             return None
         training = work.steps * (speed.fixed + speed.per_flop * work.step_flops)
         return training + speed.per_evaluated_flop * work.evaluation_flops
@@ -103,9 +108,9 @@ def build_clock(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds:
     return clock
 
 
-def time_corpora(plan: StudyPlan, costs: Costs, cell: Cell) -> Clock:
+def time_corpora(costs: Costs, cell: Cell) -> Clock:
     """A vocabulary learnt from a sample, and the sample encoded; a corpus is encoded about twice (counted, written)."""
-    texts = ["\n".join(row) for data in plan.data.values() for row in data.splits["train"].texts]
+    texts = ["\n".join(row) for data in costs.plan.data.values() for row in data.splits["train"].texts]
     sizes = np.cumsum([len(text.encode()) for text in texts])
     count = min(len(texts), 1 + int(np.searchsorted(sizes, SAMPLE_BYTES)))
     start = time.perf_counter()
@@ -128,7 +133,7 @@ def fit_line(small: tuple[float, float], large: tuple[float, float]) -> tuple[fl
     return (fixed, slope) if slope > 0 and fixed > 0 else (0.0, large[1] / large[0])
 
 
-def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
+def measure_pretraining(costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
     """Made-up text, one sequence and as many as time and ``batch_size`` allow."""
     settings, vocab_size = cells[0].settings, costs.get_vocab_size(cells[0])
     config, objective = settings.pretrain, settings.objective
@@ -139,9 +144,6 @@ def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_
     def get_batches(rows: int) -> MicroBatches:
         return MicroBatches(PretrainBatches(blocks, objective, rows, 0), config.micro_batch_size)
 
-    def count(rows: int) -> int:
-        return count_step_flops(settings.model, objective, vocab_size, rows, config.seq_len)
-
     module = build_objective(settings.model, objective, vocab_size, 0, 0)
     first = time_steps(module, get_batches(1), config, settings.runtime, 0.0)
     most = config.batch_size if config.micro_batch_size else min(config.batch_size, MAX_ROWS)
@@ -149,7 +151,8 @@ def measure_pretraining(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_
     last = first
     if rows > 1:
         last = time_steps(module, get_batches(rows), config, settings.runtime, limit_seconds, MAX_STEPS)
-    fixed, per_flop = fit_line((count(1), first), (count(rows), last))
+    flops = costs.compute_work(cells[0]).step_flops / config.batch_size  # in proportion to the rows
+    fixed, per_flop = fit_line((flops, first), (rows * flops, last))
     return Speed(fixed, per_flop, per_flop)
 
 
@@ -158,33 +161,31 @@ def _count_fitting(seconds: float, limit_seconds: float) -> int:
     return int(limit_seconds / (4 * seconds))
 
 
-def measure_finetuning(plan: StudyPlan, costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
+def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
     """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
-    settings, data, vocab_size = cells[0].settings, plan.data[cells[0].task], costs.get_vocab_size(cells[0])
-    config, lengths = settings.finetune, sorted({costs.measure_length(cell) for cell in cells})
-    device = choose_device(settings.runtime)
-    packed, micro = choose_layout(config, settings.runtime, device)
-    kind = get_kind(data.task.label_kind)
+    settings, data, vocab_size = cells[0].settings, costs.plan.data[cells[0].task], costs.get_vocab_size(cells[0])
+    config, kind = settings.finetune, get_kind(data.task.label_kind)
+    lengths = sorted({costs.measure_length(cell) for cell in cells})
     parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
     labels = kind.encode(data.task, data.splits["train"].labels)
+    model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
 
     def make_split(rows: int, length: int) -> EncodedSplit:
         ids = np.random.default_rng(0).integers(5, vocab_size, (rows, length)).astype(np.int32)
         return EncodedSplit([""] * rows, list(ids), np.full(rows, length), labels[np.arange(rows) % len(labels)])
 
-    def get_batches(rows: int, length: int) -> FinetuneBatches:
-        has_segments = settings.model.type_vocab_size > 1
-        return FinetuneBatches(make_split(rows, length), rows, micro, 0, 0, has_segments, packed)
+    device = choose_device(settings.runtime)
+    _, micro = choose_layout(config, settings.runtime, device)
 
-    model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
-    batches = get_batches(min(micro, config.batch_size), lengths[-1])
-    first = time_steps(model, batches, config, settings.runtime, 0.0)
+    def time_batch(rows: int, length: int, limit_seconds: float) -> float:
+        batches = build_batches(settings, make_split(rows, length), model.encoder)
+        return time_steps(model, batches, config, settings.runtime, limit_seconds, MAX_STEPS)
+
+    first = time_batch(min(micro, config.batch_size), lengths[-1], 0.0)
     rows = min(config.batch_size, micro * max(1, _count_fitting(first, limit_seconds / 3)))
     points = []
     for length in (lengths[0], lengths[-1]):
-        batches = get_batches(rows, length)
-        seconds = time_steps(model, batches, config, settings.runtime, limit_seconds / 3, MAX_STEPS)
-        seconds *= config.batch_size / rows
+        seconds = time_batch(rows, length, limit_seconds / 3) * config.batch_size / rows
         points.append((count_finetune_flops(*parts, config.batch_size, length), seconds))
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
     evaluated = count_sequence_flops(*parts, len(split), lengths[-1])

@@ -6,14 +6,12 @@ import dataclasses
 import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from selfpretrain.config import Settings, StudyConfig, UserError
+from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import Terminal, explain
 from selfpretrain.runs import budget
@@ -21,10 +19,12 @@ from selfpretrain.runs.folder import Busy
 from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
 from selfpretrain.study.facts import describe_data, describe_lengths
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.watch import Watch
 
 if TYPE_CHECKING:
     from selfpretrain.stages.finetune import Finetuning
     from selfpretrain.stages.pretrain import Pretraining
+    from selfpretrain.study.probe import Estimate
 
 BUSY_WAIT_SECONDS = 2.0
 
@@ -32,15 +32,14 @@ BUSY_WAIT_SECONDS = 2.0
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
     """The plan of the study these command-line overrides describe."""
     chosen = [o for o in overrides if not o.startswith("model=")]
+    if not settings.study.models:
+        study = dataclasses.replace(settings.study, models=[settings.model.preset])
+        settings = dataclasses.replace(settings, study=study)
 
     def settings_of(model: str) -> Settings:
         return compose_settings("study", [*chosen, f"model={model}"])
 
-    return StudyPlan(settings if settings.study.models else _with_models(settings), settings_of)
-
-
-def _with_models(settings: Settings) -> Settings:
-    return dataclasses.replace(settings, study=dataclasses.replace(settings.study, models=[settings.model.preset]))
+    return StudyPlan(settings, settings_of)
 
 
 def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> StudyPlan:
@@ -48,19 +47,18 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
     settings = open_config(config, overrides)
     if settings.study.cell is not None:
         raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
-    console = Terminal()
     plan = build_plan(settings, overrides)
-    describe(plan, console)
+    watch = Watch(plan, describe(plan))
     if plan.is_provisional:
-        run_wave("corpora", list(plan.corpora.values()), launch, console, plan.study, 1)
+        run_wave("corpora", list(plan.corpora.values()), launch, watch)
         plan = build_plan(settings, overrides)
-        describe(plan, console)
+        watch = Watch(plan, describe(plan))
     for name, cells in plan.iter_waves():
         open_cells = [cell for cell in cells if not cell.is_blocked]
         is_new = any(cell.status not in FINISHED for cell in open_cells)
-        run_wave(name, open_cells, launch, console, plan.study, plan.study.seeds_per_process)
+        run_wave(name, open_cells, launch, watch)
         if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
-            print_lines(console, [f"data of {task}: {line}" for task, line in describe_lengths(plan)])
+            print("\n".join(f"data of {task}: {line}" for task, line in describe_lengths(plan)))
     return plan
 
 
@@ -74,28 +72,24 @@ def end_study(plan: StudyPlan) -> int:
     return 1 if failed else 0
 
 
-def run_wave(
-    name: str,
-    cells: list[Cell],
-    launch: Callable[[list[str]], list[str]],
-    console: Console,
-    study: StudyConfig,
-    seeds_per_process: int,
-) -> None:
+def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], watch: Watch) -> None:
     """Launch the missing cells, each by its file; those another process is computing are asked for again until they
     are decided.
     """
     missing = [cell for cell in cells if cell.status not in FINISHED]
-    if missing:
-        console.print(f"[bold]{name}[/]: {len(missing)} of {len(cells)} cells to run", highlight=False)
-    while missing:
-        groups = group_seeds(missing, seeds_per_process)
-        paths = [str(Job(study.name, tuple(group)).write()) for group in groups]
-        statuses = [status for joined in launch(paths) for status in joined.split("+")]
-        asked = [cell for group in groups for cell in group]
-        missing = [cell for cell, status in zip(asked, statuses, strict=True) if status == "busy"]
-        if missing:
-            time.sleep(BUSY_WAIT_SECONDS)
+    if not missing:
+        return
+    print(f"{name}: {len(missing)} of {len(cells)} cells to run")
+    study = watch.plan.study
+    with watch.follow(name, missing):
+        while missing:
+            groups = group_seeds(missing, study.seeds_per_process)
+            paths = [str(Job(study.name, tuple(group)).write()) for group in groups]
+            statuses = [status for joined in launch(paths) for status in joined.split("+")]
+            asked = [cell for group in groups for cell in group]
+            missing = [cell for cell, status in zip(asked, statuses, strict=True) if status == "busy"]
+            if missing:
+                time.sleep(BUSY_WAIT_SECONDS)
 
 
 def run_job(job: Job) -> str:
@@ -128,14 +122,9 @@ def run_together(cells: Sequence[Cell], group: str) -> None:
 
     try:
         carry_out_together([build_training(cell, group) for cell in cells])
-    except UserError:
-        raise
     except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
         names = ", ".join(cell.name for cell in cells)
         print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
-    for cell in cells:
-        if cell.status == "diverged":
-            print(f"{cell.name} diverged: {cell.run.note}", file=sys.stderr)
 
 
 def run_cell(cell: Cell, group: str) -> str:
@@ -144,66 +133,51 @@ def run_cell(cell: Cell, group: str) -> str:
     A corpus stops the study: everything stands on it. What is wrong with one training is that cell's failure, its
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
-    from selfpretrain.stages.corpus import build_corpus
-    from selfpretrain.stages.start import choose_tokenizer
+    from selfpretrain.stages.corpus import prepare_corpus
     from selfpretrain.train.engine import carry_out
-    from selfpretrain.train.keeper import Diverged
 
     try:
         if cell.stage == "corpus":
-            build_corpus(
-                cell.settings.corpus, cell.settings.task, choose_tokenizer(cell.settings), cell.settings.runtime
-            )
+            prepare_corpus(cell.settings)
         else:
             carry_out(build_training(cell, group), wait=False)
     except Busy:
         return "busy"
-    except Diverged as error:
-        print(f"{cell.name} diverged: {error}", file=sys.stderr)
     except Exception as error:
         if cell.stage == "corpus":
             raise
         explained = explain(error)
-        reason = explained[0] if explained else f"{type(error).__name__}: {error}"
+        note = explained[0] if explained else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         try:
             with cell.run.lock(wait=False):
-                if cell.run.status != "done":  # by another process, since this one let go of the run
-                    cell.run.set_status("failed", reason if explained else f"{reason}\n{traceback.format_exc()}")
+                if cell.status not in FINISHED:  # it diverged, or another process has done it since
+                    cell.run.set_status("failed", note)
         except Busy:
             return "busy"
-        print(f"{cell.name} failed: {reason}", file=sys.stderr)
     return cell.status
 
 
-def describe(plan: StudyPlan, console: Console) -> None:
-    """Print the cells, what is done, and the time the rest will take here."""
-    waves = plan.count_cells()
-    table = Table(title=f"study {plan.study.name}", title_justify="left")
-    for column in ("wave", "cells", "done", "to run"):
-        table.add_column(column, justify="left" if column == "wave" else "right")
+def describe(plan: StudyPlan) -> Estimate | None:
+    """Print the cells, what is done, and the time the rest will take here, which is returned; None where nothing is left."""
+    counts = [Column(name, justify="right") for name in ("cells", "done", "to run")]
+    table = Table("wave", *counts, title=f"study {plan.study.name}", title_justify="left")
     left = 0
-    for name, cells in waves.items():
-        counts = Counter(cell.status in FINISHED for cell in cells)
-        left += counts[False]
-        table.add_row(name, str(len(cells)), str(counts[True]), str(counts[False]))
-    console.print(table)
-    print_lines(console, [describe_choices(plan), *list_data(plan)])
-    if left:
-        from selfpretrain.study.cost import Costs
-        from selfpretrain.study.probe import estimate_seconds
+    for name, cells in plan.count_cells().items():
+        done = sum(cell.status in FINISHED for cell in cells)
+        left += len(cells) - done
+        table.add_row(name, *map(str, (len(cells), done, len(cells) - done)))
+    Terminal().print(table)
+    print("\n".join([describe_choices(plan), *list_data(plan)]))
+    if not left:
+        return None
+    from selfpretrain.study.cost import Costs
+    from selfpretrain.study.probe import estimate_seconds
 
-        estimate = estimate_seconds(plan, Costs(plan))
-        open_runs = sum(estimate.unknown.values())
-        rest = f"; without {open_runs} runs whose size is unknown until the corpora are built" if open_runs else ""
-        console.print(
-            f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-
-
-def print_lines(console: Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    estimate = estimate_seconds(plan, Costs(plan))
+    open_runs = sum(estimate.unknown.values())
+    rest = f"; without {open_runs} runs whose size is unknown until the corpora are built" if open_runs else ""
+    print(f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})")
+    return estimate
 
 
 def list_data(plan: StudyPlan) -> list[str]:

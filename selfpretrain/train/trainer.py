@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from selfpretrain.config import OptimConfig, RuntimeConfig
 from selfpretrain.data.examples import Arrays
 from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.numbers import format_duration
+from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
 from selfpretrain.tracking import NullTracker
@@ -212,18 +211,14 @@ class Trainer:
 
     @contextlib.contextmanager
     def _show_progress(self, first: int) -> Iterator[Callable[[int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
-        disabled = not self.runtime.progress or self.rank != 0 or not sys.stderr.isatty()
-        console = Console(stderr=True)
-        with Progress(*columns, transient=True, disable=disabled, console=console) as progress:
-            label = f"{self.members[0].keeper.run.path.parent.name} {self.name}"
-            task = progress.add_task(label, total=self.total_steps, completed=first, rate="")
+        label, began = f"{self.members[0].keeper.run.path.parent.name} {self.name}", time.perf_counter()
+        with show_progress(label, self.total_steps, first, self.runtime.progress) as show:
 
             def advance(done: int) -> None:
-                seconds = time.perf_counter() - self.logged_at
-                rate = f"{self.tokens / seconds / 1000:.1f}k tokens/s" if self.tokens and seconds > 0 else ""
-                progress.update(task, completed=done, rate=rate or progress.tasks[task].fields["rate"])
+                now = time.perf_counter()
+                rate = self.tokens / (now - self.logged_at) / 1000  # 0 right after a line was logged
+                left = format_duration((now - began) / (done - first) * (self.total_steps - done))
+                show(done, f"{rate:.1f}k tokens/s, {left} left" if rate else "")
 
             yield advance
 

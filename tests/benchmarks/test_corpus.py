@@ -18,8 +18,8 @@ from benchmarks.corpus import (
     run,
     write_toy_mirror,
 )
+from selfpretrain.cards import load_text_card
 from selfpretrain.config import UserError
-from selfpretrain.door import load_text_card
 
 TOY = Options(toy=True, repeats=1, processes=False)
 

@@ -210,6 +210,16 @@ def test_settings_that_cannot_work_are_refused(config, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_how_often_a_pair_was_seen_and_the_alphabet_decide(kind):
+    def train(**settings):
+        return train_tokenizer(TokenizerConfig(kind=kind, vocab_size=5000, **settings), iter(make_documents(30)))
+
+    usual, rare = train(), train(min_frequency=30)
+    assert rare.vocab_size < usual.vocab_size
+    assert (train(limit_alphabet=10).get_tokens() == usual.get_tokens()) == (kind == "bpe")  # bytes have no alphabet
+
+
 @pytest.mark.parametrize("texts", [[], ["   "], ["a a b"]])
 def test_too_little_text_is_refused(texts):
     with pytest.raises(UserError, match="text"):

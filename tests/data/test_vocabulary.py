@@ -10,13 +10,17 @@ from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, Us
 from selfpretrain.data.store import read_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import compute_vocabulary_id, prepare_vocabulary, sample_vocabulary
-from selfpretrain.runs.identity import compute_corpus_id
+from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import documents, hub
 from selfpretrain.stages.corpus import build_corpus
 
 GENERAL = TokenizerConfig(kind="bpe", vocab_size=300, source="general", card="docs")
 RELEASED = TokenizerConfig(kind="bpe", vocab_size=300, source="released", released="someone/roberta@abc")
 TEXTS = {"docs": ["the general text speaks of rivers and roads"] * 30, "other": ["zig zag zebra zoo"] * 30}
+
+
+def compute_corpus_id(corpus, task, tokenizer, runtime):
+    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfpretrain.config import ObjectiveConfig, UserError
+from selfpretrain.config import ObjectiveConfig, PretrainConfig, UserError
 from selfpretrain.pretext.batches import (
     PretrainBatches,
     apply_masks,
@@ -191,11 +191,11 @@ def test_random_tokens_are_spread_over_the_ordinary_vocabulary():
 def make_batches(packing, objective):
     text = make_text(5000)
     if packing == "full":
-        return PretrainBatches(PackedBlocks(text, IDS, 32, 1), objective, 8, 2)
+        return PretrainBatches(PackedBlocks(text, IDS, PretrainConfig(seq_len=32), 1), objective, 8, 2)
     ends = np.flatnonzero(np.r_[text[:-1] == SEP, True])  # a document may hold nothing but its separator
     sizes = np.diff(np.r_[-1, ends]).astype(np.int32)
     marks = Marks(np.arange(VOCAB) % 9 == 5, np.zeros(VOCAB, bool))
-    return PretrainBatches(SegmentBlocks(text, sizes, IDS, marks, 32, 1), objective, 8, 2)
+    return PretrainBatches(SegmentBlocks(text, sizes, IDS, marks, PretrainConfig(seq_len=32), 1), objective, 8, 2)
 
 
 @pytest.mark.parametrize("packing", ["full", "segments"])
@@ -229,11 +229,11 @@ def test_nothing_is_chosen_from_padding(objective):
 
 
 def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
-    blocks = PackedBlocks(make_text(5000), IDS, 32, 1)
+    blocks = PackedBlocks(make_text(5000), IDS, PretrainConfig(seq_len=32), 1)
     text = (
         np.arange(1005, 5005, dtype=np.int32) % 4000
     )  # without separators inside, a position is the rank that was drawn
-    plain = PackedBlocks(5 + text, IDS, 16, 0)
+    plain = PackedBlocks(5 + text, IDS, PretrainConfig(seq_len=16), 0)
     steps = [PretrainBatches(plain, RTD, 8, 2)[step] for step in range(30)]
     for name in ("masked_positions", "sample_uniforms"):
         assert len({step[name].tobytes() for step in steps}) == 30
@@ -241,12 +241,12 @@ def test_masks_change_from_step_to_step_and_with_the_mask_seed_only():
     assert (first["original_ids"] == other["original_ids"]).all()
     assert (first["masked_positions"] != other["masked_positions"]).any()
     assert (first["sample_uniforms"] != other["sample_uniforms"]).any()
-    moved = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, 9), RTD, 8, 2)[0]
+    moved = PretrainBatches(PackedBlocks(make_text(5000), IDS, PretrainConfig(seq_len=32), 9), RTD, 8, 2)[0]
     assert (first["original_ids"] != moved["original_ids"]).any()
 
 
 def test_the_inputs_of_a_batch_fit_together():
-    batches = PretrainBatches(PackedBlocks(make_text(20_000), IDS, 64, 1), RTD, 64, 2)
+    batches = PretrainBatches(PackedBlocks(make_text(20_000), IDS, PretrainConfig(seq_len=64), 1), RTD, 64, 2)
     batch = batches[3]
     assert batch["masked_positions"].shape == batch["sample_uniforms"].shape == (64, 9)
     assert batch["sample_uniforms"].dtype == np.float32
@@ -263,7 +263,7 @@ def test_the_inputs_of_a_batch_fit_together():
 
 
 def test_held_out_blocks_are_masked_once_and_for_all():
-    batches = PretrainBatches(PackedBlocks(make_text(5000), IDS, 32, 1), RTD, 8, 2)
+    batches = PretrainBatches(PackedBlocks(make_text(5000), IDS, PretrainConfig(seq_len=32), 1), RTD, 8, 2)
     first, again = batches.get_held_out(), batches.get_held_out()
     assert len(first["input_ids"]) == batches.blocks.num_held_out
     assert all((first[name] == again[name]).all() for name in first)

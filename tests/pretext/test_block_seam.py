@@ -13,10 +13,10 @@ from selfpretrain.pretext.packing import BLOCK_BUILDERS
 class Beginnings:
     """[CLS] the first tokens of a document [SEP], padded; a document's number is its start."""
 
-    def __init__(self, tokens, sizes, ids, entries, seq_len, data_seed):
-        self.tokens, self.sizes, self.ids, self.seq_len = tokens, sizes.astype(np.int64), ids, seq_len
+    def __init__(self, tokens, sizes, ids, entries, config, data_seed):
+        self.tokens, self.sizes, self.ids, self.seq_len = tokens, sizes.astype(np.int64), ids, config.seq_len
         self.offsets = np.cumsum(self.sizes) - self.sizes
-        self.num_held_out = count_held_out(len(sizes))
+        self.num_held_out = count_held_out(len(sizes), len(tokens), config)
         self.num_blocks = len(sizes) - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
 

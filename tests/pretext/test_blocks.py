@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfpretrain.config import UserError
+from selfpretrain.config import PretrainConfig, UserError
 from selfpretrain.pretext.blocks import PackedBlocks, SpecialIds
 
 CLS, SEP, MASK = 2, 3, 4
 
 
-def make_blocks(count=4000, seq_len=16, seed=0):
+def make_blocks(count=4000, seed=0, **settings):
     # every token names its own place in the stream, so that blocks can be traced back
     return PackedBlocks(
         np.arange(count, dtype=np.int32) + 1000,
         SpecialIds(CLS, SEP, MASK, 0, 1, (0, 1, 2, 3, 4), 2000),
-        seq_len,
+        PretrainConfig(seq_len=16, **settings),
         seed,
     )
 
@@ -75,6 +75,12 @@ def test_size_of_the_held_out_part(tokens, held_out):
     assert blocks.num_held_out == held_out
     assert blocks.get_held_out_starts()[-1] + blocks.content <= tokens
     assert blocks.num_blocks >= 1
+
+
+def test_the_held_out_part_is_a_setting():
+    assert make_blocks(14 * 1000, held_out_fraction=0.1).num_held_out == 100
+    assert make_blocks(14 * 1000, held_out_fraction=0.1, max_held_out=7).num_held_out == 7
+    assert make_blocks(14 * 1000, held_out_fraction=0.0).num_held_out == 1
 
 
 def test_too_little_text_is_one_line():

@@ -17,7 +17,7 @@ MARKS = Marks(np.arange(VOCAB) == STOP, np.zeros(VOCAB, bool))
 BASE = 100
 
 
-def make(lengths, seq_len=32, sentence=7, seed=0):
+def make(lengths, seq_len=32, sentence=7, seed=0, **settings):
     """Documents of these many tokens whose every ``sentence``-th token ends a sentence."""
     documents, start = [], BASE
     for length in lengths:
@@ -25,7 +25,8 @@ def make(lengths, seq_len=32, sentence=7, seed=0):
         documents += [np.where(np.arange(1, length + 1) % sentence == 0, STOP, places), [SEP]]
         start += length + 1
     tokens = np.concatenate(documents).astype(np.int32)
-    return SegmentBlocks(tokens, np.array(lengths, np.int32) + 1, IDS, MARKS, seq_len, seed)
+    config = PretrainConfig(seq_len=seq_len, **settings)
+    return SegmentBlocks(tokens, np.array(lengths, np.int32) + 1, IDS, MARKS, config, seed)
 
 
 def read(blocks, pieces, seed=0):
@@ -89,6 +90,13 @@ def test_shares_of_single_segments_and_of_short_examples():
     assert lengths[~full].min() <= 14 and len(set(lengths[~full].tolist())) > 5
 
 
+def test_those_shares_are_settings():
+    examples = read(make([200_000], seq_len=64, single_segment_prob=1.0, short_seq_prob=0.0), np.arange(1, 500))
+    assert not any(second for _, second in examples) and min(len(first) for first, _ in examples) >= 61 - 6
+    examples = read(make([200_000], seq_len=64, single_segment_prob=0.0, short_seq_prob=1.0), np.arange(500))
+    assert np.mean([len(first + second) < 61 - 6 for first, second in examples]) == pytest.approx(45 / 60, abs=0.06)
+
+
 def test_a_ends_around_half_the_target_at_a_sentence_end():
     blocks = make([200_000], seq_len=64)
     cuts = [len(first) for first, second in read(blocks, np.arange(1, 3000)) if second and len(first + second) > 54]
@@ -114,7 +122,8 @@ def test_first_segment_by_hand(sentence_ends, length, shares):
     ends = np.zeros((4000, 61), bool)
     ends[:, np.array(sentence_ends, int) - 1] = True
     target, lengths = np.full(4000, 64), np.full(4000, length)
-    cuts, counts = np.unique(choose_first_segment(ends, target, lengths, np.random.default_rng(0)), return_counts=True)
+    drawn = choose_first_segment(ends, target, lengths, 0.1, np.random.default_rng(0))
+    cuts, counts = np.unique(drawn, return_counts=True)
     assert dict(zip(cuts.tolist(), counts / 4000, strict=True)) == pytest.approx(shares, abs=0.04)
     assert find_end_after(ends[:1], np.array([62]), lengths[:1]).tolist() == [length]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import StudyConfig, TaskConfig
+from selfpretrain.report import summarize
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.runs.results import CellResult, StudyResults
 
@@ -97,3 +98,16 @@ def make_outputs(labels, label_kind, score, salt):
 @pytest.fixture
 def fake_study(tmp_path):
     return FakeStudy(tmp_path)
+
+
+@pytest.fixture
+def summary(fake_study):
+    """Two models, a failed condition, a half-finished one, a released checkpoint, and a matrix."""
+    for model in ("electra_small_long_name", "roberta_tiny"):
+        fake_study.add("none", [0.6, 0.62, 0.58], model=model, finetunings=2).add("own", [0.7, 0.72, 0.74], model=model)
+        fake_study.add("bookwiki", [0.8, 0.8], model=model).add("bookwiki", [0], model=model, first=2, status="failed")
+        fake_study.add("bookwiki_sized", [0.8], model=model).add(
+            "bookwiki_sized", [0], model=model, first=1, status="missing"
+        )
+        fake_study.add("offshelf", [0.9, 0.92], model=model).add("own_of:else", [0.65, 0.6], model=model)
+    return summarize(fake_study.finish(num_replicates=1000))

@@ -5,19 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selfpretrain.config import UserError
-from selfpretrain.report.comparisons import (
-    Sampling,
-    compute_difference,
-    compute_score,
-    compute_share,
-    correct,
-    get_seeds,
-)
+from selfpretrain.config import StudyConfig, UserError
+from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.runs.results import read_runs
 from selfpretrain.stats import multibootstrap
 
-SAMPLING = Sampling(200, 0.95)
+STUDY = StudyConfig(num_replicates=200)
 
 
 def read(study, condition, task="topics"):
@@ -28,7 +21,7 @@ def read(study, condition, task="topics"):
 def test_differences_are_those_of_the_public_function(fake_study):
     fake_study.add("none", [0.7, 0.72, 0.68], finetunings=2).add("own", [0.75, 0.77])
     base, expt = read(fake_study, "none"), read(fake_study, "own")
-    found = compute_difference(base, expt, "accuracy", SAMPLING)
+    found = compute_difference(base, expt, "accuracy", STUDY)
     expected = multibootstrap(
         (base.predictions, expt.predictions), base.labels, "accuracy", base_seeds=[0, 0, 1, 1, 2, 2],
         expt_seeds=[0, 1], paired=False, num_replicates=200, seed=0,
@@ -43,20 +36,20 @@ def test_differences_are_those_of_the_public_function(fake_study):
 def test_p_is_two_sided_and_has_no_floor(fake_study):
     fake_study.add("none", [0.8, 0.805, 0.795, 0.8]).add("own", [0.5, 0.505, 0.495, 0.5])
     base, expt = read(fake_study, "none"), read(fake_study, "own")
-    first, second = (compute_difference(*pair, "accuracy", SAMPLING).p for pair in ((base, expt), (expt, base)))
+    first, second = (compute_difference(*pair, "accuracy", STUDY).p for pair in ((base, expt), (expt, base)))
     assert first == pytest.approx(second)
-    assert first < 1 / SAMPLING.num_replicates
-    same = compute_difference(base, base, "accuracy", SAMPLING)
+    assert first < 1 / STUDY.num_replicates
+    same = compute_difference(base, base, "accuracy", STUDY)
     assert (same.delta.point, same.p) == (0, 1)
 
 
 def test_one_seed_a_side_is_of_checkpoints_and_outside_the_family(fake_study):
     fake_study.add("none", [0.7]).add("own", [0.8]).add("bookwiki", [0.7, 0.9])
     none, own, bookwiki = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
-    single = compute_difference(none, own, "accuracy", SAMPLING)
+    single = compute_difference(none, own, "accuracy", STUDY)
     assert single.p is None and single.is_of_checkpoints
     assert single.delta.low < 0.1 < single.delta.high
-    several = compute_difference(bookwiki, bookwiki, "accuracy", SAMPLING)
+    several = compute_difference(bookwiki, bookwiki, "accuracy", STUDY)
     corrected = correct([single, several])
     assert (corrected[0].p_holm, corrected[1].p_holm) == (None, several.p)
     assert not corrected[0].is_clear(0.05)
@@ -64,7 +57,7 @@ def test_one_seed_a_side_is_of_checkpoints_and_outside_the_family(fake_study):
 
 def test_finetunings_are_averaged_within_their_seed(fake_study):
     fake_study.add("own", [0.8], finetunings=3).add("own", [0.6], first=1)
-    score, singles, _ = compute_score(read(fake_study, "own"), "accuracy", SAMPLING)
+    score, singles, _ = compute_score(read(fake_study, "own"), "accuracy", STUDY)
     assert score.point == pytest.approx(0.7)
     assert singles == pytest.approx([0.8, 0.8, 0.8, 0.6])
 
@@ -74,7 +67,7 @@ def test_the_finetunings_of_a_released_checkpoint_are_its_seeds(fake_study):
     none, offshelf = read(fake_study, "none"), read(fake_study, "offshelf")
     assert get_seeds(offshelf) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert get_seeds(none) == [(0, 0), (0, 0), (1, 0), (1, 0)]
-    found = compute_difference(none, offshelf, "accuracy", SAMPLING)
+    found = compute_difference(none, offshelf, "accuracy", STUDY)
     assert found.num_seeds == (4, 2)
     assert found.is_conditional
 
@@ -82,11 +75,11 @@ def test_the_finetunings_of_a_released_checkpoint_are_its_seeds(fake_study):
 def test_share_of_the_references_gain(fake_study):
     fake_study.add("none", [0.5, 0.51, 0.49]).add("own", [0.7, 0.71, 0.69]).add("bookwiki", [0.9, 0.91, 0.89])
     none, own, reference = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
-    share, reason = compute_share(none, own, reference, "accuracy", SAMPLING)
+    share, reason = compute_share(none, own, reference, "accuracy", STUDY)
     assert share.point == pytest.approx(50)
     assert share.low < 50 < share.high
     assert reason == ""
-    share, reason = compute_share(none, own, none, "accuracy", SAMPLING)
+    share, reason = compute_share(none, own, none, "accuracy", STUDY)
     assert share is None
     assert "may be zero" in reason
 
@@ -96,11 +89,11 @@ def test_a_model_that_says_the_same_everywhere_has_no_correlation(fake_study, me
     fake_study.add_task("pairs", "score", metric)
     fake_study.add("none", [0], "pairs", outputs=np.full((400, 1), 0.3)).add("own", [0.8, 0.8], "pairs")
     none, own = read(fake_study, "none", "pairs"), read(fake_study, "own", "pairs")
-    score, _, notes = compute_score(none, metric, SAMPLING)
+    score, _, notes = compute_score(none, metric, STUDY)
     assert (score.point, score.low, score.high) == (0, 0, 0)
     assert any("1 of 1 runs predict one value only: counted as a correlation of 0" in note for note in notes)
-    found = compute_difference(none, own, metric, SAMPLING)
-    assert found.delta.point == pytest.approx(compute_score(own, metric, SAMPLING)[0].point)
+    found = compute_difference(none, own, metric, STUDY)
+    assert found.delta.point == pytest.approx(compute_score(own, metric, STUDY)[0].point)
     assert found.delta.low > 0.5
 
 
@@ -108,4 +101,4 @@ def test_an_undefined_metric_is_said(fake_study):
     fake_study.add_task("topics", "class", "f1")
     fake_study.add("own", [0.5])
     with pytest.raises(UserError, match="f1"):
-        compute_score(read(fake_study, "own"), "f1", SAMPLING)
+        compute_score(read(fake_study, "own"), "f1", STUDY)

@@ -1,4 +1,4 @@
-"""Every form of a table says the same; a failed cell is never a number or a gap."""
+"""The tables: what each says; a failed cell is never a number or a gap."""
 
 from __future__ import annotations
 
@@ -6,24 +6,11 @@ import csv
 import io
 
 import pytest
-from rich.console import Console
 
 from selfpretrain.report import summarize
-from selfpretrain.report.render import build_rich_tables, escape_latex, format_csv, format_latex, format_markdown
-from selfpretrain.report.tables import build_tables, list_explanations
-
-
-@pytest.fixture
-def summary(fake_study):
-    """Two models, a failed condition, a half-finished one, a released checkpoint, and a matrix."""
-    for model in ("electra_small_long_name", "roberta_tiny"):
-        fake_study.add("none", [0.6, 0.62, 0.58], model=model, finetunings=2).add("own", [0.7, 0.72, 0.74], model=model)
-        fake_study.add("bookwiki", [0.8, 0.8], model=model).add("bookwiki", [0], model=model, first=2, status="failed")
-        fake_study.add("bookwiki_sized", [0.8], model=model).add(
-            "bookwiki_sized", [0], model=model, first=1, status="missing"
-        )
-        fake_study.add("offshelf", [0.9, 0.92], model=model).add("own_of:else", [0.65, 0.6], model=model)
-    return summarize(fake_study.finish(num_replicates=1000))
+from selfpretrain.report.blocks import list_explanations
+from selfpretrain.report.tables import build_tables
+from selfpretrain.report.write import format_csv
 
 
 def read_rows(text):
@@ -43,29 +30,6 @@ def test_csv_has_numbers_and_says_what_failed(summary):
     assert all(value for row in rows for value in row.values())
 
 
-def test_markdown(summary):
-    lines = format_markdown(build_tables(summary)[0]).splitlines()
-    cells = {line.split(" | ")[2]: [cell.strip(" |") for cell in line.split(" | ")] for line in lines[2:]}
-    assert len({line.count("|") for line in lines}) == 1
-    assert cells["own"][3].startswith(".720 [.")
-    assert cells["own"][5].startswith("&lt; .") or cells["own"][5].startswith(".")
-    assert cells["bookwiki_sized"][5] == "these checkpoints only"
-    assert cells["own"][7] == "3"
-    assert cells["none"][7] == "3 x 2"
-    assert cells["bookwiki"][3:7] == ["failed (1 of 3)", "-", "-", "-"]
-    assert cells["bookwiki_sized"][7] == "1 of 2"
-    assert cells["offshelf (this checkpoint)"][7] == "1 x 2"
-
-
-def test_latex_is_escaped_and_square(summary):
-    text = format_latex(build_tables(summary)[0])
-    body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in body} == {7}
-    assert r"bookwiki\_sized" in text and r"Benefit \%" in text
-    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
-    assert escape_latex("< .001 and -.5, -3, +.2, a-b_c 50%") == r"$<$ .001 and $-$.5, $-$3, $+$.2, a-b\_c 50\%"
-
-
 def test_what_a_difference_speaks_of(summary):
     rows = {row["condition"]: row for row in read_rows(format_csv(build_tables(summary)[0]))}
     scopes = {condition: row["scope"] for condition, row in rows.items()}
@@ -74,22 +38,6 @@ def test_what_a_difference_speaks_of(summary):
     assert scopes["bookwiki_sized"] == "checkpoints"
     assert (rows["bookwiki_sized"]["p"], rows["bookwiki_sized"]["p_holm"]) == ("NA", "NA")
     assert 0 < float(rows["own"]["p"]) < 1 / 1000  # no floor
-
-
-@pytest.mark.parametrize("width", [80, 100, 140])
-def test_the_terminal_form_fits_and_loses_nothing(summary, width):
-    for table in build_tables(summary):
-        buffer = io.StringIO()
-        console = Console(file=buffer, width=width)
-        for rich in build_rich_tables(table, console.width):
-            console.print(rich)
-        printed = buffer.getvalue()
-        assert max(map(len, printed.splitlines())) <= width
-        squeezed = "".join(c for c in printed if c.isalnum())
-        if table.name == "scores":
-            assert all("".join(c for c in row[2].split(" ")[0] if c.isalnum()) in squeezed for row in table.rows)
-            assert "failed (1 of 3)" in printed or ("failed" in printed and "(1 of 3)" in printed)
-            assert ".720" in printed
 
 
 def test_the_reference_table(summary):

@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 
 from selfpretrain import devices
-from selfpretrain.config import RuntimeConfig, Settings, TaskConfig
+from selfpretrain.config import (
+    ModelConfig,
+    RuntimeConfig,
+    SeedConfig,
+    Settings,
+    StudyConfig,
+    TaskConfig,
+    TrackingConfig,
+)
 from selfpretrain.devices import resolve_precision
-from selfpretrain.runs.identity import LEFT_OUT, identify_finetune, identify_pretrain
+from selfpretrain.hashing import LEFT_OUT
+from selfpretrain.runs.identity import identify_finetune, identify_pretrain, name_corpus
 from selfpretrain.sources.labelled import TaskData
 
 SETTINGS = dataclasses.replace(Settings(), runtime=RuntimeConfig(device="cpu"))
@@ -62,9 +71,12 @@ def test_every_setting_of_a_pretraining_names_it_unless_left_out(section, settin
     assert is_renamed(name_pretrain, section, setting, kind) != left_out
 
 
-def test_the_native_engine_leaves_the_names_of_before():
-    assert name_pretrain(SETTINGS) == "6c6066e75bb0"
-    assert is_renamed(name_pretrain, "pretrain", "engine", "str")
+def test_the_names_of_before_stay():
+    assert (name_pretrain(SETTINGS), name_finetune(SETTINGS)) == ("6c6066e75bb0", "2ed2eef765dd")
+    assert name_corpus("text", SETTINGS.tokenizer, SETTINGS.runtime) == "41ee602592c6"
+    for setting in ("min_frequency", "limit_alphabet", "train_mb"):
+        other = dataclasses.replace(SETTINGS.tokenizer, **{setting: 3})
+        assert name_corpus("text", other, SETTINGS.runtime) != "41ee602592c6"
 
 
 def test_what_is_left_out_is_a_setting_and_has_a_reason():
@@ -79,6 +91,40 @@ def test_the_range_of_a_score_names_its_finetuning():
         name_finetune(dataclasses.replace(SETTINGS, task=TaskConfig(score_range=[0.0, high]))) for high in (1.0, 5.0)
     }
     assert len(names) == 2
+
+
+# sections
+
+
+def test_how_a_run_is_carried_out_does_not_name_it():
+    settings = Settings()
+    other = {
+        "runtime": RuntimeConfig(runs_dir="elsewhere", device="cpu", num_threads=3, log_every=1, save_every=7),
+        "tracking": TrackingConfig(name="wandb", project="p"),
+        "study": StudyConfig(name="s"),
+    }
+    moved = dataclasses.replace(settings, **other)
+    assert identify_pretrain(moved, "c") == identify_pretrain(settings, "c")
+    data = TaskData(TaskConfig(), {}, "d", [])
+    assert identify_finetune(moved, data, "c") == identify_finetune(settings, data, "c")
+
+
+def test_the_preset_s_name_does_not_name_the_run_but_seeds_and_corpus_do():
+    settings = Settings()
+    renamed = dataclasses.replace(settings, model=ModelConfig(preset="mine"))
+    assert identify_pretrain(renamed, "c") == identify_pretrain(settings, "c")
+    seeds = [
+        SeedConfig(),
+        SeedConfig(seed=1),
+        SeedConfig(init_seed=1),
+        SeedConfig(data_seed=1),
+        SeedConfig(mask_seed=1),
+    ]
+    ids = {identify_pretrain(dataclasses.replace(settings, seeds=s), corpus) for s in seeds for corpus in ("c", "d")}
+    assert len(ids) == 10
+    # a seed spelled out is the seed it would have been anyway
+    spelled = dataclasses.replace(settings, seeds=SeedConfig(init_seed=0, data_seed=0, mask_seed=0))
+    assert identify_pretrain(spelled, "c") == identify_pretrain(settings, "c")
 
 
 # precision

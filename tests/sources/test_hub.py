@@ -10,8 +10,9 @@ from typing import Any
 import datasets
 import pytest
 
+from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.door import find_folder, load_task_card, load_text_card
+from selfpretrain.door import find_folder
 from selfpretrain.sources import hub
 from selfpretrain.sources.tasks import iter_own_text, load_task
 

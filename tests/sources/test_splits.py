@@ -33,8 +33,12 @@ STORED_HASH = 0x9D10952CCDCEC50
     [(50, 10, 10), (500, 100, 50), (2000, 400, 200), (3000, 400, 300), (25000, 2500, 2000), (120000, 12000, 2000)],
 )
 def test_sizes(num_rows, test, validation):
-    assert splits.compute_test_size(num_rows) == test
-    assert splits.compute_validation_size(num_rows) == validation
+    assert splits.compute_size("test", num_rows) == test
+    assert splits.compute_size("validation", num_rows) == validation
+
+
+def test_a_fraction_takes_the_place_of_the_rule():
+    assert [splits.compute_size(split, 500, 0.3) for split in ("test", "validation")] == [150, 150]
 
 
 def test_quotas_are_exact_and_proportional():

@@ -66,6 +66,14 @@ def test_splits_of_a_csv(tmp_path):
     assert len(data.fingerprint) == 64
 
 
+def test_the_shares_that_are_cut_off_are_settings(tmp_path):
+    usual, other = (
+        load(tmp_path, make_rows(500), **shares) for shares in ({}, {"test_fraction": 0.4, "validation_fraction": 0.5})
+    )
+    assert [len(other.splits[name].ids) for name in ("train", "validation", "test")] == [150, 150, 200]
+    assert other.fingerprint != usual.fingerprint
+
+
 def test_splits_do_not_depend_on_row_order_or_format(tmp_path):
     rows = make_rows(120)
     first = load(tmp_path, rows)
@@ -116,8 +124,8 @@ def test_own_text_is_train_only(tmp_path):
     assert len(data.splits["train"].ids) == 20
     assert len(own) == 300 - len(data.splits["validation"].ids) - len(data.splits["test"].ids)
     assert {"\n".join(texts) for texts in data.splits["train"].texts} <= set(own)
-    evaluation = {"\n".join(texts) for name in ("validation", "test") for texts in data.splits[name].texts}
-    assert not evaluation & set(own)
+    evaluated = {"\n".join(texts) for name in ("validation", "test") for texts in data.splits[name].texts}
+    assert len(evaluated) == 108 and not evaluated & set(own)
     assert "20 of 192 labelled examples" in data.notes[-1]
     text_only = dataclasses.replace(task, corpus_columns=["second"])
     assert sorted(iter_own_text(text_only, "runs")) == sorted(text.split("\n")[1] for text in own)

@@ -20,13 +20,17 @@ from selfpretrain.data import workers
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.runs.folder import is_corpus_built
-from selfpretrain.runs.identity import compute_corpus_id
+from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
 from selfpretrain.stages import corpus as module
 from selfpretrain.stages.corpus import build_corpus
 
 CARD = CorpusConfig(source="card", card="made_up")
 TOKENIZER = TokenizerConfig(kind="bpe", vocab_size=300)
+
+
+def compute_corpus_id(corpus, task, tokenizer, runtime):
+    return name_corpus(documents.compute_fingerprint(corpus, task, runtime.runs_dir), tokenizer, runtime)
 
 
 def make_documents(count: int = 40) -> list[str]:

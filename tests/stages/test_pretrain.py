@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfpretrain.config import ModelConfig, ObjectiveConfig, RuntimeConfig
+from selfpretrain.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.pretext.segments import Marks, SegmentBlocks
-from selfpretrain.stages.pretrain import MicroBatches, choose_trimming
+from selfpretrain.stages.pretrain import MicroBatches
 
 SMALL = ModelConfig(
     hidden_size=16, embedding_size=8, num_layers=2, num_heads=2, intermediate_size=32, max_positions=32,
@@ -24,7 +24,9 @@ def test_rows_cut_to_what_is_needed_give_the_same_step(name):
     rng = np.random.default_rng(0)
     sizes = rng.integers(3, 40, 60).astype(np.int32)
     special, marks = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), 50), Marks(np.zeros(50, bool), np.zeros(50, bool))
-    blocks = SegmentBlocks(rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, 32, 0)
+    blocks = SegmentBlocks(
+        rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, PretrainConfig(seq_len=32), 0
+    )
     objective = ObjectiveConfig(name=name)
     batches = PretrainBatches(blocks, objective, 12, 0)
     gradients, positions = [], []
@@ -42,9 +44,3 @@ def test_rows_cut_to_what_is_needed_give_the_same_step(name):
     assert positions[0] == positions[1] == 12 * 32 and positions[2] < 0.9 * positions[0]
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-4, atol=1e-5)
-
-
-def test_shapes_recur_where_a_compiler_or_a_gpu_needs_them():
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert choose_trimming(RuntimeConfig(), cpu)
-    assert not choose_trimming(RuntimeConfig(compile=True), cpu) and not choose_trimming(RuntimeConfig(), gpu)

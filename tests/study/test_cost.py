@@ -6,13 +6,8 @@ import pytest
 
 from selfpretrain.model.flops import count_sequence_flops
 from selfpretrain.pretext.objectives import count_pretrain_parameters
-from selfpretrain.study.cost import (
-    KEPT_BYTES,
-    Costs,
-    compare_pretraining,
-    list_once,
-    measure_bytes,
-)
+from selfpretrain.stages.work import KEPT_BYTES
+from selfpretrain.study.cost import Costs, compare_pretraining, list_once, measure_bytes
 
 WAVES = ("corpora", "pretraining", "choosing rates and starts", "fine-tuning")
 SHAPE = ("pretrain.total_steps=5", "runtime.save_every=2", "finetune.max_steps=3", "finetune.epochs=1")
@@ -51,7 +46,7 @@ def test_lengths_are_guessed_then_read_from_the_corpus(make_plan, run_waves):
     mean = sum(len(text.encode()) for (text,) in texts) / len(texts)
     assert Costs(plan).measure_length(cell) == pytest.approx(2 + mean / 4, abs=1)
     run_waves(plan, "corpora")
-    manifest = Costs(plan).find_manifest(cell.settings)
+    manifest = Costs(plan).find_manifest(cell)
     tokens = (manifest["tokens"] - manifest["documents"]) / manifest["documents"]
     assert Costs(plan).measure_length(cell) == pytest.approx(2 + tokens, abs=1)
     assert Costs(plan).get_vocab_size(cell) == manifest["tokenizer"]["vocab_size"]
@@ -61,7 +56,7 @@ def test_bytes_ahead_are_the_bytes_there(make_plan, run_waves):
     plan = make_plan(*SHAPE)
     run_waves(plan, "corpora")
     costs = Costs(plan)
-    ahead = {cell.key: costs.estimate_bytes(cell) for cells in plan.count_cells().values() for cell in cells}
+    ahead = {cell.key: costs.compute_work(cell).disk for cells in plan.count_cells().values() for cell in cells}
     run_waves(plan, *WAVES[1:])
     for cells in list_once(plan.count_cells()).values():
         for cell in cells:
@@ -76,9 +71,9 @@ def test_bytes_ahead_are_the_bytes_there(make_plan, run_waves):
 def test_two_checkpoints_are_kept(make_plan):
     plan = make_plan(*SHAPE, "model.hidden_size=64", "model.embedding_size=64")
     cell = next(iter(plan.pretrainings.values()))
-    two = Costs(plan).estimate_bytes(cell)["checkpoints"]
+    two = Costs(plan).compute_work(cell).disk["checkpoints"]
     plan = make_plan(*SHAPE, "model.hidden_size=64", "model.embedding_size=64", "runtime.keep_steps=[1,99]")
-    assert Costs(plan).estimate_bytes(next(iter(plan.pretrainings.values())))["checkpoints"] == 1.5 * two
+    assert Costs(plan).compute_work(next(iter(plan.pretrainings.values()))).disk["checkpoints"] == 1.5 * two
     assert two % (2 * KEPT_BYTES) == 0
 
 
@@ -86,11 +81,11 @@ def test_text_of_a_corpus_to_come(make_plan):
     plan = make_plan("study.conditions=[own,bookwiki,bookwiki_sized]", "study.general=docs", "study.general_mb=3")
     sizes = {cell.condition: Costs(plan).estimate_text_bytes(cell) for cell in plan.corpora.values()}
     own = sum(len(text.encode()) + 1 for (text,) in plan.data["local"].splits["train"].texts)
-    assert sizes == {"own": own, "bookwiki": 3 * 2**20, "bookwiki_sized": own}
+    assert sizes == {"own of local": own, "bookwiki": 3 * 2**20, "bookwiki_sized": own}
     plan = make_plan("study.conditions=[own,bookwiki]", "study.general=docs", "study.general_mb=null")
     unlimited = next(cell for cell in plan.corpora.values() if cell.condition == "bookwiki")
     assert Costs(plan).estimate_text_bytes(unlimited) is None
-    assert Costs(plan).estimate_bytes(unlimited) is None
+    assert not Costs(plan).compute_work(unlimited).disk
 
 
 @pytest.mark.parametrize(("name", "amount"), [("epochs", 2), ("flops", 1e9)])
@@ -121,8 +116,8 @@ def test_steps_that_nothing_tells_yet(make_plan):
     ):  # fmt: skip
         plan = make_plan(*given)
         cell = next(iter(plan.pretrainings.values()))
-        assert Costs(plan).compute_work(cell) is None
-        parameters = Costs(plan).estimate_bytes(cell)["checkpoints"] / KEPT_BYTES
+        assert Costs(plan).compute_work(cell).flops is None
+        parameters = Costs(plan).compute_work(cell).disk["checkpoints"] / KEPT_BYTES
         assert parameters == 2 * count_pretrain_parameters(cell.settings.model, cell.settings.objective, 300)
 
 

@@ -141,3 +141,10 @@ def test_a_task_s_card_sets_its_finetuning_below_the_command_line(make_plan, tmp
     assert (config.epochs, config.batch_size) == (7, 4)  # the batch size is one of the test's overrides
     config = next(iter(make_plan(tasks).groups[0].cells.values()))[0, 0].settings.finetune
     assert config.epochs == 3  # the tiny preset and effort=quick keep their own
+
+
+def test_no_two_fine_tunings_share_a_seed(make_plan):
+    for offset in (1000, 7):
+        plan = make_plan("study.conditions=[none]", "study.finetune_seeds=2", f"study.seed_offset={offset}")
+        cells = [cell for cells in plan.groups[0].cells.values() for cell in cells.values()]
+        assert {cell.settings.seeds.finetune_seed for cell in cells} == {0, 1, offset, offset + 1}

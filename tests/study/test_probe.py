@@ -40,14 +40,14 @@ def test_a_slow_step_is_timed_at_the_size_that_fits_and_scaled(make_plan, monkey
     monkeypatch.setattr(probe, "time_steps", take)
     plan = make_plan("pretrain.batch_size=16", "pretrain.total_steps=10")
     costs, cells = Costs(plan), list(plan.pretrainings.values())
-    speed = measure_pretraining(plan, costs, cells, 13.0)
+    speed = measure_pretraining(costs, cells, 13.0)
     assert timed == [1, 4]  # four steps of one sequence take 3.2 s of the 13 s
     assert speed.fixed + speed.per_flop * costs.compute_work(cells[0]).step_flops == pytest.approx(0.3 + 0.5 * 16)
     timed.clear()
-    measure_pretraining(plan, costs, cells, 1e9)
+    measure_pretraining(costs, cells, 1e9)
     assert timed == [1, 16]  # never more than the batch
     timed.clear()
-    measure_pretraining(plan, costs, cells, 0.0)
+    measure_pretraining(costs, cells, 0.0)
     assert timed == [1]
 
 
@@ -93,7 +93,7 @@ def test_the_estimate_is_of_the_size_of_what_happens(make_plan, run_waves):
     run_waves(plan, "corpora")
     costs = Costs(plan)
     for cells in (list(plan.pretrainings.values()), plan.count_cells()["fine-tuning"]):
-        expected = build_clock(plan, costs, cells, 2.0)(cells[0])
+        expected = build_clock(costs, cells, 2.0)(cells[0])
         begun = time.perf_counter()
         assert run_cell(cells[0], "test") == "done"
         assert 0.05 < expected / (time.perf_counter() - begun) < 20  # a busy machine slows either

@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from selfpretrain.config import FinetuneConfig, PretrainConfig, Settings
+from selfpretrain.config import FinetuneConfig, PretrainConfig, Settings, UserError
 from selfpretrain.report import plots
 from selfpretrain.runs.predictions import load_predictions
+from selfpretrain.stages import finetune
 from selfpretrain.study.cells import Cell, group_seeds
 from selfpretrain.train.keeper import Keeper
 from selfpretrain.train.trainer import Trainer
@@ -133,6 +134,23 @@ def test_what_fails_together_is_done_one_by_one(run_study, tmp_path, monkeypatch
     assert outcome.err.count("\n") == 1
     assert "failed together, now one by one: ZeroDivisionError: on purpose" in outcome.err
     assert count_together(tmp_path / "runs") == [1, 1, 1]
+
+
+def test_wrong_input_of_one_start_fails_that_cell_alone(run_study, tmp_path, monkeypatch):
+    build_start = finetune.build_start
+
+    def refuse(settings):
+        if settings.seeds.seed == 1:
+            raise UserError("this start does not fit; choose another")
+        return build_start(settings)
+
+    monkeypatch.setattr(finetune, "build_start", refuse)
+    outcome = run_study("runs", "study.seeds_per_process=3", "study.conditions=[none]", "finetune.max_steps=2")
+    assert outcome.code == 1
+    assert "failed together, now one by one: UserError: this start does not fit" in outcome.err
+    assert "-p1-f0 failed: this start does not fit; choose another" in outcome.err
+    statuses = sorted(file.read_text().split()[0] for file in (tmp_path / "runs").glob("finetune/*/status"))
+    assert statuses == ["done", "done", "failed"]
 
 
 def test_seeds_that_diverge_together_are_each_shown(run_study, tmp_path):

@@ -1,0 +1,70 @@
+"""What of the settings enters an id, and ids: a stage hashes every setting of every section it reads, but those named here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+_SEEN = "where the examples are found; their ids, texts and labels are hashed"
+_WORDS = "words for readers"
+# settings of the sections a stage reads that do not enter its id, and why; a new setting enters unless it is named here
+LEFT_OUT: dict[str, str] = {
+    "model.preset": "a name for tables",
+    "finetune.lr_grid": "one run uses one rate",
+    "finetune.recipe": "what it brought in stands in the section by then",
+    "finetune.given": "what was given stands in the section",
+    "task.name": "a name; the examples are hashed",
+    "task.finetune": "what it brought in stands in the section finetune",
+    **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
+    **{
+        f"task.{name}": _SEEN
+        for name in (
+            "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
+            "num_rows", "id", "text", "label", "label_values", "corpus_columns", "delimiter", "encoding",
+            "validation_fraction", "test_fraction",
+        )
+    },
+}  # fmt: skip
+# settings that were constants once, with the value they had: at it they stay out, so that the runs of before keep their ids
+ADDED: dict[str, Any] = {
+    "pretrain.single_segment_prob": 0.1,
+    "pretrain.short_seq_prob": 0.05,
+    "pretrain.held_out_fraction": 0.02,
+    "pretrain.max_held_out": 256,
+    "pretrain.engine": "native",
+    "finetune.max_evals": 10,
+    "tokenizer.min_frequency": 2,
+    "tokenizer.limit_alphabet": 1000,
+}
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass (or container) as plain dicts with every None left out and sorted keys."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): to_plain(value[k]) for k in sorted(value) if value[k] is not None}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def hash_section(name: str, section: Any) -> dict[str, Any]:
+    """A section as it enters an id."""
+    return {
+        key: value
+        for key, value in to_plain(section).items()
+        if f"{name}.{key}" not in LEFT_OUT and ADDED.get(f"{name}.{key}") != value
+    }
+
+
+def compute_id(parts: dict[str, Any]) -> str:
+    """12 hex digits of the SHA-256 of ``parts``: settings, and the ids of what they start from.
+
+    None is left out, so a new optional setting does not rename old runs; floats are written by repr, so 5e-4 and 0.0005
+    are one id.
+    """
+    text = json.dumps(to_plain(parts), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,134 @@
+"""A report is a list of blocks, built once; an output has a function for each kind of them.
+
+``terminal``, ``markdown`` and ``latex`` are such outputs. Another one is a file more: a table from kind to function, and
+``walk``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from selfpretrain.files import to_stem
+from selfpretrain.numbers import format_score
+from selfpretrain.report.findings import Cross, Summary
+from selfpretrain.report.tables import Table, build_tables
+from selfpretrain.study.conditions import START
+
+__all__ = ["Block", "Facts", "Figure", "Functions", "Notes", "Sentence", "Table", "Title", "build_blocks", "walk"]
+
+Form = TypeVar("Form")
+
+
+@dataclass(frozen=True)
+class Title:
+    """Of the whole report."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The answer for one model and task, and what it rests on, a line each."""
+
+    verdict: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot, drawn when an output asks for it."""
+
+    name: str  # stem of the files
+    title: str
+    draw: Callable[[], dict[str, bytes]]  # form, as in plots.FORMATS -> file
+
+
+@dataclass(frozen=True)
+class Notes:
+    """How to read the numbers, and what to know before trusting them."""
+
+    explanations: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reader needs to repeat the study, by name."""
+
+    facts: dict[str, str]
+    lasting: dict[str, str]  # those that equal studies share
+
+
+Block = Title | Sentence | Table | Figure | Notes | Facts
+Functions = Mapping[type, Callable[[Any], Form]]  # of an output, by the kind of block
+
+
+def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
+    """What an output makes of each block, by its function for the kind.
+
+    Raises:
+        TypeError: a kind without a function; left out of an output, a block would not be missed.
+    """
+    forms = []
+    for block in blocks:
+        if type(block) not in functions:
+            raise TypeError(f"this output has no function for blocks of the kind {type(block).__name__}")
+        forms.append(functions[type(block)](block))
+    return forms
+
+
+def build_blocks(summary: Summary) -> list[Block]:
+    """The report: the answers, the tables, the plots, how to read them, and how all of it was made."""
+    figures = [Figure("scores", "scores with intervals", partial(_draw, summary))]
+    for cross in summary.crosses:
+        figures.append(Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross)))
+    return [
+        Title(f"Study {summary.name}"),
+        *(Sentence(panel.verdict, tuple(panel.evidence)) for panel in summary.panels),
+        *build_tables(summary),
+        *figures,
+        Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
+        *([Facts(summary.facts, summary.lasting_facts)] if summary.lasting_facts else []),
+    ]
+
+
+def _draw(summary: Summary, cross: Cross | None = None) -> dict[str, bytes]:
+    from selfpretrain.report import plots  # late: Matplotlib takes a second to import
+
+    return plots.draw_cross(cross, summary) if cross else plots.draw_scores(summary)
+
+
+def list_explanations(summary: Summary) -> list[str]:
+    """How to read the numbers."""
+    lines = [
+        f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
+        "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",
+        f"p: two-sided, by the same t. Own and {summary.reference} against {summary.baseline}, and own against "
+        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {summary.count_claims()} of them. "
+        "Other rows are Holm-corrected among themselves, as is each table.",
+    ]
+    if any(panel.decision for panel in summary.panels):
+        lines.append(
+            "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
+            "end is above it), worse (clear), else undecided. Clear: corrected p below "
+            f"{format_score(summary.alpha, 2)}. Margin: study.margin, else a tenth of the reference's gain where that is "
+            "clear, else one point."
+        )
+    if any(entry.gain or entry.benefit for entry in summary.entries):
+        lines.append(
+            f"Benefit %: share of the gain of {summary.reference_name} over {summary.baseline}, with Fieller's interval; "
+            "undefined where that gain is not clear."
+        )
+    if any(entry.added for entry in summary.entries):
+        lines.append(f"Added: the condition minus {START}, the start that pretraining begins at, without pretraining.")
+    blind = [
+        f"{panel.task} {format_score(panel.blind_score)} ({panel.blind_rule})"
+        for panel in summary.panels
+        if panel.blind_score is not None
+    ]
+    if blind:
+        lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
+    return lines
