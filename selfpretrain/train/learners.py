@@ -67,7 +67,6 @@ class SingleLearner:
 
     def compute_loss(self, arrays: Arrays, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and measures, a number each or [S]; ``seeds`` are of the runs' dropout."""
-        torch.manual_seed(seeds[0])
         loss, measures = self.forward(move(arrays, self.device))
         return loss, measures
 
@@ -103,7 +102,6 @@ class StackedLearner:
         return stacked
 
     def compute_loss(self, arrays: Arrays, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        torch.manual_seed(seeds[0])  # on a GPU the seeds share one stream
         self.streams.start(seeds, arrays[LENGTHS].tolist())
         return self.forward(move({name: value for name, value in arrays.items() if name != LENGTHS}, self.device))
 

@@ -125,6 +125,9 @@ class Trainer:
         """The loss and the measures of micro-batch ``index``."""
         # dropout depends on the place of the micro-batch, not on the process that computes it
         seeds = [derive_seed(member.seed, "dropout", step, index) for member in self.members]
+        # torch's own function writes down a stack trace for each kind of device that is not there: 0.3 ms in all
+        reseed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
+        reseed(seeds[0])  # on a GPU seeds that are stacked share one stream
         with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
             return self.learner.compute_loss(arrays, seeds)
 
