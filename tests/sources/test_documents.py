@@ -132,7 +132,6 @@ def test_fingerprints(collection, task):
     [
         (CorpusConfig(source="own"), "needs a task"),
         (CorpusConfig(source="card", card="toy", size_as="own"), "task=<name>"),
-        (CorpusConfig(source="card", card="toy", size_as="other"), "allowed: own, null"),
     ],
 )
 def test_settings_that_do_not_fit(collection, corpus, words):
