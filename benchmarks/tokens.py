@@ -1,6 +1,6 @@
-"""Tokens of pretraining until a held-out loss is reached: init_scheme=mimetic against normal.
+"""Tokens of pretraining until a held-out loss is reached: init_scheme=mimetic against normal, or muon against adamw.
 
-    python -m benchmarks tokens [model=roberta_tiny] [seeds=5] [workers=2] [total_steps=10000] [eval_every=50]
+    python -m benchmarks tokens [vary=start|optimizer] [model=roberta_tiny] [seeds=5] [workers=2] [total_steps=10000] [eval_every=50]
 
 The losses are stated as nats under the unigram entropy, the loss of guessing each token by its frequency: a masked
 language model first stays near it, which is its plateau. Text: the own text of AG News where $SELFPRETRAIN_DATA has
@@ -38,22 +38,40 @@ from selfpretrain.runs.identity import identify_pretrain
 from selfpretrain.stages.corpus import build_corpus
 
 MODELS = ("roberta_tiny", "electra_tiny")  # by default; any preset can be asked for
-SCHEMES = ("mimetic", "normal")
-PEER = "ours with init_scheme=normal"
 MARGINS = (0.3, 0.7, 1.0, 1.5)
 TOY_STEPS, TOY_EVAL_EVERY, TOY_SEEDS = 6, 2, 1
 CONFIDENCE, NUM_REPLICATES = 0.95, 10_000
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two values of one setting."""
+
+    setting: str
+    values: tuple[str, str]  # ours, and the peer's
+    shared: tuple[str, ...] = ()  # what both sides have, as on the command line
+
+    @property
+    def peer(self) -> str:
+        return f"ours with {self.setting.partition('.')[2]}={self.values[1]}"
+
+
+COMPARISONS = {
+    "start": Comparison("model.init_scheme", ("mimetic", "normal")),
+    "optimizer": Comparison("pretrain.optimizer", ("muon", "adamw"), ("model.init_scheme=mimetic",)),
+}
+
+
 @dataclass
 class Options(harness.Options):
+    vary: str = "start"  # a name of COMPARISONS
     model: str | None = None  # a preset; none: roberta_tiny and electra_tiny
     seeds: int = 5
     workers: int = 2  # runs side by side
     total_steps: int = 10_000  # the learning rate's schedule ends there, and so does a run
     eval_every: int = 50  # steps between held-out losses
     margin: float | None = None  # nats under the unigram entropy; none: each of MARGINS
-    settings: str = ""  # more settings of both starts, as on the command line, separated by spaces
+    settings: str = ""  # more settings of both sides, as on the command line, separated by spaces
     runs_dir: str = "runs"
 
 
@@ -80,12 +98,10 @@ class TokensRow(Row):
 def run(options: Options) -> Iterator[Row]:
     """A row per model and loss, all of a model's once its runs are done."""
     check_options(options)
+    comparison = COMPARISONS[options.vary]
     for model in [options.model] if options.model else MODELS:
-        cells = {
-            scheme: [compose(model, scheme, seed, options) for seed in range(count_seeds(options))]
-            for scheme in SCHEMES
-        }
-        overrides = [words for listed in cells.values() for words in listed]
+        seeds = range(count_seeds(options))
+        overrides = [compose(model, value, seed, options) for value in comparison.values for seed in seeds]
         settings = [compose_settings("pretrain", words) for words in overrides]
         folder = build_corpus(settings[0].corpus, settings[0].task, settings[0].tokenizer, settings[0].runtime)
         runs = [find_run(one, folder) for one in settings]
@@ -94,11 +110,13 @@ def run(options: Options) -> Iterator[Row]:
         curves = [read_curve(one, chosen) for one, chosen in zip(runs, settings, strict=True)]
         half = len(curves) // 2
         for margin in [options.margin] if options.margin is not None else MARGINS:
-            yield build_row(name_work(settings[0], options), margin, entropy, curves[:half], curves[half:])
+            yield build_row(name_work(settings[0], options), margin, entropy, curves[:half], curves[half:], comparison)
 
 
 def check_options(options: Options) -> None:
-    """Refuse numbers that leave nothing to do."""
+    """Refuse numbers that leave nothing to do, and a comparison that there is not."""
+    if options.vary not in COMPARISONS:
+        raise UserError(f"vary={options.vary} is not known; allowed: {', '.join(COMPARISONS)}")
     for name in ("seeds", "workers", "total_steps", "eval_every"):
         if getattr(options, name) < 1:
             raise UserError(f"{name}={getattr(options, name)} leaves nothing to do; at least 1")
@@ -111,13 +129,15 @@ def count_seeds(options: Options) -> int:
 # the runs
 
 
-def compose(model: str, scheme: str, seed: int, options: Options) -> list[str]:
-    """The command line of one run."""
+def compose(model: str, value: str, seed: int, options: Options) -> list[str]:
+    """The command line of one run, ``value`` being that of what varies."""
+    comparison = COMPARISONS[options.vary]
     steps, every = (TOY_STEPS, TOY_EVAL_EVERY) if options.toy else (options.total_steps, options.eval_every)
     text = choose_text(TextOptions(toy=options.toy, runs_dir=options.runs_dir))
     toy = [*TOY_MODEL, "pretrain.batch_size=4"] if options.toy else []
     return [
-        f"model={model}", "corpus=own", *text, f"seeds.seed={seed}", f"model.init_scheme={scheme}", "tokenizer.source=own",
+        f"model={model}", "corpus=own", *text, f"seeds.seed={seed}", *comparison.shared, f"{comparison.setting}={value}",
+        "tokenizer.source=own",
         f"pretrain.total_steps={steps}", f"pretrain.eval_every={every}", f"runtime.device={options.device}",
         "runtime.num_threads=1", "runtime.progress=false", f"runtime.runs_dir={Path(options.runs_dir).resolve()}",
         *toy, *options.settings.split(),
@@ -208,17 +228,20 @@ def compute_mean_ratio(ratios: Sequence[float]) -> tuple[float, float, float]:
     return float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high))
 
 
-def build_row(work: str, margin: float, entropy: float, mimetic: Sequence[Curve], normal: Sequence[Curve]) -> TokensRow:
-    """Ours: the mimetic start; the peer: the normal one. A run that did not get there counts with all its tokens."""
+def build_row(
+    work: str, margin: float, entropy: float, ours: Sequence[Curve], theirs: Sequence[Curve],
+    comparison: Comparison = COMPARISONS["start"],
+) -> TokensRow:  # fmt: skip
+    """A run that did not get there counts with all its tokens."""
     loss = entropy - margin
     title = f"{work}: loss {loss:.2f} (unigram entropy {entropy:.2f} - {margin:g})"
-    sides = {"ours": mimetic, "theirs": normal}
+    sides = {"ours": ours, "theirs": theirs}
     found = {side: [compute_tokens(curve, loss) for curve in curves] for side, curves in sides.items()}
     bounds = tuple(side for side, values in found.items() if None in values)
     if all(value is None for values in found.values() for value in values):
-        total = max(curve.total for curve in (*mimetic, *normal))
+        total = max(curve.total for curve in (*ours, *theirs))
         reason = f"no run got there in {total / 1e6:.3g} M tokens; total_steps=<more> trains on"
-        return TokensRow(title, PEER, skipped=reason, loss=loss, unigram_entropy=entropy)
+        return TokensRow(title, comparison.peer, skipped=reason, loss=loss, unigram_entropy=entropy)
     millions = {
         side: [
             (curve.total if value is None else value) / 1e6 for curve, value in zip(sides[side], values, strict=True)
@@ -226,19 +249,15 @@ def build_row(work: str, margin: float, entropy: float, mimetic: Sequence[Curve]
         for side, values in found.items()
     }
     row = TokensRow(
-        title, PEER, "M tokens", millions["ours"], millions["theirs"], lower_is_better=True,
+        title, comparison.peer, "M tokens", millions["ours"], millions["theirs"], lower_is_better=True,
         bounds=bounds, loss=loss, unigram_entropy=entropy,
     )  # fmt: skip
-    return add_mean_ratio(row, {side: values.count(None) for side, values in found.items()})
+    return add_mean_ratio(row, dict(zip(comparison.values, (each.count(None) for each in found.values()), strict=True)))
 
 
 def add_mean_ratio(row: TokensRow, num_missed: dict[str, int]) -> TokensRow:
     """The row with its ratio over all seeds, said in the note; none where both sides have runs that did not get there."""
-    missed = " and ".join(
-        f"{count} of {len(row.ours)} with {scheme}"
-        for scheme, count in zip(SCHEMES, num_missed.values(), strict=True)
-        if count
-    )
+    missed = " and ".join(f"{count} of {len(row.ours)} with {value}" for value, count in num_missed.items() if count)
     said = f"; not reached by {missed}, which count with all their tokens" if missed else ""
     if len(row.bounds) > 1:
         return dataclasses.replace(row, note=f"Median [lowest, highest] of {len(row.ours)} seeds{said}.")

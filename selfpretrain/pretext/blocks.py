@@ -78,6 +78,7 @@ class Blocks(Protocol):
     ids: SpecialIds
     seq_len: int
     num_blocks: int  # in an epoch
+    train_tokens: int  # of the corpus, in front of those held out
     num_held_out: int
 
     def get_starts(self, first: int, count: int) -> Ints:

@@ -91,6 +91,8 @@ class SegmentBlocks:
         self.num_held_out = count_held_out(total, len(tokens), config)
         self.num_blocks = total - self.num_held_out
         self.epochs = Epochs(self.num_blocks, data_seed)
+        document, begin, _ = self._locate(np.array([self.num_blocks]))
+        self.train_tokens = int(self.offsets[document[0]] + begin[0])
 
     def get_starts(self, first: int, count: int) -> Ints:
         """Numbers of the pieces that are samples first .. first + count - 1, counted over all epochs."""

@@ -98,6 +98,23 @@ def test_the_unigram_entropy_is_that_of_the_held_out_text(tmp_path):
     assert 1 < found < math.log(300)
 
 
+def test_the_unigram_entropy_of_segments_is_of_the_tokens_behind_those_trained_on(tmp_path):
+    words = tokens.compose("electra_tiny", "normal", 0, Options(toy=True, runs_dir=str(tmp_path)))
+    settings = compose_settings("pretrain", words)
+    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    assert 1 < tokens.compute_unigram_entropy(settings, folder) < math.log(300)
+
+
+def test_one_optimizer_against_the_other_at_toy_size(tmp_path):
+    (row,) = tokens.run(Options(toy=True, vary="optimizer", model="roberta_tiny", margin=-5.0, runs_dir=str(tmp_path)))
+    assert row.peer == "ours with optimizer=adamw"
+    found = {line for path in tmp_path.glob("pretrain/*/config.yaml") for line in path.read_text().splitlines()}
+    assert {"  optimizer: adamw", "  optimizer: muon", "  init_scheme: mimetic"} <= found
+    assert "  init_scheme: normal" not in found
+    with pytest.raises(UserError, match="vary=x is not known; allowed: start, optimizer"):
+        next(tokens.run(Options(vary="x")))
+
+
 def test_real_runs_at_toy_size_and_again(tmp_path, monkeypatch, capfd):
     options = Options(toy=True, model="roberta_tiny", margin=-5.0, runs_dir=str(tmp_path))
     (row,) = tokens.run(options)
