@@ -158,7 +158,7 @@ def test_label_in_the_text(refused, local):
 
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 @pytest.mark.parametrize(("name", "key", "parts"), [
-    ("pretrain", "pretrain.total_stepz", ("setting pretrain.total_stepz", "did you mean 'total_steps'?", "allowed: peak_lr, ")),
+    ("pretrain", "pretrain.total_stepz", ("setting pretrain.total_stepz", "did you mean 'total_steps'?", "allowed: optimizer, momentum, peak_lr, ")),
     ("pretrain", "totl", ("setting totl", "allowed: init, model, ")),
     ("study", "study.pretrain_seed", ("setting study.pretrain_seed", "did you mean 'pretrain_seeds'?")),
 ])  # fmt: skip
