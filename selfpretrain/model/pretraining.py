@@ -88,6 +88,28 @@ def get_targets(batch: Batch) -> tuple[Tensor, Tensor]:
     return targets_N, weights_N
 
 
+def rate_detector(logits_N: Tensor, replaced_N: Tensor, loss: Tensor) -> dict[str, Tensor]:
+    """How well replaced tokens are told from the others, which at their low share accuracy and loss hardly show.
+
+    The area under the ROC curve (ties count half); the share found when the highest-ranked tokens are called replaced,
+    as many as are; the loss (nats per token) above the entropy of that share, which is the loss of knowing nothing else.
+    None of these where all tokens are alike.
+    """
+    positives, num_tokens = int(replaced_N.sum()), len(replaced_N)
+    if not 0 < positives < num_tokens:
+        return {}
+    _, places_N, counts = logits_N.unique(return_inverse=True, return_counts=True)
+    ranks_N = (counts.cumsum(0) - (counts - 1) / 2)[places_N]
+    above = (ranks_N.double() * replaced_N).sum() - positives * (positives + 1) / 2
+    top_N = logits_N.argsort(descending=True, stable=True)[:positives]
+    base = replaced_N.mean()
+    return {
+        "disc_auc": above / (positives * (num_tokens - positives)),
+        "disc_recall_at_base": replaced_N[top_N].mean(),
+        "disc_loss_over_base": loss + base * base.log() + (1 - base) * (1 - base).log(),
+    }
+
+
 class HandedOver(TypedDict):
     """What fine-tuning starts from, by the parameters of ``save_encoder``."""
 
@@ -177,4 +199,7 @@ class ReplacedTokenDetection(PretrainModule):
             "disc_accuracy": accuracy,
             "disc_recall": found,
         }
+        if not self.training:
+            real_BL = torch.ones_like(replaced_BL, dtype=torch.bool) if weights_BL is None else weights_BL > 0
+            measures |= rate_detector(disc_logits_BL[real_BL], replaced_BL[real_BL], disc_loss)
         return loss, {name: value.detach() for name, value in measures.items()}

@@ -127,16 +127,18 @@ class Pretraining:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """The measures of held-out text under one fixed draw of masks."""
+        """The measures of held-out text under one fixed draw of masks, averaged over the parts that have them."""
         self.module.eval()
         dtype = choose_autocast(self.settings.pretrain.precision, self.device)
         totals: dict[str, float] = {}
+        weights: dict[str, float] = {}
         for weight, arrays in self.held_out:
             with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
                 _, measures = self.module(move(arrays, self.device))
             for name, value in measures.items():
                 totals[name] = totals.get(name, 0.0) + weight * float(value)
-        return {name: float(np.float32(value)) for name, value in totals.items()}
+                weights[name] = weights.get(name, 0.0) + weight
+        return {name: float(np.float32(value / weights[name])) for name, value in totals.items()}
 
     def finish(self, member: Member) -> None:
         """What the module hands over, and its last held-out measures, are the result."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.stats import chisquare
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
@@ -16,6 +17,7 @@ from selfpretrain.model.pretraining import (
     MaskedLanguageModel,
     ReplacedTokenDetection,
     compute_cross_entropy,
+    rate_detector,
     sample_tokens,
 )
 from selfpretrain.pretext.objectives import build_objective
@@ -121,6 +123,30 @@ def test_rtd_losses_by_hand():
     assert measures["disc_accuracy"].item() == pytest.approx(6 / 8)  # wrong at 0.3 and 0.7
     assert measures["disc_recall"].item() == 1.0
     assert not any(value.requires_grad for value in measures.values())
+
+
+def test_detector_is_rated_by_rank():
+    logits, replaced = torch.tensor([3.0, 2.0, 2.0, 0.5, -1.0, -1.0]), torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0, 1.0])
+    measures = rate_detector(logits, replaced, torch.tensor(0.5))
+    assert measures["disc_auc"].item() == pytest.approx(roc_auc_score(replaced, logits))
+    assert measures["disc_recall_at_base"].item() == pytest.approx(2 / 3)  # among 3, 2 and 2, in this order
+    assert measures["disc_loss_over_base"].item() == pytest.approx(0.5 - math.log(2))
+    for alike in (torch.zeros(6), torch.ones(6)):
+        assert rate_detector(logits, alike, torch.tensor(0.5)) == {}
+
+
+@torch.no_grad()
+def test_detector_is_rated_on_held_out_text_at_real_tokens_alone():
+    module = build()
+    disc = torch.tensor([[0.3, 1.5, -0.4, 9.0], [0.0, -1.0, 0.7, 9.0]])  # the last of each row is padding
+    module.head, module.generator_head = Fixed(disc), Fixed(torch.eye(4, VOCAB) * 50)  # tokens 0 to 3: all replaced
+    weights = torch.tensor([[1.0, 1.0, 1.0, 0.0]] * 2)
+    padded = {**BATCH, "token_weights": weights, "attention_mask": weights.bool()}
+    assert "disc_auc" not in module(padded)[1]  # nor in training, whose steps it would slow down
+    measures = module.eval()(padded)[1]
+    replaced = [0, 1, 1, 0, 1, 0]
+    assert measures["disc_auc"].item() == pytest.approx(roc_auc_score(replaced, [0.3, 1.5, -0.4, 0.0, -1.0, 0.7]))
+    assert measures["disc_recall_at_base"].item() == pytest.approx(1 / 3)
 
 
 def test_corrupted_text_starts_from_the_originals():
