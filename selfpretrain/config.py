@@ -267,6 +267,7 @@ class StudyConfig:
     name: str = "custom"
     models: list[str] = setting(list, help="presets under conf/model/")
     tasks: list[Any] = setting(list, help="names of cards, or {name: ..., <what differs>}; empty: the task set by task=")
+    label_counts: list[Any] = setting(list, help="labelled examples to fine-tune on, nested: [100,500,all]; the own text stays whole. Empty: as each task has them")
     conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> offshelf")
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")

@@ -8,8 +8,9 @@ all other seeds. It is chosen for each model, condition and task by itself, as a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +20,12 @@ from selfpretrain.data.vocabulary import is_own
 from selfpretrain.door import choose_general, list_choices, to_dataclass
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
+from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import find_condition
+
+ALL = "all"  # of the labelled examples, in study.label_counts
 
 
 class Recipe(NamedTuple):
@@ -74,37 +78,40 @@ class StudyPlan:
     def __init__(self, settings: Settings, settings_of: Callable[[str], Settings]):
         self.settings, self.study = settings, settings.study
         self.general = choose_general(settings.study)
-        self.tasks = {task.name: task for task in choose_tasks(settings)}
-        self.conditions = list_conditions(settings, list(self.tasks))
-        check_models_of(self.study, list(self.tasks))
+        self.cards = {task.name: task for task in choose_tasks(settings)}
+        self.conditions = list_conditions(settings, list(self.cards))
+        check_models_of(self.study, list(self.cards))
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
         self.groups: list[Group] = []
         self.init_schemes: dict[str, str] = {}
-        runs_dir = settings.runtime.runs_dir
-        self.data = {name: read_task(task, runs_dir) for name, task in self.tasks.items()}
+        read = [read_counts(card, self.study.label_counts, settings.runtime.runs_dir) for card in self.cards.values()]
+        # what is fine-tuned on, by the task's name, at one of study.label_counts by name@count
+        self.tasks: dict[str, TaskConfig] = {key: task for counts in read for key, (task, _) in counts.items()}
+        self.data: dict[str, TaskData] = {key: data for counts in read for key, (_, data) in counts.items()}
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
-            for task in self.tasks.values():
+            for task in self.tasks:
                 for condition in self.conditions:
                     if self._is_wanted(model, condition, task):
                         self.groups.append(self._plan_group(base, model, condition, task))
         if not self.groups:
             raise UserError(
-                f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.tasks)}, "
+                f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.cards)}, "
                 f"study.conditions={self.study.conditions}; none of the three may be empty"
             )
 
-    def _is_wanted(self, model: str, condition: str, task: TaskConfig) -> bool:
+    def _is_wanted(self, model: str, condition: str, key: str) -> bool:
         """Whether ``models_of`` gives the model this task (and the task whose text the condition names)."""
-        text = find_condition(condition).text_of
-        names = (task.name, text or task.name)
-        return text != task.name and all(model in self.study.models_of.get(name, self.study.models) for name in names)
+        text, name = find_condition(condition).text_of, self.tasks[key].name
+        names = (name, text or name)
+        return text != name and all(model in self.study.models_of.get(name, self.study.models) for name in names)
 
     # building
 
-    def _plan_group(self, base: Settings, model: str, condition: str, task: TaskConfig) -> Group:
+    def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> Group:
+        task = self.tasks[key]
         base = follow_card(base, task)
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
@@ -123,11 +130,11 @@ class StudyPlan:
                         ),
                     )
                     vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
-                    run_id = identity.identify_finetune(settings, self.data[task.name], vocabulary_id)
+                    run_id = identity.identify_finetune(settings, self.data[key], vocabulary_id)
                     cells[recipe][seed, finetune_seed] = Cell(
-                        "finetune", run_id, settings, model, condition, task.name, seed, finetune_seed
+                        "finetune", run_id, settings, model, condition, key, seed, finetune_seed
                     )
-        return Group(model, condition, task.name, cells)
+        return Group(model, condition, key, cells)
 
     def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpus and the pretraining it needs."""
@@ -146,7 +153,7 @@ class StudyPlan:
         pretraining = dataclasses.replace(settings, corpus=corpus)
         if condition.text_of is not None:
             # the other task's own pretraining, so that the two studies of it are one run
-            other = self.tasks.get(condition.text_of) or load_task_card(condition.text_of)
+            other = self.cards.get(condition.text_of) or load_task_card(condition.text_of)
             pretraining = dataclasses.replace(pretraining, task=other)
         text = key if condition.is_general else f"own of {pretraining.task.name}"
         corpus_id = self._register_corpus(pretraining, model, text)
@@ -219,6 +226,31 @@ def choose_tasks(settings: Settings) -> list[TaskConfig]:
     if len(set(names)) < len(names):
         raise UserError(f"study.tasks={names} names a task twice; give each once")
     return chosen
+
+
+def read_counts(card: TaskConfig, counts: Sequence[Any], runs_dir: str) -> dict[str, tuple[TaskConfig, TaskData]]:
+    """The task with each number of labelled examples by ``<name>@<count>``, and with all it has by its name.
+
+    A count it has no more examples than is all of them. UserError where a smaller set is not within a larger one.
+    """
+    numbers = [count for count in counts if count != ALL]
+    if wrong := [count for count in numbers if type(count) is not int or count < 1]:
+        raise UserError(f"study.label_counts={list(counts)} has {wrong[0]!r}; allowed: numbers above 0, and {ALL}")
+    whole = read_task(card, runs_dir)
+    num_labels = len(whole.splits["train"].ids)
+    fewer = [
+        dataclasses.replace(card, max_train_examples=count) for count in sorted(set(numbers)) if count < num_labels
+    ]
+    found = {f"{card.name}@{task.max_train_examples}": (task, read_task(task, runs_dir)) for task in fewer}
+    if len(numbers) < len(counts) or max(numbers, default=num_labels) >= num_labels:
+        found[card.name] = card, whole
+    for (small, (_, smaller)), (large, (_, larger)) in itertools.pairwise(found.items()):
+        if not {*smaller.splits["train"].ids} <= {*larger.splits["train"].ids}:
+            raise UserError(
+                f"study.label_counts={list(counts)}: rounding the shares of the classes, {small} is not within {large}; "
+                "change one of them by 1"
+            )
+    return found
 
 
 def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:

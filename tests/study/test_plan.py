@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+import selfpretrain.study.plan as plan_module
+from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.report.collect import collect_results
 from selfpretrain.runs import identity
@@ -148,3 +151,56 @@ def test_no_two_fine_tunings_share_a_seed(make_plan):
         plan = make_plan("study.conditions=[none]", "study.finetune_seeds=2", f"study.seed_offset={offset}")
         cells = [cell for cells in plan.groups[0].cells.values() for cell in cells.values()]
         assert {cell.settings.seeds.finetune_seed for cell in cells} == {0, 1, offset, offset + 1}
+
+
+# numbers of labels
+
+
+def list_train_ids(plan):
+    return {name: data.splits["train"].ids for name, data in plan.data.items()}
+
+
+def list_ids(group):
+    return [cell.id for cells in group.cells.values() for cell in cells.values()]
+
+
+def test_label_counts_are_nested_and_share_their_pretrainings(make_plan):
+    plan = make_plan("study.label_counts=[8,all,4]")
+    assert list(plan.data) == ["local@4", "local@8", "local"]
+    few, more, every = (set(ids) for ids in list_train_ids(plan).values())
+    assert (len(few), len(more)) == (4, 8) and few < more < every
+    usual = make_plan()
+    assert plan.pretrainings.keys() == usual.pretrainings.keys()
+    assert {(g.task, g.condition) for g in plan.groups} == {(t, c) for t in plan.data for c in ("none", "own")}
+    ids = {group.task: list_ids(group) for group in plan.groups if group.condition == "own"}
+    assert ids["local"] == list_ids(usual.groups[-1])
+    assert ids["local@4"] == list_ids(make_plan("task.max_train_examples=4").groups[-1])
+
+
+def test_a_count_beyond_the_examples_is_all_of_them(make_plan):
+    plan = make_plan("study.label_counts=[4,100000,200000]")
+    assert list(plan.data) == ["local@4", "local"]
+    assert plan.tasks["local"].max_train_examples is None
+
+
+@pytest.mark.parametrize("wrong", ["0", "-5", "half", "1.5", "true"])
+def test_wrong_label_counts(make_plan, wrong):
+    with pytest.raises(UserError, match="allowed: numbers above 0, and all"):
+        make_plan(f"study.label_counts=[4,{wrong}]")
+
+
+def test_a_class_that_gets_fewer_of_more_labels_is_refused(make_plan, monkeypatch):
+    """Largest remainders can take a label from a class when there are more to give."""
+    whole = plan_module.read_task
+
+    def read(task, runs_dir):
+        data = whole(task, runs_dir)
+        ids = data.splits["train"].ids
+        kept = ids[:5] if task.max_train_examples == 4 else ids[1:]
+        return dataclasses.replace(
+            data, splits={**data.splits, "train": dataclasses.replace(data.splits["train"], ids=kept)}
+        )
+
+    monkeypatch.setattr(plan_module, "read_task", read)
+    with pytest.raises(UserError, match="local@4 is not within local@8; change one of them by 1"):
+        make_plan("study.label_counts=[4,8]")
