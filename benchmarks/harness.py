@@ -118,8 +118,8 @@ class Rate:
     call warms up and finds the number of steps; ``interleave`` throws its value away.
     """
 
-    def __init__(self, run: Callable[[int], tuple[float, float]], seconds: float):
-        self.run, self.seconds = run, seconds
+    def __init__(self, run: Callable[[int], tuple[float, float]], seconds: float, get_note: Callable[[], str] = str):
+        self.run, self.seconds, self.get_note = run, seconds, get_note
         self.steps = 0
 
     def __call__(self) -> float:

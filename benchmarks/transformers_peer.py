@@ -3,6 +3,10 @@
 The models are loaded from our export, so that shapes and starting weights are ours. Attention is transformers' SDPA,
 the optimizer torch's fused AdamW without decay on biases and LayerNorm, gradients are clipped to norm 1 at once for
 all tensors, nothing waits for the device between steps, and the pretraining batches lie ready in memory.
+
+A tuned peer (``Work.peer_is_tuned``) is what a careful user makes of the same classes: logits at the masked positions
+alone, memory kept as the engine keeps it, fine-tuning batches of texts of similar length, and on a CPU the faster of
+fp32 and bf16 autocast, found by trying both before anything is measured.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ IGNORED = -100  # a label that CrossEntropyLoss leaves out
 NUM_READY = 16  # batches made before the clock runs
 NUM_TEXTS = 8192  # of the task's, drawn at random: as lists of numbers all of them would count as the peer's memory
 LEARNING_RATE = 1e-4
+TRIED_STEPS = 3  # of each precision, where the faster one is chosen
 Batch = dict[str, Tensor]
 
 
@@ -49,7 +54,7 @@ def choose_peer_device(work: Work) -> torch.device:
     runtime = work.settings.runtime
     if runtime.num_threads:
         torch.set_num_threads(runtime.num_threads)
-    if work.peer_keeps_memory:
+    if work.peer_keeps_memory or work.peer_is_tuned:
         keep_freed_memory()
     return torch.device(runtime.device)
 
@@ -69,32 +74,40 @@ def load_peer(kind: str, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module
 class Electra(nn.Module):
     """ElectraForMaskedLM as the generator and ElectraForPreTraining, with one table of embeddings, as ELECTRA has them.
 
-    The generator's class computes logits at every position; loss and samples are taken at the masked ones. A sample
-    is the largest logit plus Gumbel noise.
+    The generator's class computes logits at every position, ``at_slots`` only where masked; loss and samples are taken
+    at the masked ones. A sample is the largest logit plus Gumbel noise.
     """
 
-    def __init__(self, ours: ReplacedTokenDetection, tokenizer: Tokenizer):
+    def __init__(self, ours: ReplacedTokenDetection, tokenizer: Tokenizer, at_slots: bool = False):
         super().__init__()
-        self.objective = ours.objective
+        self.objective, self.at_slots = ours.objective, at_slots
         self.generator = load_peer("MaskedLM", ours.generator, tokenizer, ours.generator_head)
         self.discriminator = load_peer("PreTraining", ours.encoder, tokenizer, ours.head)
         self.generator.electra.embeddings = self.discriminator.electra.embeddings
         self.generator.generator_lm_head.weight = self.discriminator.electra.embeddings.word_embeddings.weight
 
+    def compute_logits(self, input_ids: Tensor, positions_BM: Tensor, rest: Batch) -> Tensor:
+        """The generator's at the chosen positions, [B * M, V]."""
+        if not self.at_slots:
+            return gather_slots(self.generator(input_ids, **rest).logits, positions_BM)
+        hidden_BLG = self.generator.electra(input_ids, **rest).last_hidden_state
+        transformed_NE = self.generator.generator_predictions(gather_slots(hidden_BLG, positions_BM))
+        logits_NV: Tensor = self.generator.generator_lm_head(transformed_NE)
+        return logits_NV
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The joint loss, and the generator's part of it; ``labels`` [B, L] hold the original token where masked."""
         original_BL, labels_BL = batch["original_ids"], batch["labels"]
         rest = {name: batch[name] for name in ("token_type_ids", "attention_mask") if name in batch}
-        logits_BLV = self.generator(batch["input_ids"], **rest).logits
         if "masked_positions" in batch:  # the same number in every row
             positions_BM = batch["masked_positions"]
-            logits_NV = logits_BLV.gather(1, positions_BM[..., None].expand(-1, -1, logits_BLV.shape[-1])).flatten(0, 1)
+            logits_NV = self.compute_logits(batch["input_ids"], positions_BM, rest)
             losses_N = F.cross_entropy(logits_NV.float(), labels_BL.gather(1, positions_BM).flatten(), reduction="none")
             gen_loss = (losses_N * batch["slot_weights"].flatten() if "slot_weights" in batch else losses_N).mean()
             corrupted_BL = original_BL.scatter(1, positions_BM, draw_tokens(logits_NV).view_as(positions_BM))
         else:
             masked_BL = labels_BL != IGNORED
-            logits_NV = logits_BLV[masked_BL]
+            logits_NV = self.generator(batch["input_ids"], **rest).logits[masked_BL]
             gen_loss = F.cross_entropy(logits_NV.float(), labels_BL[masked_BL])
             corrupted_BL = original_BL.clone()
             corrupted_BL[masked_BL] = draw_tokens(logits_NV)
@@ -110,24 +123,40 @@ def draw_tokens(logits_NV: Tensor) -> Tensor:
     return (logits_NV - torch.empty_like(logits_NV).exponential_().log_()).argmax(-1)
 
 
-class MaskedLM(nn.Module):
-    """The family's class for masked tokens, its loss from ``labels`` that are -100 where nothing is asked."""
+def gather_slots(values_BLD: Tensor, positions_BM: Tensor) -> Tensor:
+    """What stands at the chosen positions, [B * M, D]."""
+    return values_BLD.gather(1, positions_BM[..., None].expand(-1, -1, values_BLD.shape[-1])).flatten(0, 1)
 
-    def __init__(self, ours: MaskedLanguageModel, tokenizer: Tokenizer):
+
+class MaskedLM(nn.Module):
+    """The family's class for masked tokens, its loss from ``labels`` that are -100 where nothing is asked.
+
+    ``at_slots`` calls its head where something is asked alone.
+    """
+
+    def __init__(self, ours: MaskedLanguageModel, tokenizer: Tokenizer, at_slots: bool = False):
         super().__init__()
-        self.model = load_peer("MaskedLM", ours.encoder, tokenizer, ours.head)
+        self.model, self.at_slots = load_peer("MaskedLM", ours.encoder, tokenizer, ours.head), at_slots
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, twice."""
-        loss = self.model(batch["input_ids"], labels=batch["labels"]).loss
+        if self.at_slots:
+            hidden_BLD = self.model.roberta(batch["input_ids"]).last_hidden_state
+            logits_NV = self.model.lm_head(gather_slots(hidden_BLD, batch["masked_positions"]))
+            targets_N = batch["original_ids"].gather(1, batch["masked_positions"]).flatten()
+            loss = F.cross_entropy(logits_NV.float(), targets_N)
+        else:
+            loss = self.model(batch["input_ids"], labels=batch["labels"]).loss
         return loss, loss
 
 
-def build_peer(ours: MaskedLanguageModel | ReplacedTokenDetection, tokenizer: Tokenizer) -> nn.Module:
+def build_peer(
+    ours: MaskedLanguageModel | ReplacedTokenDetection, tokenizer: Tokenizer, at_slots: bool = False
+) -> nn.Module:
     """transformers' modules for the same objective with the same weights; its forward takes our batch and labels."""
     if isinstance(ours, ReplacedTokenDetection):
-        return Electra(ours, tokenizer)
-    return MaskedLM(ours, tokenizer)
+        return Electra(ours, tokenizer, at_slots)
+    return MaskedLM(ours, tokenizer, at_slots)
 
 
 def add_labels(batch: Batch) -> Batch:
@@ -150,10 +179,10 @@ def build_pretraining(work: Work) -> Rate:
             yield from ready
 
     config = settings.pretrain
-    module = build_peer(ours, tokenizer)
+    module = build_peer(ours, tokenizer, at_slots=work.peer_is_tuned)
     del ours  # its weights would count as the peer's memory
     loop = Loop(module, lambda module, batch: module(batch)[0], iter_batches(), config, work)
-    return Rate(lambda steps: loop.run(steps, config.batch_size * config.seq_len), work.seconds)
+    return Rate(lambda steps: loop.run(steps, config.batch_size * config.seq_len), work.seconds, loop.get_note)
 
 
 class Loop:
@@ -175,6 +204,17 @@ class Loop:
         self.compute_loss, self.batches, self.clip_norm = compute_loss, batches, config.clip_norm
         self.optimizer = build_optimizer(self.module, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 / (1 + 1e-6 * step))
+        if work.peer_is_tuned and self.device.type == "cpu":
+            self.autocast_dtype = min((None, torch.bfloat16), key=self.time_precision)
+
+    def time_precision(self, dtype: torch.dtype | None) -> float:
+        """Seconds of a few steps in this precision, after one that is not timed."""
+        self.autocast_dtype = dtype
+        self.run(1, 1)
+        return self.run(TRIED_STEPS, 1)[1]
+
+    def get_note(self) -> str:
+        return f"The peer ran in {'bf16' if self.autocast_dtype else 'fp32'}."
 
     def run(self, steps: int, amount_per_step: float) -> tuple[float, float]:
         """So many steps; the amount of work and the seconds."""
@@ -217,8 +257,12 @@ def build_full_padding(work: Work) -> Rate:
 
 
 def build_finetuning(work: Work, padding: str) -> Rate:
-    """Examples per second of run_glue's recipe: DataLoader, shuffled, DataCollatorWithPadding, 32 examples a step."""
+    """Examples per second of run_glue's recipe: DataLoader, shuffled, DataCollatorWithPadding, 32 examples a step.
+
+    Tuned, the texts of a batch are of similar length, as with Trainer's ``group_by_length``.
+    """
     from transformers import DataCollatorWithPadding
+    from transformers.trainer_pt_utils import LengthGroupedSampler
 
     settings, own = work.settings, Tokenizer.load(work.corpus / "tokenizer")
     config, data = settings.finetune, read_task(settings.task, settings.runtime.runs_dir)
@@ -232,10 +276,13 @@ def build_finetuning(work: Work, padding: str) -> Rate:
     examples = tokenise(tokenizer, texts, config.seq_len, padding)
     for example, label in zip(examples, labels, strict=True):
         example["labels"] = label
+    chance = torch.Generator().manual_seed(SEED)
+    lengths = [len(example["input_ids"]) for example in examples]
+    sampler = LengthGroupedSampler(config.batch_size, lengths=lengths, generator=chance) if work.peer_is_tuned else None
     loader: Any = torch.utils.data.DataLoader(
         examples,  # type: ignore[arg-type]
-        batch_size=config.batch_size, shuffle=True, drop_last=True, collate_fn=DataCollatorWithPadding(tokenizer),
-        generator=torch.Generator().manual_seed(SEED),
+        batch_size=config.batch_size, shuffle=sampler is None, sampler=sampler, drop_last=True,
+        collate_fn=DataCollatorWithPadding(tokenizer), generator=chance,
     )  # fmt: skip
     device = choose_peer_device(work)
 
@@ -245,7 +292,7 @@ def build_finetuning(work: Work, padding: str) -> Rate:
                 yield batch.to(device)
 
     loop = Loop(module, lambda module, batch: module(**batch).loss, iter_batches(), config, work)
-    return Rate(lambda steps: loop.run(steps, config.batch_size), work.seconds)
+    return Rate(lambda steps: loop.run(steps, config.batch_size), work.seconds, loop.get_note)
 
 
 def load_tokenizer(settings: Settings, tokenizer: Tokenizer) -> Any:

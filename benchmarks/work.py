@@ -44,6 +44,7 @@ class Work:
     seconds: float
     peer_compile_mode: str
     peer_keeps_memory: bool = False  # with the engine's setting of the C library's allocator
+    peer_is_tuned: bool = False  # memory kept, and all that a careful user of the same library would write
 
     @property
     def text(self) -> str:

@@ -41,7 +41,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Complet
 
 def test_the_gpu_script_runs_every_benchmark_and_prints_one_table(script) -> None:
     done, entries = script
-    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 2 + ["pretrain"] * 6 + ["seeds"] * 2 + [
+    assert [entry["benchmark"] for entry in entries] == ["finetune"] * 3 + ["pretrain"] * 8 + ["seeds"] * 2 + [
         "sustained"
     ]
     table = done.stdout
@@ -105,12 +105,12 @@ def test_without_transformers_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["pretrian"], "'pretrian' is no benchmark; allowed: pretrain, finetune, corpus"),
         (["pretrain", "model=gpt"], "model=gpt is not benchmarked; allowed: electra_small, roberta_base"),
-        (["pretrain", "peer=keras"], "peer=keras is not known; allowed: loop, kept, trainer, fairseq"),
+        (["pretrain", "peer=keras"], "peer=keras is not known; allowed: loop, tuned, kept, trainer, fairseq"),
         (["pretrain", "model=electra_small", "peer=fairseq"], "is not compared on device=cpu"),
         (["pretrain", "modle=x"], "'modle=x' is no option"),
         (["seeds", "stage=corpus"], "stage=corpus is not known; allowed: pretrain, finetune"),
         (["seeds", "seeds=1"], "seeds=1 compares nothing; at least 2"),
-        (["finetune", "padding=left"], "padding=left is not known; allowed: dynamic, full"),
+        (["finetune", "padding=left"], "padding=left is not known; allowed: dynamic, full, grouped"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(arguments: list[str], message: str, capsys) -> None:

@@ -43,12 +43,13 @@ def list_gradients(module: torch.nn.Module, loss: torch.Tensor) -> float:
     return float(torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm())
 
 
-def test_masked_language_models_start_with_one_loss(runs_dir: str) -> None:
+@pytest.mark.parametrize("at_slots", [False, True])
+def test_masked_language_models_start_with_one_loss(at_slots: bool, runs_dir: str) -> None:
     pytest.importorskip("transformers")
     from benchmarks import transformers_peer as peers
 
     _, ours, tokenizer, batch = prepare("roberta_base", runs_dir)
-    theirs = peers.build_peer(ours, tokenizer).train()
+    theirs = peers.build_peer(ours, tokenizer, at_slots).train()
     assert theirs.model.config._attn_implementation == "sdpa"
     loss, _ = ours.train()(batch)
     their_loss, _ = theirs(peers.add_labels(batch))
@@ -56,8 +57,10 @@ def test_masked_language_models_start_with_one_loss(runs_dir: str) -> None:
     assert abs(list_gradients(ours, loss) - list_gradients(theirs, their_loss)) < 1e-4
 
 
-@pytest.mark.parametrize("has_positions", [True, False])
-def test_electras_start_with_one_loss(has_positions: bool, runs_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("has_positions", "at_slots"), [(True, True), (True, False), (False, False)])
+def test_electras_start_with_one_loss(
+    has_positions: bool, at_slots: bool, runs_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the number of masked tokens differs from row to row, as the Trainer's collator masks."""
     pytest.importorskip("transformers")
     from benchmarks import transformers_peer as peers
@@ -68,7 +71,7 @@ def test_electras_start_with_one_loss(has_positions: bool, runs_dir: str, monkey
     if not has_positions:  # nor which slots have no use
         for name in ("attention_mask", "token_weights", "slot_weights"):
             del batch[name]
-    theirs = peers.build_peer(ours, tokenizer).train()
+    theirs = peers.build_peer(ours, tokenizer, at_slots).train()
     loss, measures = ours.train()(batch)
     drawn = lambda logits: sample_tokens(logits.softmax(-1), batch["sample_uniforms"].flatten(), 1.0)  # noqa: E731
     monkeypatch.setattr(peers, "draw_tokens", drawn)
