@@ -12,6 +12,7 @@ google-research/bert, [TAPT] Gururangan et al. 2020, [MultiBERTs] Sellam et al. 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
@@ -124,6 +125,7 @@ class PretrainConfig(OptimConfig):
     held_out_fraction: float = setting(0.02, FROM_0_BELOW_1, "of the sequences, never trained on; at least one is")
     max_held_out: int = setting(256, at_least(1), "sequences held out at most")
     eval_every: int = setting(0, at_least(0), "steps between held-out losses; 0: at the end only")
+    snapshots: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of the steps after which the encoder is kept, too: init=run:<id>@<step>")
     engine: str = setting("native", help="who trains; native is the loop of this package, any other enters the id of a run")
 
 
@@ -274,6 +276,7 @@ class StudyConfig:
     offshelf: str | None = setting(None, help="the start of condition offshelf: hf:<repo>@<revision> or hf:<folder>")
     baseline: str = setting("none", help="the condition that Benefit and p-values are measured against")
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")
+    curve: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of a pretraining after which its encoder is fine-tuned, too, with the first seed: whether longer pays, on validation")
     cross: bool = setting(False, help="every task's own encoder fine-tuned on every task, as a matrix")
     models_of: dict[str, list[str]] = setting(dict, help="task -> its models, where not all of them")
     pretrain_seeds: int = setting(3, at_least(1))
@@ -293,15 +296,15 @@ class Start:
     """What an encoder begins as."""
 
     kind: str  # none: fresh weights | run: a pretraining of ours (for evaluate: a fine-tuning) | hf: a released checkpoint
-    name: str = ""  # a run's id; <repo>@<revision> or a folder
+    name: str = ""  # a run's id, with @<step> where it is a snapshot; <repo>@<revision> or a folder
 
     @classmethod
     def parse(cls, init: str) -> Start:
         """From the setting ``init``; UserError where it names no start."""
         kind, _, name = init.partition(":")
-        if init == "none" or (kind in ("run", "hf") and name):
+        if re.fullmatch(r"none|run:[^@]+(@[0-9]+)?|hf:.+", init):
             return cls(kind, name)
-        allowed = "none, run:<id>, hf:<repo>@<revision>, hf:<folder>"
+        allowed = "none, run:<id>, run:<id>@<step>, hf:<repo>@<revision>, hf:<folder>"
         raise UserError(f"init={init} is not a start; allowed: {allowed}")
 
     def __str__(self) -> str:
@@ -313,14 +316,20 @@ class Start:
 
     @property
     def run_id(self) -> str | None:
-        return self.name if self.kind == "run" else None
+        return self.name.partition("@")[0] if self.kind == "run" else None
+
+    @property
+    def step(self) -> int | None:
+        """Of a pretraining's snapshot; None: its end."""
+        step = self.name.partition("@")[2] if self.kind == "run" else ""
+        return int(step) if step else None
 
 
 @dataclass
 class Settings:
     """What every command composes. Each command's identity uses the sections it reads."""
 
-    init: str = setting("none", help="none | run:<id> | hf:<repo>@<revision> | hf:<folder>")
+    init: str = setting("none", help="none | run:<id> | run:<id>@<step> | hf:<repo>@<revision> | hf:<folder>")
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

@@ -12,6 +12,7 @@ _WORDS = "words for readers"
 # settings of the sections a stage reads that do not enter its id, and why; a new setting enters unless it is named here
 LEFT_OUT: dict[str, str] = {
     "model.preset": "a name for tables",
+    "pretrain.snapshots": "what is kept on the way changes nothing",
     "finetune.lr_grid": "one run uses one rate",
     "finetune.recipe": "what it brought in stands in the section by then",
     "finetune.given": "what was given stands in the section",

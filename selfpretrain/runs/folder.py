@@ -45,6 +45,10 @@ class RunFolder:
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 
+    def encoder(self, step: int | None = None) -> Path:
+        """What fine-tuning starts from: that of the end of a pretraining, or of its snapshot after so many steps."""
+        return self.path / ("encoder" if step is None else f"encoder_{step}")
+
     @property
     def status(self) -> str:
         """missing | running | done | failed | diverged."""

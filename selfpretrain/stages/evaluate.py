@@ -24,7 +24,7 @@ def evaluate(settings: Settings) -> RunFolder:
     Of a user's file, all rows are the test split.
     """
     run_id = settings.start.run_id
-    if run_id is None:
+    if run_id is None or settings.start.step is not None:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)

@@ -26,7 +26,12 @@ from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.seeds import derive_seed
 from selfpretrain.stages import start
 from selfpretrain.stages.corpus import prepare_corpus
-from selfpretrain.stages.work import choose_held_out_steps, describe_pretraining, may_vary_shapes
+from selfpretrain.stages.work import (
+    choose_held_out_steps,
+    choose_snapshot_steps,
+    describe_pretraining,
+    may_vary_shapes,
+)
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
@@ -125,8 +130,15 @@ class Pretraining:
         seed = identity.get_pretrain_seeds(settings.seeds)["mask"]
         return Member(keeper, micro_batches, config, config.total_steps, seed, hook=self.hook)
 
+    def evaluate(self, done: int) -> dict[str, float]:
+        """The held-out measures after ``done`` steps; where a snapshot is wanted, the encoder is kept."""
+        config = self.settings.pretrain
+        if done in choose_snapshot_steps(config, config.total_steps) and distributed.get_rank() == 0:
+            save_encoder(self.run.encoder(done), tokenizer=self.tokenizer, **self.module.hand_over())
+        return self.measure()
+
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def measure(self) -> dict[str, float]:
         """The measures of held-out text under one fixed draw of masks, averaged over the parts that have them."""
         self.module.eval()
         dtype = choose_autocast(self.settings.pretrain.precision, self.device)
@@ -150,7 +162,7 @@ class Pretraining:
         """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""
         settings, config = self.settings, self.settings.pretrain
         assert config.budget != "seconds", "measured seconds have become steps"
-        save_encoder(self.run.path / "encoder", tokenizer=self.tokenizer, **handed)
+        save_encoder(self.run.encoder(), tokenizer=self.tokenizer, **handed)
         sequences = config.total_steps * config.batch_size
         epoch = count_epoch(self.tokens.sizes, config)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)

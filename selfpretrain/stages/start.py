@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfpretrain.config import Settings, Start, TokenizerConfig
+from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.runs.folder import find_run
@@ -14,11 +14,25 @@ from selfpretrain.train.checkpoint import load_encoder
 def load_start(start: Start, runs_dir: str) -> tuple[Encoder, Tokenizer]:
     """The encoder and tokenizer that a start names, which is no fresh one; UserError when there is no such thing."""
     if start.run_id is not None:
-        return load_encoder(find_run(runs_dir, "pretrain", start.run_id).path / "encoder")
+        return load_encoder(find_encoder(start, runs_dir))
     assert start.kind == "hf", start
     from selfpretrain.interop.huggingface import load_huggingface
 
     return load_huggingface(start.name)
+
+
+def find_encoder(start: Start, runs_dir: str) -> Path:
+    """The folder of a run's encoder, or of its snapshot; UserError where it was not kept."""
+    assert start.run_id is not None
+    run = find_run(runs_dir, "pretrain", start.run_id)
+    folder = run.encoder(start.step)
+    if start.step is not None and not folder.is_dir():
+        kept = sorted(int(path.name.removeprefix("encoder_")) for path in run.path.glob("encoder_*"))
+        raise UserError(
+            f"init={start}: this run has no snapshot after {start.step} steps; allowed: "
+            f"{', '.join(f'run:{run.id}@{step}' for step in kept) or f'run:{run.id}'} (pretrain.snapshots keeps more)"
+        )
+    return folder
 
 
 def choose_tokenizer(settings: Settings) -> TokenizerConfig:
@@ -27,7 +41,7 @@ def choose_tokenizer(settings: Settings) -> TokenizerConfig:
     if start.is_fresh:
         return settings.tokenizer
     if start.run_id is not None:
-        path = find_run(settings.runtime.runs_dir, "pretrain", start.run_id).path / "encoder" / "tokenizer"
+        path = find_encoder(start, settings.runtime.runs_dir) / "tokenizer"
     elif not path.is_dir():
         from selfpretrain.interop.huggingface import fetch_snapshot
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 BYTES_PER_TOKEN = 4.0  # of English text, where no corpus says its own
 WEIGHT_BYTES = 4  # of each parameter, fp32
 KEPT_BYTES = 3 * WEIGHT_BYTES  # in a checkpoint: the weight and Adam's two moments
-FOLDERS = {  # where each kind of bytes lies in the folder that a stage leaves
-    "corpus": {"corpora": "."},
-    "pretrain": {"checkpoints": "checkpoints", "encoders": "encoder"},
-    "finetune": {"checkpoints": "checkpoints", "encoders": "model", "predictions": "predictions"},
+FILES = {  # those of each kind of bytes in the folder that a stage leaves
+    "corpus": {"corpora": "**/*"},
+    "pretrain": {"checkpoints": "checkpoints/**/*", "encoders": "encoder*/**/*"},
+    "finetune": {"checkpoints": "checkpoints/**/*", "encoders": "model/**/*", "predictions": "predictions/**/*"},
 }
-DISK_KINDS = tuple(dict.fromkeys(kind for kinds in FOLDERS.values() for kind in kinds))
+DISK_KINDS = tuple(dict.fromkeys(kind for kinds in FILES.values() for kind in kinds))
 
 PADDED_MICRO_BATCH = 8  # sorted by length, small micro-batches waste little padding
 PACKED_TOKENS = 4096  # of a packed micro-batch, if every text were as long as may be
@@ -65,6 +65,7 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
     """A pretraining of so many steps (None: not known yet), its held-out text being at most as much as is kept."""
     config, parts = settings.pretrain, (settings.model, settings.objective, vocab_size)
     passes = 0 if total_steps is None else len(choose_held_out_steps(config, total_steps))
+    snapshots = [] if total_steps is None else choose_snapshot_steps(config, total_steps)
     checkpoints = count_checkpoints(settings.runtime, total_steps)
     return Work(
         total_steps,
@@ -72,7 +73,7 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
         passes * count_pretrain_flops(*parts, config.max_held_out, config.seq_len),
         {
             "checkpoints": checkpoints * KEPT_BYTES * count_pretrain_parameters(*parts),
-            "encoders": WEIGHT_BYTES * count_encoder_parameters(settings.model, vocab_size),
+            "encoders": (1 + len(snapshots)) * WEIGHT_BYTES * count_encoder_parameters(settings.model, vocab_size),
         },
     )
 
@@ -109,7 +110,12 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
 def choose_held_out_steps(config: PretrainConfig, total_steps: int) -> set[int]:
     """Numbers of completed steps after which a pretraining's held-out loss is computed; the last is one."""
     every = config.eval_every or total_steps
-    return {*range(every, total_steps, every), total_steps}
+    return {*range(every, total_steps, every), *choose_snapshot_steps(config, total_steps), total_steps}
+
+
+def choose_snapshot_steps(config: PretrainConfig, total_steps: int) -> list[int]:
+    """Numbers of completed steps, in order, after which the encoder is kept; never the last, which is kept anyway."""
+    return sorted({max(1, round(share * total_steps)) for share in config.snapshots} - {total_steps})
 
 
 def swaps_pairs(config: FinetuneConfig, task: TaskConfig) -> bool:

@@ -43,7 +43,8 @@ class Cell:
     @property
     def name(self) -> str:
         seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage == "finetune" else "")
-        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds
+        step = f"-s{self.settings.start.step}" if self.settings.start.step else ""
+        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds + step
 
     @property
     def run(self) -> RunFolder:

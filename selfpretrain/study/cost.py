@@ -8,7 +8,6 @@ bytes of the text; where those are not known either (a collection without a limi
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 from selfpretrain.data.store import read_manifest
@@ -17,7 +16,7 @@ from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
 from selfpretrain.stages.work import (
     BYTES_PER_TOKEN,
-    FOLDERS,
+    FILES,
     Work,
     describe_corpus,
     describe_finetuning,
@@ -103,12 +102,9 @@ class Costs:
 def measure_bytes(cell: Cell) -> dict[str, int]:
     """What a run's folder holds now, by kind; empty before it was begun."""
     folder = get_corpus_folder(cell.id, cell.settings.runtime) if cell.stage == "corpus" else cell.run.path
-    sizes = {kind: _sum_files(folder / name) for kind, name in FOLDERS[cell.stage].items()}
+    sizes = {kind: sum(file.stat().st_size for file in folder.glob(files) if file.is_file())
+             for kind, files in FILES[cell.stage].items()}  # fmt: skip
     return {kind: size for kind, size in sizes.items() if size}
-
-
-def _sum_files(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def list_once(waves: dict[str, list[Cell]]) -> dict[str, list[Cell]]:

@@ -22,6 +22,7 @@ from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
+from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import find_condition
 
@@ -150,7 +151,10 @@ class StudyPlan:
             assert self.study.offshelf is not None
             return dataclasses.replace(settings, init=self.study.offshelf)
         corpus = condition.choose_corpus(self.general, self.study.general_mb)
-        pretraining = dataclasses.replace(settings, corpus=corpus)
+        snapshots = self.study.curve if seed == 0 else []
+        pretraining = dataclasses.replace(
+            settings, corpus=corpus, pretrain=dataclasses.replace(settings.pretrain, snapshots=snapshots)
+        )
         if condition.text_of is not None:
             # the other task's own pretraining, so that the two studies of it are one run
             other = self.cards.get(condition.text_of) or load_task_card(condition.text_of)
@@ -170,6 +174,29 @@ class StudyPlan:
 
     # asking
 
+    def list_curve(self, group: Group) -> dict[int, Cell]:
+        """The first seed's fine-tunings from the snapshots of its pretraining, by the steps before them.
+
+        None for other tasks' texts, for a budget that is not in steps yet, and where a finished run kept no snapshot.
+        """
+        cell = group.choose_cells()[0]
+        pretraining = self.pretrainings.get(cell.settings.start.run_id or "")
+        if pretraining is None or find_condition(group.condition).text_of:
+            return {}
+        config, run = pretraining.settings.pretrain, pretraining.run
+        steps = choose_snapshot_steps(config, config.total_steps) if config.budget == "steps" else []
+        return {
+            step: self._restart(cell, f"run:{run.id}@{step}", self.data[group.task])
+            for step in steps
+            if run.status != "done" or run.encoder(step).is_dir()
+        }
+
+    @staticmethod
+    def _restart(cell: Cell, init: str, data: TaskData) -> Cell:
+        """The fine-tuning from another start."""
+        settings = dataclasses.replace(cell.settings, init=init)
+        return dataclasses.replace(cell, id=identity.identify_finetune(settings, data, None), settings=settings)
+
     @property
     def is_provisional(self) -> bool:
         """Whether a budget waits for its corpus: pretrainings (and what starts from them) then have no final names."""
@@ -182,6 +209,8 @@ class StudyPlan:
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
         yield "choosing rates and starts", unique(selection)
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
+        if self.study.curve:
+            yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
 
     def count_cells(self) -> dict[str, list[Cell]]:
         """The cells by wave as far as they are known now."""

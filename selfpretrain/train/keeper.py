@@ -28,9 +28,9 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Evaluation:
-    """When to evaluate and what is best. ``function()`` returns named measures."""
+    """When to evaluate and what is best. ``function(done)`` returns named measures after so many steps."""
 
-    function: Callable[[], dict[str, float]] = dict
+    function: Callable[[int], dict[str, float]] = lambda done: {}
     steps: Set[int] = frozenset()  # numbers of completed steps after which to evaluate
     best_of: str | None = None  # keep the weights with the highest value of this measure
     best_score: float = -math.inf
@@ -57,7 +57,7 @@ class Keeper:
     def evaluate(self, done: int) -> None:
         """Run the evaluator and remember the best weights."""
         evaluation = self.evaluation
-        measures = evaluation.function()
+        measures = evaluation.function(done)
         self.module.train()
         if not all(map(math.isfinite, measures.values())):
             self.check_finite(done)

@@ -8,6 +8,7 @@ import pytest
 import selfpretrain.study.plan as plan_module
 from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
+from selfpretrain.files import remove_folder
 from selfpretrain.report.collect import collect_results
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import open_run
@@ -204,3 +205,26 @@ def test_a_class_that_gets_fewer_of_more_labels_is_refused(make_plan, monkeypatc
     monkeypatch.setattr(plan_module, "read_task", read)
     with pytest.raises(UserError, match="local@4 is not within local@8; change one of them by 1"):
         make_plan("study.label_counts=[4,8]")
+
+
+# the curve
+
+
+def test_the_curve_is_of_the_first_seed_and_of_what_was_kept(make_plan, run_waves):
+    plan = make_plan("study.curve=[.5,.25]", "pretrain.total_steps=8", "study.conditions=[none,own]")
+    (own,) = (group for group in plan.groups if group.condition == "own")
+    assert {cell.settings.pretrain.snapshots == [] for cell in plan.pretrainings.values()} == {True, False}
+    assert [list(plan.list_curve(group)) for group in plan.groups] == [[], [2, 4]]
+    assert len(plan.count_cells()["curve"]) == 2
+    run_waves(plan, "corpora", "pretraining", "fine-tuning", "curve")
+    assert [cell.status for cell in plan.list_curve(own).values()] == ["done"] * 2
+    # a run that kept nothing stays as it is, and has no curve
+    usual = make_plan("pretrain.total_steps=8", "study.pretrain_seeds=1", "seeds.seed=0")
+    assert {*usual.pretrainings} < {*plan.pretrainings}
+    remove_folder(plan.pretrainings[own.choose_cells()[0].settings.start.run_id].run.encoder(2))
+    assert list(plan.list_curve(own)) == [4]
+
+
+def test_without_steps_there_is_no_curve(make_plan):
+    plan = make_plan("study.curve=[.5]", "budget=seconds", "pretrain.budget_amount=2")
+    assert plan.count_cells()["curve"] == []

@@ -75,7 +75,7 @@ def make_pretraining(folder, kind, seed, **options):
     member = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)
 
     @torch.no_grad()
-    def evaluate():
+    def evaluate(_):
         torch.manual_seed(99)  # an evaluation may disturb torch's random state
         member.keeper.module.eval()
         return {"score": -float(member.keeper.module(move(batches.get_held_out(), torch.device("cpu")))[0])}
@@ -219,7 +219,7 @@ def test_stopped_by_a_signal_all_are_saved(tmp_path):
 
     def stop(members):
         evaluate = members[0].keeper.evaluation.function
-        members[0].keeper.evaluation.function = lambda: os.kill(os.getpid(), signal.SIGTERM) or evaluate()
+        members[0].keeper.evaluation.function = lambda _: os.kill(os.getpid(), signal.SIGTERM) or evaluate(0)
 
     with pytest.raises(Interrupted) as stopped:
         train_stacked(tmp_path / "b", "mlm", stop, keep_checkpoints=1)
@@ -288,7 +288,7 @@ def make_toys(folder, bad_steps, seeds=(3, 4, 5), **options):
     for seed in seeds:
         module, batches = Toy(seed), Rows(seed, bad_steps.get(seed))
         member = make(folder, module, batches, OptimConfig(peak_lr=0.05, warmup_steps=3), seed, **options)
-        member.keeper.evaluation = Evaluation(lambda m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
+        member.keeper.evaluation = Evaluation(lambda _, m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
         members.append(member)
     return members
 
@@ -328,7 +328,7 @@ def test_where_all_diverge_it_says_so(tmp_path):
 
 def test_an_evaluation_that_is_not_finite_is_divergence(tmp_path):
     members = make_toys(tmp_path, {})
-    members[0].keeper.evaluation.function = lambda: {"score": float("nan")}
+    members[0].keeper.evaluation.function = lambda _: {"score": float("nan")}
     Trainer(members).train()
     assert [member.keeper.run.status for member in members] == ["diverged", "missing", "missing"]
     assert "at step 8" in members[0].keeper.run.note

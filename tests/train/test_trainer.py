@@ -106,7 +106,7 @@ def evaluate(trainer):
 
 
 def add_evaluation(trainer, steps, before=lambda: None):
-    def function():
+    def function(_):
         before()
         return evaluate(trainer)
 
@@ -319,7 +319,7 @@ def test_the_best_weights_are_kept_and_restored(tmp_path):
     seen = []
     trainer = make(tmp_path, save_every=2)
 
-    def function():
+    def function(_):
         seen.append(trainer.keeper.module.first.weight.detach().clone())
         return {"score": next(scores)}
 

@@ -1,0 +1,48 @@
+"""A pretraining's encoder on the way: kept where asked for, without changing the run, and a start like any other."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfpretrain.config import UserError
+from selfpretrain.door import compose_settings
+from selfpretrain.files import read_json
+from selfpretrain.stages.finetune import finetune
+from selfpretrain.stages.pretrain import pretrain
+from selfpretrain.train.checkpoint import load_encoder
+
+STEPS = ["pretrain.total_steps=8", "runtime.save_every=3"]
+
+
+def list_weights(folder):
+    return [value.tolist() for value in load_encoder(folder)[0].parameters()]
+
+
+def test_a_snapshot_is_the_encoder_of_that_step_and_the_run_is_the_same(tiny, local):
+    plain = pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS]))
+    end = list_weights(plain.encoder())
+    # half of a run under a constant rate is a run of half the steps
+    constant = ["pretrain.schedule=constant", "pretrain.warmup_fraction=0"]
+    half = pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS, *constant, "pretrain.total_steps=4"]))
+    kept = pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS, *constant, "pretrain.snapshots=[.5,.999]"]))
+    assert sorted(path.name for path in kept.path.glob("encoder*")) == ["encoder", "encoder_4"]
+    assert list_weights(kept.encoder(4)) == list_weights(half.encoder()) != list_weights(kept.encoder())
+    # what is kept on the way is no part of the run: it is the one that there is
+    again = pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS, "pretrain.snapshots=[.5]"]))
+    assert again.path == plain.path and list_weights(again.encoder()) == end
+
+
+def test_finetuning_from_a_snapshot(tiny, local):
+    given = [*tiny, *local()]
+    run = pretrain(compose_settings("pretrain", [*given, *STEPS, "pretrain.snapshots=[0.25]"]))
+    found = finetune(compose_settings("finetune", [*given, f"init=run:{run.id}@2"]))
+    assert found.id != finetune(compose_settings("finetune", [*given, f"init=run:{run.id}"])).id
+    assert set(read_json(found.path / "result.json")["scores"]) == {"validation", "test"}
+    with pytest.raises(UserError, match=f"no snapshot after 3 steps; allowed: run:{run.id}@2 "):
+        finetune(compose_settings("finetune", [*given, f"init=run:{run.id}@3"]))
+
+
+@pytest.mark.parametrize("init", ["run:abc@", "run:abc@x", "run:abc@-1", "run:@3"])
+def test_wrong_steps(tiny, local, init):
+    with pytest.raises(UserError, match="is not a start"):
+        compose_settings("finetune", [*tiny, *local(), f"init={init}"])
