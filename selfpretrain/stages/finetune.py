@@ -90,7 +90,7 @@ class Finetuning:
         keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)
         return Member(keeper, batches, config, total_steps, seed, multiplier, self.hook)
 
-    def evaluate(self, _: int) -> dict[str, float]:
+    def evaluate(self, done: int) -> dict[str, float]:
         """The score on validation, unless it has none."""
         value, _ = score_split(self.data.task, self.data.splits["validation"].labels, self.predict("validation"))
         return {} if value is None else {"score": value}
