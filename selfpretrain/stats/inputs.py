@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,28 @@ class Procedure:
         return len(self.seed_of_run)
 
 
+def check_comparison(
+    sides: dict[str, tuple[Any, Any, Any]],
+    labels: Any,
+    metric: Metric,
+    num_replicates: int,
+    seed: int,
+    confidence: float,
+) -> tuple[str, AnyArray, list[Procedure]]:
+    """The metric's name, the labels, and each side as a procedure.
+
+    ``sides`` holds, by name, the predictions, the seed of each run, and the example ids or None.
+    """
+    name = check_metric(metric)
+    check_settings(num_replicates, seed, confidence)
+    array = check_labels(labels, metric)
+    procedures = [
+        check_procedure(side, predictions, seeds, array, metric) for side, (predictions, seeds, _) in sides.items()
+    ]
+    check_ids({side: ids for side, (_, _, ids) in sides.items()}, len(array))
+    return name, array, procedures
+
+
 def check_metric(metric: Metric) -> str:
     """The metric's name; refuses an unknown one."""
     if callable(metric):
@@ -51,23 +73,17 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
         raise UserError("labels are empty: at least one labelled example is needed")
     if callable(metric):
         return array
-    if METRICS[metric].takes == COLUMNS:
-        if array.ndim > 2:
-            raise UserError(f"labels have shape {array.shape}: {metric} wants [examples, classes] of 0 and 1")
-        _check_binary("labels", array, metric)
-    else:
-        if array.ndim != 1:
-            raise UserError(f"labels have shape {array.shape}: {metric} wants one label per example, [examples]")
-        _check_values("labels", array, metric)
-    _check_label_spread(array, metric)
-    return array
-
-
-def _check_label_spread(labels: AnyArray, metric: str) -> None:
-    if METRICS[metric].needs_two_labels and len(np.unique(labels)) < 2:
-        raise UserError(f"all labels equal {labels.flat[0]}: {metric} needs at least two different labels")
-    if METRICS[metric].is_of_class_1 and not (labels == 1).any():
+    in_columns = METRICS[metric].takes == COLUMNS
+    if array.ndim > 1 + in_columns:
+        wanted = "[examples, classes] of 0 and 1" if in_columns else "one label per example, [examples]"
+        raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
+    check = _check_binary if in_columns else _check_values
+    check("labels", array, metric)
+    if METRICS[metric].needs_two_labels and len(np.unique(array)) < 2:
+        raise UserError(f"all labels equal {array.flat[0]}: {metric} needs at least two different labels")
+    if METRICS[metric].is_of_class_1 and not (array == 1).any():
         raise UserError(f"no label is 1: {metric} scores class 1, so it needs an example of it")
+    return array
 
 
 def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, metric: Metric) -> Procedure:
@@ -154,17 +170,16 @@ def check_paired(base: Procedure, expt: Procedure) -> None:
             raise UserError(f"seed {missing[0]!r} is in {one.name} but not in {other.name}: paired needs both; {fix}")
 
 
-def check_ids(named_ids: Sequence[tuple[str, Any]], num_examples: int) -> None:
+def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:
     """Refuses example ids that are not the same, in the same order, on every side."""
-    given = [(name, ids) for name, ids in named_ids if ids is not None]
+    given = {name: list(ids) for name, ids in named_ids.items() if ids is not None}
     if not given:
         return
+    first_name, first = next(iter(given.items()))
     if len(given) < len(named_ids):
-        lacking = next(name for name, ids in named_ids if ids is None)
-        raise UserError(f"example ids are given for {given[0][0]} but not for {lacking}: give both or neither")
-    first_name, first = given[0][0], list(given[0][1])
-    for name, ids in given:
-        listed = list(ids)
+        lacking = next(name for name in named_ids if name not in given)
+        raise UserError(f"example ids are given for {first_name} but not for {lacking}: give both or neither")
+    for name, listed in given.items():
         if len(listed) != num_examples:
             raise UserError(f"{name} has {len(listed)} example ids for {num_examples} examples: give one per example")
         if len(set(listed)) != len(listed):

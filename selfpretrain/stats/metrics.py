@@ -63,22 +63,13 @@ def _score_by_sklearn(name: str, **settings: Any) -> MetricFunction:
     return lambda labels, predictions: float(resolve_name(f"sklearn.metrics:{name}")(labels, predictions, **settings))
 
 
-def _compute_pearson(labels: AnyArray, predictions: AnyArray) -> float:
-    from scipy.stats import pearsonr
-
-    return float(pearsonr(labels, predictions).statistic)
-
-
-def _compute_spearman(labels: AnyArray, predictions: AnyArray) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(labels, predictions).statistic)
+def _score_by_scipy(name: str) -> MetricFunction:
+    return lambda labels, predictions: float(resolve_name(f"scipy.stats:{name}")(labels, predictions).statistic)
 
 
 def _compute_micro_auc(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels.ravel(), predictions.ravel()))  # pooled: what average="micro" means
+    # pooled: what average="micro" means
+    return _score_by_sklearn("roc_auc_score")(labels.ravel(), predictions.ravel())
 
 
 def _correlate_pearson(labels: AnyArray, outputs: AnyArray) -> float:
@@ -144,11 +135,11 @@ METRICS: dict[str, NamedMetric] = {
         low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
     ),
     "pearson": NamedMetric(
-        "Pearson correlation", NUMBERS, _compute_pearson, statistics.build_pearson, _guess,
+        "Pearson correlation", NUMBERS, _score_by_scipy("pearsonr"), statistics.build_pearson, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_pearson,
     ),
     "spearman": NamedMetric(
-        "Spearman correlation", NUMBERS, _compute_spearman, statistics.build_spearman, _guess,
+        "Spearman correlation", NUMBERS, _score_by_scipy("spearmanr"), statistics.build_spearman, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_spearman,
     ),
     "micro_auc": NamedMetric(
