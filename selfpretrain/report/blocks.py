@@ -107,7 +107,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
         "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",
         f"p: two-sided, by the same t. Own and {summary.reference} against {summary.baseline}, and own against "
-        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {summary.count_claims()} of them. "
+        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
     if any(panel.decision for panel in summary.panels):

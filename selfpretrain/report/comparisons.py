@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Interval:
         return f"{UNITS[unit](self.point)}{sign} [{end(self.low)}, {end(self.high)}]"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Difference:
     """One procedure minus another."""
 
@@ -124,11 +124,11 @@ def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, 
     return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
 
 
-def correct(family: list[Difference]) -> list[Difference]:
-    """The differences with Holm-corrected p; those of checkpoints only make no claim and do not count."""
-    claims = [difference.p for difference in family if difference.p is not None]
-    corrected = iter(compute_holm(claims))
-    return [d if d.is_of_checkpoints else replace(d, p_holm=float(next(corrected))) for d in family]
+def correct(family: Iterable[Difference | None]) -> None:
+    """Give each difference its Holm-corrected p; those of checkpoints only make no claim and do not count."""
+    claims = [(found, found.p) for found in family if found is not None and found.p is not None]
+    for (found, _), p_holm in zip(claims, compute_holm([p for _, p in claims]), strict=True):
+        found.p_holm = float(p_holm)
 
 
 def _to_interval(estimate: Any) -> Interval:

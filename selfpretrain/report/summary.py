@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
@@ -11,7 +10,7 @@ from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
-from selfpretrain.report.verdict import compose_evidence, compose_verdict
+from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     DIVERGED,
     DONE,
@@ -59,8 +58,7 @@ def summarize(results: StudyResults) -> Summary:
     summary.crosses = build_crosses(summary)
     summary.warnings = _collect_warnings(summary)
     for panel in summary.panels:
-        panel.verdict = compose_verdict(panel, summary)
-        panel.evidence = compose_evidence(panel, summary)
+        panel.verdict, panel.evidence = compose(panel, summary)
     return summary
 
 
@@ -170,7 +168,7 @@ def _decide_state(counts: Counter[str]) -> str:
 def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
     """Gain over the baseline, share of the reference's gain, and what is added to the start."""
     own, metric = runs[entry.condition], panel.metric
-    if panel.has_control and entry.is_pretrained and START in runs:
+    if panel.has_control and entry.about.corpus and START in runs:
         entry.added = compute_difference(runs[START], own, metric, study)
     if entry.condition == study.baseline:
         return
@@ -192,19 +190,11 @@ def _correct_families(summary: Summary) -> None:
     The other conditions against the baseline, those against their start, and the texts of other tasks are families by
     themselves: no sentence rests on them.
     """
-    _correct_family(summary.list_claims())
+    correct(summary.list_claims())
     for is_cross in (False, True):
-        others = [e for e in summary.entries if e.is_cross == is_cross]
-        _correct_family([(e, "gain") for e in others if e.condition not in (OWN, summary.reference)])
-        _correct_family([(e, "added") for e in others])
-
-
-def _correct_family(members: Sequence[tuple[Entry | Panel, str]]) -> None:
-    """Put the corrected p into each difference, given as the object that holds it and the name it has there."""
-    found = [(holder, name) for holder, name in members if getattr(holder, name) is not None]
-    corrected = correct([getattr(holder, name) for holder, name in found])
-    for (holder, name), difference in zip(found, corrected, strict=True):
-        setattr(holder, name, difference)
+        others = [e for e in summary.entries if (e.about.text_of is not None) == is_cross]
+        correct(e.gain for e in others if e.condition not in (OWN, summary.reference))
+        correct(e.added for e in others)
 
 
 def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
@@ -213,7 +203,7 @@ def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
         return
     margin, panel.margin_rule = _choose_margin(panel, summary) if margin is None else (margin, "study.margin")
     delta = Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point)
-    alpha, num_claims = summary.alpha, summary.count_claims()
+    alpha, num_claims = summary.alpha, len(summary.list_claims())
     panel.decision = decide(delta, versus.variance, versus.p_holm, margin=margin, alpha=alpha, num_claims=num_claims)
 
 
@@ -237,12 +227,12 @@ def _collect_warnings(summary: Summary) -> list[str]:
     unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
     if unfinished:
         warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")
-    if any(entry.score and entry.num_seeds == 1 and not entry.is_conditional for entry in entries):
+    if any(entry.score and entry.num_seeds == 1 and not entry.about.is_released for entry in entries):
         warnings.append(
             "one pretraining seed: differences hold for these checkpoints only, and their intervals leave out the chance "
             "of pretraining; study.pretrain_seeds=5 would tell of the procedures"
         )
-    if any(entry.score and entry.is_conditional for entry in entries):
+    if any(entry.score and entry.about.is_released for entry in entries):
         warnings.append(
             "a released checkpoint is one pretraining: what is said of it is conditional on that checkpoint"
         )
