@@ -161,7 +161,7 @@ def _list_failures(cells: list[CellResult]) -> list[str]:
 
 
 def _decide_state(counts: Counter[str]) -> str:
-    state = next(status for status in (FAILED, DIVERGED, DONE, RUNNING, MISSING) if counts[status])
+    state = next(status for status in STATUSES if counts[status])
     return PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state
 
 

@@ -13,7 +13,7 @@ from selfpretrain.kinds import get_kind
 from selfpretrain.runs.predictions import Array, Predictions, Unreadable, load_predictions
 
 DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missing", "running"
-STATUSES = (DONE, FAILED, DIVERGED, RUNNING, MISSING)
+STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING)  # the first that any of several cells has is said of them all
 
 _NEW_DATA = "the task's data changed between the runs: set another runtime.runs_dir for the new data"
 
@@ -33,9 +33,6 @@ class CellResult:
     folder: Path  # the run folder, with predictions/<split>.parquet
     init_scheme: str = ""  # normal | mimetic: how the encoder's first weights were drawn; empty: not by us (offshelf)
 
-    def __post_init__(self) -> None:
-        assert self.status in STATUSES, self.status
-
 
 @dataclass(frozen=True)
 class StudyResults:
@@ -47,9 +44,8 @@ class StudyResults:
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
-    overlaps: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # task -> test examples whose text is in training
+    # task -> test examples whose text is in training
+    overlaps: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,8 @@ class AlignedRuns:
     cells: tuple[CellResult, ...]  # [runs]
 
 
-def read_runs(
-    cells: Sequence[CellResult], task: TaskConfig, split: str = "test"
-) -> tuple[AlignedRuns | None, dict[str, str]]:
-    """The predictions of done cells, their rows brought into the order of the first; each file is read once.
+def read_runs(cells: Sequence[CellResult], task: TaskConfig) -> tuple[AlignedRuns | None, dict[str, str]]:
+    """The test predictions of done cells, their rows brought into the order of the first; each file is read once.
 
     Returns:
         the aligned runs (None if no cell is usable), and for each unusable run its id and why, in one line.
@@ -77,28 +71,22 @@ def read_runs(
     problems: dict[str, str] = {}
     for cell in cells:
         try:
-            usable.append((cell, _load_checked(cell.folder / "predictions" / f"{split}.parquet", task)))
+            usable.append((cell, _load_checked(cell.folder / "predictions" / "test.parquet", task)))
         except Unreadable as error:
             problems[cell.run_id] = str(error)
-    return (align(usable, task) if usable else None), problems
+    return (_align(usable, task) if usable else None), problems
 
 
 def _load_checked(path: Path, task: TaskConfig) -> Predictions:
     predictions = load_predictions(path)
     num_axes = predictions.labels.ndim
     if num_axes != get_kind(task.label_kind).form.num_axes:
-        raise Unreadable(f"{path} has {'several labels' if num_axes == 2 else 'one label'} per example, "
-                         f"the task has label_kind={task.label_kind}")  # fmt: skip
+        given = "several labels" if num_axes == 2 else "one label"
+        raise Unreadable(f"{path} has {given} per example, the task has label_kind={task.label_kind}")
     return predictions
 
 
-def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> AlignedRuns:
-    """Bring runs on the same examples into the order of the first run.
-
-    Raises:
-        UserError: runs on different examples, or the same examples with different labels.
-    """
-    assert runs, "no runs"
+def _align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> AlignedRuns:
     first_cell, first = runs[0]
     decode = get_kind(task.label_kind).decode
     predicted = []
@@ -118,13 +106,11 @@ def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> A
 
 def _match(wanted: list[str], given: list[str], first: CellResult, cell: CellResult) -> Array:
     """Row of each wanted id in the given ones."""
-    if wanted == given:
-        return np.arange(len(wanted))
     row = {example: index for index, example in enumerate(given)}
-    absent = [example for example in wanted if example not in row]
-    extra = sorted(set(given) - set(wanted))
+    absent = [(example, cell.folder) for example in wanted if example not in row]
+    extra = [(example, first.folder) for example in sorted(row.keys() - set(wanted))]
     if absent or extra:
-        example, place = (absent[0], cell.folder) if absent else (extra[0], first.folder)
+        example, place = [*absent, *extra][0]
         raise UserError(
             f"example {example} is not in {place}: {first.folder} and {cell.folder} do not hold the same examples; "
             + _NEW_DATA
