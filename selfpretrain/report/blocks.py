@@ -82,14 +82,15 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
 
 def build_blocks(summary: Summary) -> list[Block]:
     """The report: the answers, the tables, the plots, how to read them, and how all of it was made."""
-    figures = [Figure("scores", "scores with intervals", partial(_draw, summary))]
-    for cross in summary.crosses:
-        figures.append(Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross)))
     return [
         Title(f"Study {summary.name}"),
         *(Sentence(panel.verdict, tuple(panel.evidence)) for panel in summary.panels),
         *build_tables(summary),
-        *figures,
+        Figure("scores", "scores with intervals", partial(_draw, summary)),
+        *(
+            Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross))
+            for cross in summary.crosses
+        ),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
         *([Facts(summary.facts, summary.lasting_facts)] if summary.lasting_facts else []),
     ]
@@ -102,7 +103,6 @@ def _draw(summary: Summary, cross: Cross | None = None) -> dict[str, bytes]:
 
 
 def list_explanations(summary: Summary) -> list[str]:
-    """How to read the numbers."""
     lines = [
         f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
         "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score, format_signed, format_whole
-from selfpretrain.runs.results import AlignedRuns, Array
+from selfpretrain.runs.results import AlignedRuns
 from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
 from selfpretrain.study.conditions import find_condition
 
@@ -46,7 +46,6 @@ class Difference:
 
     @property
     def is_of_checkpoints(self) -> bool:
-        """Whether it holds for these checkpoints only."""
         return self.p is None
 
     def is_clear(self, alpha: float) -> bool:
@@ -67,14 +66,10 @@ def _choose_metric(name: str, *sides: AlignedRuns) -> Any:
     A model that says the same of every example has no correlation. Leaving its run out would flatter the procedure.
     """
     counted = METRICS[name].compute_or_zero
-    if counted is not None and any(_is_nearly_constant(run) for side in sides for run in side.predictions):
-        return counted
-    return name
-
-
-def _is_nearly_constant(outputs: Array) -> bool:
-    _, counts = np.unique(outputs, return_counts=True)
-    return bool(len(outputs) - counts.max() < FEW_DISTINCT)
+    if counted is None:
+        return name
+    most_frequent = [np.unique(run, return_counts=True)[1].max() for side in sides for run in side.predictions]
+    return counted if len(sides[0].ids) - max(most_frequent) < FEW_DISTINCT else name
 
 
 def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> tuple[Interval, list[float], list[str]]:

@@ -127,7 +127,6 @@ class Summary:
 
     @property
     def baseline_name(self) -> str:
-        """In words."""
         return find_condition(self.baseline).words
 
     @property
@@ -149,13 +148,11 @@ class Summary:
         return {name: fact for name, fact in self.facts.items() if name not in VOLATILE_FACTS}
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = _to_finite(dataclasses.asdict(self))
-        content["facts"] = self.lasting_facts
-        return content
+        return _to_finite({**dataclasses.asdict(self), "facts": self.lasting_facts})
 
 
 def _to_finite(value: Any) -> Any:
-    """JSON has no infinity: a difference without any variance has infinite degrees of freedom, stored as null."""
+    """JSON has no infinity: an end of an interval that is infinite is stored as null."""
     if isinstance(value, dict):
         return {key: _to_finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

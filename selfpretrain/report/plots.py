@@ -87,19 +87,13 @@ def _draw_task(
             if entry.condition not in conditions:
                 continue
             y = conditions.index(entry.condition) + shift
-            if entry.score is None:
-                of_model = f", {panel.model}" if len(marks) > 1 else ""
-                _write_state(axes, y, f"{entry.state_text}{of_model}")
+            if entry.score is None:  # at the left edge: there is no score to place it by
+                text = entry.state_text + (f", {panel.model}" if len(marks) > 1 else "")
+                across, box = axes.get_yaxis_transform(), {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                axes.text(0.03, y, text, transform=across, va="center", fontsize=8, style="italic", bbox=box)
             else:
                 _draw_entry(axes, y, entry, entry.score, marks[panel.model])
     _set_limits(axes, panels, conditions)
-
-
-def _write_state(axes: Axes, y: float, text: str) -> None:
-    """At the left edge: there is no score to place it by."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    across = axes.get_yaxis_transform()
-    axes.text(0.03, y, text, transform=across, va="center", fontsize=8, style="italic", bbox=box)
 
 
 def _draw_entry(axes: Axes, y: float, entry: Entry, score: Interval, marker: str) -> None:
@@ -186,7 +180,6 @@ def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, s
 
 
 def _save(figure: Figure) -> dict[str, bytes]:
-    """The figure in every format."""
     files = {form: io.BytesIO() for form in FORMATS}
     for form, file in files.items():
         figure.savefig(file, format=form, metadata=FORMATS[form])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
@@ -110,14 +109,15 @@ def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study:
 
 
 def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel, study: StudyConfig) -> Entry:
-    counts = Counter(cell.status for cell in cells)
+    counts = {status: sum(cell.status == status for cell in cells) for status in STATUSES}
+    state = next(status for status in STATUSES if counts[status])
     condition = find_condition(cells[0].condition)
     entry = Entry(
         panel.model,
         panel.task,
         condition.key,
-        _decide_state(counts),
-        {status: counts[status] for status in STATUSES},
+        PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state,
+        counts,
         num_runs=len(runs.cells) if runs else 0,
         num_seeds=len(set(get_seeds(runs))) if runs else 0,
         num_seeds_planned=len(cells) if condition.is_released else len({cell.pretrain_seed for cell in cells}),
@@ -160,11 +160,6 @@ def _list_failures(cells: list[CellResult]) -> list[str]:
     ]
 
 
-def _decide_state(counts: Counter[str]) -> str:
-    state = next(status for status in STATUSES if counts[status])
-    return PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state
-
-
 def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
     """Gain over the baseline, share of the reference's gain, and what is added to the start."""
     own, metric = runs[entry.condition], panel.metric
@@ -201,18 +196,18 @@ def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
     """Own against the reference, by the rules of :func:`selfpretrain.stats.decide`."""
     if (versus := panel.versus_reference) is None:
         return
-    margin, panel.margin_rule = _choose_margin(panel, summary) if margin is None else (margin, "study.margin")
+    reference, alpha = panel.find(summary.reference), summary.alpha
+    gain = reference.gain if reference else None
+    if margin is not None:
+        panel.margin_rule = "study.margin"
+    elif gain and gain.is_clear(alpha) and gain.delta.point > 0:
+        margin = MARGIN_SHARE * gain.delta.point
+        panel.margin_rule = f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
+    else:
+        margin, panel.margin_rule = MARGIN, "one point, since no gain of the reference is clear"
     delta = Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point)
-    alpha, num_claims = summary.alpha, len(summary.list_claims())
+    num_claims = len(summary.list_claims())
     panel.decision = decide(delta, versus.variance, versus.p_holm, margin=margin, alpha=alpha, num_claims=num_claims)
-
-
-def _choose_margin(panel: Panel, summary: Summary) -> tuple[float, str]:
-    """How much worse than the reference still counts as not worse, and where that comes from."""
-    reference = panel.find(summary.reference)
-    if reference and (gain := reference.gain) and gain.is_clear(summary.alpha) and gain.delta.point > 0:
-        return MARGIN_SHARE * gain.delta.point, f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
-    return MARGIN, "one point, since no gain of the reference is clear"
 
 
 def _collect_warnings(summary: Summary) -> list[str]:

@@ -64,7 +64,6 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
 
 
 def format_csv(table: Table) -> str:
-    """Its bare numbers."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([table.csv_header, *table.csv_rows])
     return buffer.getvalue()

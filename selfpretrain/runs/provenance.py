@@ -24,7 +24,6 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def collect_provenance() -> dict[str, Any]:
-    """Where and with what a run was made."""
     versions = {}
     for name in PACKAGES:
         try:

@@ -69,28 +69,17 @@ def read_runs(cells: Sequence[CellResult], task: TaskConfig) -> tuple[AlignedRun
     """
     usable: list[tuple[CellResult, Predictions]] = []
     problems: dict[str, str] = {}
+    kind = get_kind(task.label_kind)
     for cell in cells:
         try:
-            usable.append((cell, _load_checked(cell.folder / "predictions" / "test.parquet", task)))
+            usable.append((cell, _load(cell.folder / "predictions" / "test.parquet", kind.form.num_axes, task)))
         except Unreadable as error:
             problems[cell.run_id] = str(error)
-    return (_align(usable, task) if usable else None), problems
-
-
-def _load_checked(path: Path, task: TaskConfig) -> Predictions:
-    predictions = load_predictions(path)
-    num_axes = predictions.labels.ndim
-    if num_axes != get_kind(task.label_kind).form.num_axes:
-        given = "several labels" if num_axes == 2 else "one label"
-        raise Unreadable(f"{path} has {given} per example, the task has label_kind={task.label_kind}")
-    return predictions
-
-
-def _align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> AlignedRuns:
-    first_cell, first = runs[0]
-    decode = get_kind(task.label_kind).decode
+    if not usable:
+        return None, problems
+    first_cell, first = usable[0]
     predicted = []
-    for cell, current in runs:
+    for cell, current in usable:
         order = _match(first.ids, current.ids, first_cell, cell)
         differs = np.asarray(current.labels[order] != first.labels).reshape(len(order), -1).any(axis=1)
         if differs.any():
@@ -98,10 +87,18 @@ def _align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> 
                 f"example {first.ids[int(differs.argmax())]} has another label in {cell.folder} than in "
                 f"{first_cell.folder}; {_NEW_DATA}"
             )
-        predicted.append(decode(current.outputs[order]))
+        predicted.append(kind.decode(current.outputs[order]))
     if len({prediction.shape for prediction in predicted}) > 1:
         raise UserError(f"the runs of task {task.name} differ in their number of classes; {_NEW_DATA}")
-    return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in runs))
+    return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in usable)), problems
+
+
+def _load(path: Path, num_axes: int, task: TaskConfig) -> Predictions:
+    predictions = load_predictions(path)
+    if predictions.labels.ndim != num_axes:
+        given = "one label" if num_axes == 2 else "several labels"
+        raise Unreadable(f"{path} has {given} per example, the task has label_kind={task.label_kind}")
+    return predictions
 
 
 def _match(wanted: list[str], given: list[str], first: CellResult, cell: CellResult) -> Array:

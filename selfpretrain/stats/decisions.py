@@ -79,7 +79,6 @@ def compute_equivalence(
 
 
 def check_margin(margin: float) -> None:
-    """Refuses a margin that is not a positive number."""
     if not (np.isfinite(margin) and margin > 0):
         raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
 

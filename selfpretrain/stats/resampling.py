@@ -145,7 +145,6 @@ def _draw(stream: _Stream, size: int) -> IntArray:
 
 
 def _check_defined(procedures: Sequence[Procedure], run_scores: Sequence[FloatArray]) -> None:
-    """Refuse a run without a score."""
     for procedure, scores in zip(procedures, run_scores, strict=True):
         runs = np.flatnonzero(np.isnan(scores))
         if len(runs):

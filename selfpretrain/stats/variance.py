@@ -158,7 +158,6 @@ def compute_spread(values: FloatArray) -> float:
 
 
 def compute_t_quantile(probability: float, df: float) -> float:
-    """The value below which a t distribution with df degrees of freedom lies with this probability."""
     from scipy.special import stdtrit  # late: it takes longer to import than all of this package
 
     return float(stdtrit(min(df, _MOST_DF), probability))
