@@ -231,12 +231,10 @@ def _collect_warnings(summary: Summary) -> list[str]:
         warnings.append(
             "a released checkpoint is one pretraining: what is said of it is conditional on that checkpoint"
         )
-    warnings += [_describe_overlap(panel) for panel in summary.panels if panel.num_overlapping]
+    for panel in summary.panels:
+        if panel.num_overlapping:
+            apart = [f"{e.condition} {format_score(e.score_apart)}" for e in panel.entries if e.score_apart is not None]
+            texts = f"{panel.num_overlapping} of {panel.num_examples} test texts are in the training split, too"
+            scores = f"; without them: {', '.join(apart)}" if apart else ""
+            warnings.append(f"{panel.task}, {panel.model}: {texts}{scores}")
     return warnings
-
-
-def _describe_overlap(panel: Panel) -> str:
-    apart = [f"{e.condition} {format_score(e.score_apart)}" for e in panel.entries if e.score_apart is not None]
-    texts = f"{panel.num_overlapping} of {panel.num_examples} test texts are in the training split, too"
-    scores = f"; without them: {', '.join(apart)}" if apart else ""
-    return f"{panel.task}, {panel.model}: {texts}{scores}"

@@ -27,8 +27,7 @@ from selfpretrain.stats.variance import (
     compute_t_quantile,
 )
 
-_DOUBLINGS = 60  # of a step of one standard error: an end beyond is as good as infinite
-_HALVINGS = 60  # of the last step: down to rounding
+_TRIES = 60  # doublings of a step of one standard error: beyond is as good as infinite; then halvings, down to rounding
 
 
 @dataclass(frozen=True)
@@ -163,14 +162,14 @@ class _Means:
 
 def _find_end(measure_excess: Callable[[float], float], inside: float, step: float) -> float:
     """Where the excess turns positive on the way from inside: steps that double, then halving of the last one."""
-    for _ in range(_DOUBLINGS):
+    for _ in range(_TRIES):
         outside = inside + step
         if measure_excess(outside) > 0:
             break
         inside, step = outside, 2 * step
     else:
         return math.copysign(math.inf, step)
-    for _ in range(_HALVINGS):
+    for _ in range(_TRIES):
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if measure_excess(middle) > 0 else (middle, outside)
     return (inside + outside) / 2

@@ -14,6 +14,7 @@ from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
+Sides = dict[str, tuple[Any, Any, Any]]  # by name: predictions, the seed of each run, the example ids or None
 ALTERNATIVES = {"t": ("two-sided", "greater", "less"), "percentile": ("greater", "less")}  # the first is the default
 
 
@@ -36,19 +37,18 @@ class Procedure:
 
 
 def check_comparison(
-    sides: dict[str, tuple[Any, Any, Any]],
-    labels: Any,
-    metric: Metric,
-    num_replicates: int,
-    seed: int,
-    confidence: float,
+    sides: Sides, labels: Any, metric: Metric, num_replicates: int, seed: int, confidence: float
 ) -> tuple[str, AnyArray, list[Procedure]]:
-    """The metric's name, the labels, and each side as a procedure.
-
-    ``sides`` holds, by name, the predictions, the seed of each run, and the example ids or None.
-    """
+    """The metric's name, the labels, and each side as a procedure."""
     name = check_metric(metric)
-    check_settings(num_replicates, seed, confidence)
+    whole = isinstance(num_replicates, int | np.integer) and not isinstance(num_replicates, bool)
+    if not whole or num_replicates < FEWEST_REPLICATES:
+        fix = f"a whole number of at least {FEWEST_REPLICATES} is needed, e.g. num_replicates=1000"
+        raise UserError(f"num_replicates={num_replicates!r}: {fix}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")
     array = check_labels(labels, metric)
     procedures = [
         check_procedure(side, predictions, seeds, array, metric) for side, (predictions, seeds, _) in sides.items()
@@ -188,18 +188,6 @@ def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:
             if left != right:
                 fix = "sort both by id first" if set(first) == set(listed) else "the sides hold different examples"
                 raise UserError(f"example {place} is {left!r} in {first_name} but {right!r} in {name}: {fix}")
-
-
-def check_settings(num_replicates: int, seed: int, confidence: float) -> None:
-    """Refuses settings out of range."""
-    whole = isinstance(num_replicates, int | np.integer) and not isinstance(num_replicates, bool)
-    if not whole or num_replicates < FEWEST_REPLICATES:
-        fix = f"a whole number of at least {FEWEST_REPLICATES} is needed, e.g. num_replicates=1000"
-        raise UserError(f"num_replicates={num_replicates!r}: {fix}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")
 
 
 def check_two_examples(num_examples: int) -> None:

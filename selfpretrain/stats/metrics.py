@@ -42,14 +42,9 @@ class NamedMetric:
 
 
 def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Scorer:
-    """Prepare `metric` for weighted evaluation.
+    """What scores resamples of predictions [runs, examples] or [runs, examples, classes], which ``inputs`` has checked.
 
-    Args:
-        metric: a name in METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
-        labels: [examples], or [examples, classes] of 0/1 for micro_auc.
-        predictions: [runs, examples] classes or scores, or [runs, examples, classes] scores for micro_auc.
-
-    Inputs are taken as valid; ``inputs`` checks them.
+    ``metric`` is a name in METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
     """
     if not isinstance(metric, str):
         return statistics.build_loop(metric, labels, predictions)
@@ -120,7 +115,8 @@ def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
-        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"), statistics.build_accuracy, _choose_top_class,
+        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"),
+        lambda labels, predictions: statistics.build_mean(predictions == labels), _choose_top_class,
     ),
     "macro_f1": NamedMetric(
         "macro F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", average="macro", zero_division=0),

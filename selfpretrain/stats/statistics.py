@@ -68,8 +68,7 @@ def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray
         return sums
     # The cells part the examples, so the last one is what the others leave: one column less to multiply.
     indicators = cells[:, None, :] == np.arange(num_cells - 1, dtype=cells.dtype)[None, :, None]
-    others = _sum_columns(weights, indicators.reshape(-1, num_examples))
-    others = others.reshape(len(weights), num_runs, num_cells - 1)
+    others = _sum_columns(weights, indicators.reshape(-1, num_examples)).reshape(len(weights), num_runs, num_cells - 1)
     last = num_examples - others.sum(axis=2, keepdims=True)
     return np.concatenate([others, last], axis=2)
 
@@ -100,10 +99,6 @@ def build_mean(values: AnyArray) -> Scorer:
         return scores
 
     return score
-
-
-def build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
-    return build_mean(predictions == labels)
 
 
 def build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
