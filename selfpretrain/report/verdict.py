@@ -156,14 +156,13 @@ def _describe_standing(own: Entry, panel: Panel, summary: Summary) -> str:
 def _name_rule(panel: Panel) -> str:
     """The rule that gave the decision, with its margin."""
     assert panel.decision is not None
-    if panel.decision.outcome in (BETTER, WORSE):
-        return "clear"
-    if panel.decision.outcome == CHECKPOINTS:
-        return "these checkpoints only"
     margin = f"the margin of {format_score(panel.decision.margin)} ({panel.margin_rule})"
-    if panel.decision.outcome == NOT_WORSE:
-        return f"the interval does not reach below {margin}"
-    return f"not clear, and the interval reaches below {margin}"
+    rules = {
+        CHECKPOINTS: "these checkpoints only",
+        NOT_WORSE: f"the interval does not reach below {margin}",
+        UNDECIDED: f"not clear, and the interval reaches below {margin}",
+    }
+    return rules.get(panel.decision.outcome, "clear")
 
 
 def _describe_difference(difference: Difference) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
-from selfpretrain.kinds import get_kind
-from selfpretrain.runs.predictions import Array, Predictions, Unreadable, load_predictions
+from selfpretrain.kinds import Array, get_kind
+from selfpretrain.runs.predictions import Predictions, Unreadable, load_predictions
 
 DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missing", "running"
 STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING)  # the first that any of several cells has is said of them all
