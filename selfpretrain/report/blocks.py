@@ -1,8 +1,4 @@
-"""A report is a list of blocks, built once; an output has a function for each kind of them.
-
-``terminal``, ``markdown`` and ``latex`` are such outputs. Another one is a file more: a table from kind to function, and
-``walk``.
-"""
+"""A report is a list of blocks, built once; an output is a table with a function for each kind of them, and ``walk``."""
 
 from __future__ import annotations
 

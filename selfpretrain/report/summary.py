@@ -179,9 +179,8 @@ def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: St
 
 
 def _correct_families(summary: Summary) -> None:
-    """Holm over each family of comparisons.
+    """Holm over each family of comparisons: first what the sentences rest on.
 
-    The first is what the sentences draw on: own and the reference against the baseline, own against the reference.
     The other conditions against the baseline, those against their start, and the texts of other tasks are families by
     themselves: no sentence rests on them.
     """
