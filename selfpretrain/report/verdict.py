@@ -78,11 +78,12 @@ def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
         _advise(own, effect, standing, panel, summary),
     ]
     if effect == HARMS:
-        return f"pretraining on the own text does harm: {summary.baseline_name} is better.", evidence
-    if effect == ONE_SEED or standing == CHECKPOINTS:
-        return "one seed tells of these checkpoints only, not of the procedures that made them.", evidence
-    names = {"base": summary.baseline_name, "reference": summary.reference_name}
-    return _ANSWERS[effect, standing].format(**names), evidence
+        answer = "pretraining on the own text does harm: {base} is better."
+    elif effect == ONE_SEED or standing == CHECKPOINTS:
+        answer = "one seed tells of these checkpoints only, not of the procedures that made them."
+    else:
+        answer = _ANSWERS[effect, standing]
+    return answer.format(base=summary.baseline_name, reference=summary.reference_name), evidence
 
 
 def _judge_effect(own: Entry, summary: Summary) -> str:
