@@ -26,10 +26,8 @@ def name_corpus(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime:
     """The id of a corpus whose text has this fingerprint: what decides its files is the text, the tokenizer and the format."""
     parts: dict[str, Any] = {"format": FORMAT_VERSION, "documents": documents_fingerprint}
     if is_own(tokenizer):
-        parts["train"] = hash_training(tokenizer)
-    else:
-        parts["vocabulary"] = compute_vocabulary_id(tokenizer, runtime.runs_dir)
-    return compute_id(parts)
+        return compute_id({**parts, "train": hash_training(tokenizer)})
+    return compute_id({**parts, "vocabulary": compute_vocabulary_id(tokenizer, runtime.runs_dir)})
 
 
 def identify_corpus(settings: Settings) -> str:

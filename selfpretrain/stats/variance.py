@@ -126,13 +126,12 @@ def compute_difference_variance(
         base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
         replicates: [replicates] differences, the examples resampled alone.
     """
-    examples = compute_spread(replicates)
     if min(len(base), len(expt)) < 2:
-        return Variance(0.0, 0.0, examples, (1, 1, num_examples))
+        return Variance(0.0, 0.0, compute_spread(replicates), (1, 1, num_examples))
     if paired:
-        return Variance(0.0, compute_mean_variance(expt - base), examples, (1, len(expt), num_examples))
+        return compute_score_variance(expt - base, replicates, num_examples)
     sizes = (len(base), len(expt), num_examples)
-    return Variance(compute_mean_variance(base), compute_mean_variance(expt), examples, sizes)
+    return Variance(compute_mean_variance(base), compute_mean_variance(expt), compute_spread(replicates), sizes)
 
 
 def compute_mean_variance(values: FloatArray) -> float:
