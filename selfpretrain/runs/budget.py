@@ -35,7 +35,7 @@ def compute_total_steps(settings: Settings, epoch_sequences: float, vocab_size: 
     config = settings.pretrain
     if config.budget == "steps":
         return config.total_steps
-    assert config.budget_amount is not None, config.budget
+    assert config.budget != "seconds" and config.budget_amount is not None, config.budget
     per_step: float = config.batch_size * config.seq_len
     if config.budget == "epochs":
         per_step = config.batch_size / epoch_sequences

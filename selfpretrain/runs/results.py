@@ -33,6 +33,9 @@ class CellResult:
     folder: Path  # the run folder, with predictions/<split>.parquet
     init_scheme: str = ""  # normal | mimetic: how the encoder's first weights were drawn; empty: not by us (offshelf)
 
+    def __post_init__(self) -> None:
+        assert self.status in STATUSES, self.status
+
 
 @dataclass(frozen=True)
 class StudyResults:
