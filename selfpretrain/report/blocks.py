@@ -1,8 +1,4 @@
-"""A report is a list of blocks, built once; an output has a function for each kind of them.
-
-``terminal``, ``markdown`` and ``latex`` are such outputs. Another one is a file more: a table from kind to function, and
-``walk``.
-"""
+"""A report is a list of blocks, built once; an output is a table with a function for each kind of them, and ``walk``."""
 
 from __future__ import annotations
 
@@ -82,14 +78,15 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
 
 def build_blocks(summary: Summary) -> list[Block]:
     """The report: the answers, the tables, the plots, how to read them, and how all of it was made."""
-    figures = [Figure("scores", "scores with intervals", partial(_draw, summary))]
-    for cross in summary.crosses:
-        figures.append(Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross)))
     return [
         Title(f"Study {summary.name}"),
         *(Sentence(panel.verdict, tuple(panel.evidence)) for panel in summary.panels),
         *build_tables(summary),
-        *figures,
+        Figure("scores", "scores with intervals", partial(_draw, summary)),
+        *(
+            Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross))
+            for cross in summary.crosses
+        ),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
         *([Facts(summary.facts, summary.lasting_facts)] if summary.lasting_facts else []),
     ]
@@ -102,12 +99,11 @@ def _draw(summary: Summary, cross: Cross | None = None) -> dict[str, bytes]:
 
 
 def list_explanations(summary: Summary) -> list[str]:
-    """How to read the numbers."""
     lines = [
         f"Brackets: {summary.confidence:.0%} t intervals whose variance adds that between pretraining seeds, of each side, "
         "and that of the test examples. seeds: pretraining seeds behind the row (x fine-tunings of each).",
         f"p: two-sided, by the same t. Own and {summary.reference} against {summary.baseline}, and own against "
-        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {summary.count_claims()} of them. "
+        f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
     if any(panel.decision for panel in summary.panels):

@@ -58,7 +58,7 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
 
 
 def choose_folder(plan: StudyPlan) -> Path:
-    """<runs_dir>/reports/<study>-<id>."""
+    """<runs_dir>/reports/<study>-<id>, the id from the study's runs, so that two studies never share a folder."""
     ids = sorted(cell.id for group in plan.groups for cells in group.cells.values() for cell in cells.values())
     digest = hashlib.sha256("\n".join([*ids, str(plan.study.baseline), str(plan.study.reference)]).encode()).hexdigest()
     return Path(plan.settings.runtime.runs_dir) / "reports" / f"{to_stem(plan.study.name)}-{digest[:8]}"

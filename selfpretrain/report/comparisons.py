@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score, format_signed, format_whole
-from selfpretrain.runs.results import AlignedRuns, Array
+from selfpretrain.runs.results import AlignedRuns
 from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
 from selfpretrain.study.conditions import find_condition
 
@@ -33,7 +33,7 @@ class Interval:
         return f"{UNITS[unit](self.point)}{sign} [{end(self.low)}, {end(self.high)}]"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Difference:
     """One procedure minus another."""
 
@@ -46,7 +46,6 @@ class Difference:
 
     @property
     def is_of_checkpoints(self) -> bool:
-        """Whether it holds for these checkpoints only."""
         return self.p is None
 
     def is_clear(self, alpha: float) -> bool:
@@ -67,14 +66,10 @@ def _choose_metric(name: str, *sides: AlignedRuns) -> Any:
     A model that says the same of every example has no correlation. Leaving its run out would flatter the procedure.
     """
     counted = METRICS[name].compute_or_zero
-    if counted is not None and any(_is_nearly_constant(run) for side in sides for run in side.predictions):
-        return counted
-    return name
-
-
-def _is_nearly_constant(outputs: Array) -> bool:
-    _, counts = np.unique(outputs, return_counts=True)
-    return bool(len(outputs) - counts.max() < FEW_DISTINCT)
+    if counted is None:
+        return name
+    most_frequent = [np.unique(run, return_counts=True)[1].max() for side in sides for run in side.predictions]
+    return counted if len(sides[0].ids) - max(most_frequent) < FEW_DISTINCT else name
 
 
 def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> tuple[Interval, list[float], list[str]]:
@@ -124,11 +119,11 @@ def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, 
     return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
 
 
-def correct(family: list[Difference]) -> list[Difference]:
-    """The differences with Holm-corrected p; those of checkpoints only make no claim and do not count."""
-    claims = [difference.p for difference in family if difference.p is not None]
-    corrected = iter(compute_holm(claims))
-    return [d if d.is_of_checkpoints else replace(d, p_holm=float(next(corrected))) for d in family]
+def correct(family: Iterable[Difference | None]) -> None:
+    """Give each difference its Holm-corrected p; those of checkpoints only make no claim and do not count."""
+    claims = [(found, found.p) for found in family if found is not None and found.p is not None]
+    for (found, _), p_holm in zip(claims, compute_holm([p for _, p in claims]), strict=True):
+        found.p_holm = float(p_holm)
 
 
 def _to_interval(estimate: Any) -> Interval:

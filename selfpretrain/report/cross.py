@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary
-from selfpretrain.study.conditions import OWN, START, find_condition, make_own_of
+from selfpretrain.study.conditions import OWN, START, make_own_of
 
 START_ROW = "nothing (the start)"  # under the texts: the structured start that all of them began at
 
@@ -16,17 +16,17 @@ def build_crosses(summary: Summary) -> list[Cross]:
 
 def _build(summary: Summary, model: str) -> Cross | None:
     panels = {panel.task: panel for panel in summary.panels if panel.model == model}
-    conditions = [find_condition(entry.condition) for panel in panels.values() for entry in panel.entries]
-    others = list(dict.fromkeys(text for condition in conditions if (text := condition.text_of) is not None))
+    entries = [entry for panel in panels.values() for entry in panel.entries]
+    others = list(dict.fromkeys(text for entry in entries if (text := entry.about.text_of) is not None))
     if not others:
         return None
     texts = [task for task in panels if task in others or panels[task].find(OWN)]
     texts += [text for text in others if text not in texts]
     if any(panel.has_control for panel in panels.values()):
         texts.append(START_ROW)
-    entries = [[_find(panels[task], text) for task in panels] for text in texts]
-    unit = _choose_unit([entry for row in entries for entry in row if entry and entry.score], summary)
-    return Cross(model, unit, texts, list(panels), [[_build_cell(entry, unit) for entry in row] for row in entries])
+    rows = [[_find(panel, text) for panel in panels.values()] for text in texts]
+    unit = _choose_unit([entry for row in rows for entry in row if entry and entry.score], summary)
+    return Cross(model, unit, texts, list(panels), [[_build_cell(entry, unit) for entry in row] for row in rows])
 
 
 def _find(panel: Panel, text: str) -> Entry | None:

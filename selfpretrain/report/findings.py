@@ -10,7 +10,7 @@ from typing import Any
 from selfpretrain.report.comparisons import Difference, Interval
 from selfpretrain.runs.results import DONE
 from selfpretrain.stats import Decision
-from selfpretrain.study.conditions import OWN, find_condition
+from selfpretrain.study.conditions import OWN, Condition, find_condition
 
 PARTIAL, UNDEFINED = "partial", "undefined"
 VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
@@ -41,23 +41,12 @@ class Entry:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def is_pretrained(self) -> bool:
-        """By the study, from the preset's own start."""
-        return find_condition(self.condition).corpus is not None
-
-    @property
-    def is_conditional(self) -> bool:
-        """Whether it says something of one released checkpoint only."""
-        return find_condition(self.condition).is_released
-
-    @property
-    def is_cross(self) -> bool:
-        """Pretrained on the text of another task."""
-        return find_condition(self.condition).text_of is not None
+    def about(self) -> Condition:
+        """The condition's row in the table of all."""
+        return find_condition(self.condition)
 
     @property
     def singles(self) -> list[float]:
-        """The scores of its runs."""
         return [float(run["score"]) for run in self.run_scores]
 
     @property
@@ -138,24 +127,20 @@ class Summary:
 
     @property
     def baseline_name(self) -> str:
-        """In words."""
         return find_condition(self.baseline).words
 
     @property
     def entries(self) -> list[Entry]:
         return [entry for panel in self.panels for entry in panel.entries]
 
-    def list_claims(self) -> list[tuple[Entry | Panel, str]]:
-        """What the sentences rest on, each as its holder and the name it has there: one family for Holm's correction.
+    def list_claims(self) -> list[Difference]:
+        """What the sentences rest on, one family for Holm's correction; those of checkpoints only are no claims.
 
         Own and the reference against the baseline, and own against the reference, of every panel.
         """
-        entries = [entry for entry in self.entries if entry.condition in (OWN, self.reference)]
-        return [*((entry, "gain") for entry in entries), *((panel, "versus_reference") for panel in self.panels)]
-
-    def count_claims(self) -> int:
-        found = [getattr(holder, name) for holder, name in self.list_claims()]
-        return sum(1 for difference in found if difference is not None and not difference.is_of_checkpoints)
+        gains = [entry.gain for entry in self.entries if entry.condition in (OWN, self.reference)]
+        found = [*gains, *(panel.versus_reference for panel in self.panels)]
+        return [difference for difference in found if difference and not difference.is_of_checkpoints]
 
     @property
     def lasting_facts(self) -> dict[str, str]:
@@ -163,13 +148,11 @@ class Summary:
         return {name: fact for name, fact in self.facts.items() if name not in VOLATILE_FACTS}
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = _to_finite(dataclasses.asdict(self))
-        content["facts"] = self.lasting_facts
-        return content
+        return _to_finite({**dataclasses.asdict(self), "facts": self.lasting_facts})
 
 
 def _to_finite(value: Any) -> Any:
-    """JSON has no infinity: a difference without any variance has infinite degrees of freedom, stored as null."""
+    """JSON has no infinity: an end of an interval that is infinite is stored as null."""
     if isinstance(value, dict):
         return {key: _to_finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -37,19 +37,20 @@ _STYLE = {
 
 def draw_scores(summary: Summary) -> dict[str, bytes]:
     """One panel per task: each condition's score with its interval, single runs as faint dots, models by marker."""
-    tasks = list(dict.fromkeys(panel.task for panel in summary.panels))
+    panels: dict[str, list[Panel]] = {}  # by task
+    for panel in summary.panels:
+        panels.setdefault(panel.task, []).append(panel)
     marks = dict(zip(dict.fromkeys(panel.model for panel in summary.panels), cycle(MARKERS), strict=False))
-    num_columns = min(PANELS_PER_ROW, len(tasks))
-    num_rows = math.ceil(len(tasks) / num_columns)
+    num_columns = min(PANELS_PER_ROW, len(panels))
+    num_rows = math.ceil(len(panels) / num_columns)
     with _open_style():
-        by_task = {task: [panel for panel in summary.panels if panel.task == task] for task in tasks}
-        conditions = {task: _list_conditions(panels) for task, panels in by_task.items()}
+        conditions = {task: _list_conditions(of_task) for task, of_task in panels.items()}
         height = 0.9 + max(len(listed) for listed in conditions.values()) * (0.22 + 0.2 * len(marks))
         figure = Figure(figsize=(1.2 + 3.4 * num_columns, num_rows * height + 0.8), layout="constrained")
         axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
-        for place, task in zip(axes, tasks, strict=False):
-            _draw_task(place, task, by_task[task], conditions[task], marks)
-        for place in axes[len(tasks) :]:
+        for place, task in zip(axes, panels, strict=False):
+            _draw_task(place, task, panels[task], conditions[task], marks)
+        for place in axes[len(panels) :]:
             place.set_visible(False)
         title = f"{summary.name}: score with {summary.confidence:.0%} interval; small dots: single runs"
         figure.suptitle(title, fontsize=10)
@@ -86,23 +87,17 @@ def _draw_task(
             if entry.condition not in conditions:
                 continue
             y = conditions.index(entry.condition) + shift
-            if entry.score is None:
-                of_model = f", {panel.model}" if len(marks) > 1 else ""
-                _write_state(axes, y, f"{entry.state_text}{of_model}")
+            if entry.score is None:  # at the left edge: there is no score to place it by
+                text = entry.state_text + (f", {panel.model}" if len(marks) > 1 else "")
+                across, box = axes.get_yaxis_transform(), {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                axes.text(0.03, y, text, transform=across, va="center", fontsize=8, style="italic", bbox=box)
             else:
                 _draw_entry(axes, y, entry, entry.score, marks[panel.model])
     _set_limits(axes, panels, conditions)
 
 
-def _write_state(axes: Axes, y: float, text: str) -> None:
-    """At the left edge: there is no score to place it by."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    across = axes.get_yaxis_transform()
-    axes.text(0.03, y, text, transform=across, va="center", fontsize=8, style="italic", bbox=box)
-
-
 def _draw_entry(axes: Axes, y: float, entry: Entry, score: Interval, marker: str) -> None:
-    colour = find_condition(entry.condition).colour
+    colour = entry.about.colour
     axes.scatter(entry.singles, [y + 0.1] * len(entry.singles), s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)
     axes.plot([score.low, score.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
     axes.plot([score.point], [y], marker=marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
@@ -185,7 +180,6 @@ def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, s
 
 
 def _save(figure: Figure) -> dict[str, bytes]:
-    """The figure in every format."""
     files = {form: io.BytesIO() for form in FORMATS}
     for form, file in files.items():
         figure.savefig(file, format=form, metadata=FORMATS[form])

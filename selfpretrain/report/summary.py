@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
@@ -11,7 +9,7 @@ from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
-from selfpretrain.report.verdict import compose_evidence, compose_verdict
+from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     DIVERGED,
     DONE,
@@ -59,8 +57,7 @@ def summarize(results: StudyResults) -> Summary:
     summary.crosses = build_crosses(summary)
     summary.warnings = _collect_warnings(summary)
     for panel in summary.panels:
-        panel.verdict = compose_verdict(panel, summary)
-        panel.evidence = compose_evidence(panel, summary)
+        panel.verdict, panel.evidence = compose(panel, summary)
     return summary
 
 
@@ -112,14 +109,15 @@ def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study:
 
 
 def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel, study: StudyConfig) -> Entry:
-    counts = Counter(cell.status for cell in cells)
+    counts = {status: sum(cell.status == status for cell in cells) for status in STATUSES}
+    state = next(status for status in STATUSES if counts[status])
     condition = find_condition(cells[0].condition)
     entry = Entry(
         panel.model,
         panel.task,
         condition.key,
-        _decide_state(counts),
-        {status: counts[status] for status in STATUSES},
+        PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state,
+        counts,
         num_runs=len(runs.cells) if runs else 0,
         num_seeds=len(set(get_seeds(runs))) if runs else 0,
         num_seeds_planned=len(cells) if condition.is_released else len({cell.pretrain_seed for cell in cells}),
@@ -162,15 +160,10 @@ def _list_failures(cells: list[CellResult]) -> list[str]:
     ]
 
 
-def _decide_state(counts: Counter[str]) -> str:
-    state = next(status for status in (FAILED, DIVERGED, DONE, RUNNING, MISSING) if counts[status])
-    return PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state
-
-
 def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
     """Gain over the baseline, share of the reference's gain, and what is added to the start."""
     own, metric = runs[entry.condition], panel.metric
-    if panel.has_control and entry.is_pretrained and START in runs:
+    if panel.has_control and entry.about.corpus and START in runs:
         entry.added = compute_difference(runs[START], own, metric, study)
     if entry.condition == study.baseline:
         return
@@ -186,43 +179,34 @@ def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: St
 
 
 def _correct_families(summary: Summary) -> None:
-    """Holm over each family of comparisons.
+    """Holm over each family of comparisons: first what the sentences rest on.
 
-    The first is what the sentences draw on: own and the reference against the baseline, own against the reference.
     The other conditions against the baseline, those against their start, and the texts of other tasks are families by
     themselves: no sentence rests on them.
     """
-    _correct_family(summary.list_claims())
+    correct(summary.list_claims())
     for is_cross in (False, True):
-        others = [e for e in summary.entries if e.is_cross == is_cross]
-        _correct_family([(e, "gain") for e in others if e.condition not in (OWN, summary.reference)])
-        _correct_family([(e, "added") for e in others])
-
-
-def _correct_family(members: Sequence[tuple[Entry | Panel, str]]) -> None:
-    """Put the corrected p into each difference, given as the object that holds it and the name it has there."""
-    found = [(holder, name) for holder, name in members if getattr(holder, name) is not None]
-    corrected = correct([getattr(holder, name) for holder, name in found])
-    for (holder, name), difference in zip(found, corrected, strict=True):
-        setattr(holder, name, difference)
+        others = [e for e in summary.entries if (e.about.text_of is not None) == is_cross]
+        correct(e.gain for e in others if e.condition not in (OWN, summary.reference))
+        correct(e.added for e in others)
 
 
 def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
     """Own against the reference, by the rules of :func:`selfpretrain.stats.decide`."""
     if (versus := panel.versus_reference) is None:
         return
-    margin, panel.margin_rule = _choose_margin(panel, summary) if margin is None else (margin, "study.margin")
+    reference, alpha = panel.find(summary.reference), summary.alpha
+    gain = reference.gain if reference else None
+    if margin is not None:
+        panel.margin_rule = "study.margin"
+    elif gain and gain.is_clear(alpha) and gain.delta.point > 0:
+        margin = MARGIN_SHARE * gain.delta.point
+        panel.margin_rule = f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
+    else:
+        margin, panel.margin_rule = MARGIN, "one point, since no gain of the reference is clear"
     delta = Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point)
-    alpha, num_claims = summary.alpha, summary.count_claims()
+    num_claims = len(summary.list_claims())
     panel.decision = decide(delta, versus.variance, versus.p_holm, margin=margin, alpha=alpha, num_claims=num_claims)
-
-
-def _choose_margin(panel: Panel, summary: Summary) -> tuple[float, str]:
-    """How much worse than the reference still counts as not worse, and where that comes from."""
-    reference = panel.find(summary.reference)
-    if reference and (gain := reference.gain) and gain.is_clear(summary.alpha) and gain.delta.point > 0:
-        return MARGIN_SHARE * gain.delta.point, f"{MARGIN_SHARE:.0%} of the reference's gain, which is clear"
-    return MARGIN, "one point, since no gain of the reference is clear"
 
 
 def _collect_warnings(summary: Summary) -> list[str]:
@@ -237,21 +221,19 @@ def _collect_warnings(summary: Summary) -> list[str]:
     unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
     if unfinished:
         warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")
-    if any(entry.score and entry.num_seeds == 1 and not entry.is_conditional for entry in entries):
+    if any(entry.score and entry.num_seeds == 1 and not entry.about.is_released for entry in entries):
         warnings.append(
             "one pretraining seed: differences hold for these checkpoints only, and their intervals leave out the chance "
             "of pretraining; study.pretrain_seeds=5 would tell of the procedures"
         )
-    if any(entry.score and entry.is_conditional for entry in entries):
+    if any(entry.score and entry.about.is_released for entry in entries):
         warnings.append(
             "a released checkpoint is one pretraining: what is said of it is conditional on that checkpoint"
         )
-    warnings += [_describe_overlap(panel) for panel in summary.panels if panel.num_overlapping]
+    for panel in summary.panels:
+        if panel.num_overlapping:
+            apart = [f"{e.condition} {format_score(e.score_apart)}" for e in panel.entries if e.score_apart is not None]
+            texts = f"{panel.num_overlapping} of {panel.num_examples} test texts are in the training split, too"
+            scores = f"; without them: {', '.join(apart)}" if apart else ""
+            warnings.append(f"{panel.task}, {panel.model}: {texts}{scores}")
     return warnings
-
-
-def _describe_overlap(panel: Panel) -> str:
-    apart = [f"{e.condition} {format_score(e.score_apart)}" for e in panel.entries if e.score_apart is not None]
-    texts = f"{panel.num_overlapping} of {panel.num_examples} test texts are in the training split, too"
-    scores = f"; without them: {', '.join(apart)}" if apart else ""
-    return f"{panel.task}, {panel.model}: {texts}{scores}"

@@ -71,7 +71,7 @@ def build_score_table(summary: Summary) -> Table:
     rows = [
         [
             *_fill_panel(panel),
-            (f"{e.condition} (this checkpoint)" if e.is_conditional else e.condition, e.condition, e.state),
+            (f"{e.condition} (this checkpoint)" if e.about.is_released else e.condition, e.condition, e.state),
             _fill_score(e),
             *_fill_difference(e.gain),
             _fill_benefit(e, summary),
@@ -79,7 +79,7 @@ def build_score_table(summary: Summary) -> Table:
         ]
         for panel in summary.panels
         for e in panel.entries
-        if not e.is_cross
+        if e.about.text_of is None
     ]
     return _build("scores", "Scores", columns, rows, (3, 2))
 
@@ -99,7 +99,7 @@ def build_start_table(summary: Summary) -> Table:
         for panel in summary.panels
         if panel.has_control and (start := panel.find(START))
         for entry in panel.entries
-        if entry.is_pretrained
+        if entry.about.corpus
     ]
     title = f"What pretraining adds to its own start (gain over {summary.baseline} = start + added)"
     return _build("start", title, columns, rows, (3, 1))
@@ -202,7 +202,7 @@ def _fill_seeds(entry: Entry) -> _Cell:
     text = str(entry.num_seeds)
     if entry.num_seeds != entry.num_seeds_planned or entry.state == PARTIAL:
         text = f"{entry.num_seeds} of {entry.num_seeds_planned}"
-    if entry.is_conditional:
+    if entry.about.is_released:
         text = f"1 x {text}"
     elif entry.num_runs > entry.num_seeds:
         text += f" x {_count_each(entry)}"

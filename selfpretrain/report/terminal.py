@@ -21,10 +21,16 @@ def print_report(blocks: Sequence[Block], console: Console) -> None:
     """Print the answers, the tables, how to read them, and the facts."""
     functions: Functions[list[RenderableType]] = {
         Title: lambda title: [""],
-        Sentence: _show_sentence,
+        Sentence: lambda sentence: [
+            Text(sentence.verdict, style="bold"),
+            *(Padding(Text(line), (0, 0, 0, 2)) for line in sentence.evidence),
+        ],
         Table: partial(_show_table, width=console.width),
         Figure: lambda figure: [],
-        Notes: _show_notes,
+        Notes: lambda notes: [
+            *(Text(line, style="dim") for line in notes.explanations),
+            *(Text(f"note: {line}", style="yellow") for line in notes.warnings),
+        ],
         Facts: lambda facts: [Text("; ".join(map(": ".join, facts.facts.items())), style="dim")],
     }
     for kind, group in groupby(blocks, key=type):
@@ -32,16 +38,6 @@ def print_report(blocks: Sequence[Block], console: Console) -> None:
             console.print(renderable)
         if kind is Sentence:
             console.print()
-
-
-def _show_sentence(sentence: Sentence) -> list[RenderableType]:
-    evidence = [Padding(Text(line), (0, 0, 0, 2)) for line in sentence.evidence]
-    return [Text(sentence.verdict, style="bold"), *evidence]
-
-
-def _show_notes(notes: Notes) -> list[RenderableType]:
-    warnings = [Text(f"note: {line}", style="yellow") for line in notes.warnings]
-    return [*(Text(line, style="dim") for line in notes.explanations), *warnings]
 
 
 def _show_table(table: Table, width: int) -> list[RenderableType]:

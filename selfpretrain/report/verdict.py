@@ -49,28 +49,44 @@ _STATES = {
 _UNFINISHED = ("is not finished", "is not finished, {of} runs are {state} (the same study command continues)")
 
 
-def compose_verdict(panel: Panel, summary: Summary) -> str:
-    """What the study found on one task with one model, in one sentence of at most ``MOST_WORDS`` words."""
-    return f"{panel.task}, {panel.model}: {_answer(panel, summary)}"
+def compose(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
+    """What the study found on one task with one model: a sentence of at most ``MOST_WORDS`` words, and its evidence.
+
+    The evidence is a line each: the differences with their rules, and what would decide what is open.
+    """
+    answer, evidence = _answer(panel, summary)
+    return f"{panel.task}, {panel.model}: {answer}", [line for line in evidence if line]
 
 
-def _answer(panel: Panel, summary: Summary) -> str:
+def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
     own = panel.find(OWN)
     if own is None:
-        return "whether the own text is enough was not asked."
+        return "whether the own text is enough was not asked.", _describe_others(panel, summary)
     if own.score is None:
-        return f"no answer, because pretraining on the own text {_STATES.get(own.state, _UNFINISHED)[0]}."
-    if _is_nothing_learned(panel):
-        return "nothing was learned, so this says nothing about pretraining."
-    effect, standing = judge_effect(own, summary), judge_standing(panel)
+        state = _STATES.get(own.state, _UNFINISHED)[0]
+        evidence = [f"{own.about.words} {_explain_state(own)}"]
+        return f"no answer, because pretraining on the own text {state}.", evidence
+    scored = [entry for entry in panel.entries if entry.score]
+    if not any(entry.learned for entry in scored):
+        evidence = [_describe_nothing_learned(panel, scored)]
+        return "nothing was learned, so this says nothing about pretraining.", evidence
+    effect, standing = _judge_effect(own, summary), panel.decision.outcome if panel.decision else NO_REFERENCE
+    evidence = [
+        _describe_effect(own, effect, panel, summary),
+        _describe_standing(own, panel, summary),
+        _describe_room(panel, summary) if effect == OPEN else "",
+        _advise(own, effect, standing, panel, summary),
+    ]
     if effect == HARMS:
-        return f"pretraining on the own text does harm: {summary.baseline_name} is better."
-    if effect == ONE_SEED or standing == CHECKPOINTS:
-        return "one seed tells of these checkpoints only, not of the procedures that made them."
-    return _ANSWERS[effect, standing].format(base=summary.baseline_name, reference=summary.reference_name)
+        answer = "pretraining on the own text does harm: {base} is better."
+    elif effect == ONE_SEED or standing == CHECKPOINTS:
+        answer = "one seed tells of these checkpoints only, not of the procedures that made them."
+    else:
+        answer = _ANSWERS[effect, standing]
+    return answer.format(base=summary.baseline_name, reference=summary.reference_name), evidence
 
 
-def judge_effect(own: Entry, summary: Summary) -> str:
+def _judge_effect(own: Entry, summary: Summary) -> str:
     """Whether pretraining on the own text helps, against the baseline."""
     if own.gain is None:
         return UNKNOWN
@@ -81,16 +97,6 @@ def judge_effect(own: Entry, summary: Summary) -> str:
     return HELPS if own.gain.delta.point > 0 else HARMS
 
 
-def judge_standing(panel: Panel) -> str:
-    """How the own text stands to the reference."""
-    return panel.decision.outcome if panel.decision else NO_REFERENCE
-
-
-def _is_nothing_learned(panel: Panel) -> bool:
-    scored = [entry for entry in panel.entries if entry.score]
-    return bool(scored) and not any(entry.learned for entry in scored)
-
-
 # the evidence
 
 
@@ -99,39 +105,24 @@ def _explain_state(entry: Entry) -> str:
     return _STATES.get(entry.state, _UNFINISHED)[1].format(of=of, state=entry.state)
 
 
-def compose_evidence(panel: Panel, summary: Summary) -> list[str]:
-    """What the verdict rests on, a line each: the differences with their rules, and what would decide what is open."""
-    own = panel.find(OWN)
-    if own is None:
-        return _describe_others(panel, summary)
-    if own.score is None:
-        return [f"{find_condition(OWN).words} {_explain_state(own)}"]
-    if _is_nothing_learned(panel):
-        return [_describe_nothing_learned(panel)]
-    lines = [_describe_effect(own, panel, summary), _describe_standing(own, panel, summary)]
-    lines += [_describe_room(own, panel, summary), _advise(own, panel, summary)]
-    return [line for line in lines if line]
-
-
 def _describe_others(panel: Panel, summary: Summary) -> list[str]:
     """A study without the question's condition: its other conditions against the baseline."""
     lines = []
     for entry in panel.entries:
-        name = find_condition(entry.condition).words
         if entry.condition == summary.baseline:
             continue
         if entry.score is None:
-            lines.append(f"{name} {_explain_state(entry)}")
+            found = f" {_explain_state(entry)}"
         elif entry.gain is None:
-            lines.append(f"{name} scored {entry.score.format('score')}")
+            found = f" scored {entry.score.format('score')}"
         else:
-            lines.append(f"{name} - {summary.baseline_name}: {_describe_difference(entry.gain)}")
+            found = f" - {summary.baseline_name}: {_describe_difference(entry.gain)}"
+        lines.append(f"{entry.about.words}{found}")
     return [*lines, "add own to study.conditions to ask whether the own text is enough"]
 
 
-def _describe_nothing_learned(panel: Panel) -> str:
-    scored = [(entry, entry.score) for entry in panel.entries if entry.score]
-    best, score = max(scored, key=lambda pair: pair[1].point)
+def _describe_nothing_learned(panel: Panel, scored: list[Entry]) -> str:
+    score, best = max(((entry.score, entry) for entry in scored if entry.score), key=lambda pair: pair[0].point)
     assert panel.blind_score is not None
     return (
         f"{panel.blind_rule} scores {format_score(panel.blind_score)} {METRICS[panel.metric].words} without reading the "
@@ -140,12 +131,12 @@ def _describe_nothing_learned(panel: Panel) -> str:
     )
 
 
-def _describe_effect(own: Entry, panel: Panel, summary: Summary) -> str:
+def _describe_effect(own: Entry, effect: str, panel: Panel, summary: Summary) -> str:
     if own.gain is None:
         baseline = panel.find(summary.baseline)
         return f"{summary.baseline_name} {_explain_state(baseline) if baseline else 'is not in this study'}"
     clear = f"clear: p below {format_score(summary.alpha, 2)}, Holm-corrected"
-    rule = {OPEN: "not clear", ONE_SEED: "these checkpoints only"}.get(judge_effect(own, summary), clear)
+    rule = {OPEN: "not clear", ONE_SEED: "these checkpoints only"}.get(effect, clear)
     return f"own - {summary.baseline}: {_describe_difference(own.gain)}; {rule}"
 
 
@@ -166,14 +157,13 @@ def _describe_standing(own: Entry, panel: Panel, summary: Summary) -> str:
 def _name_rule(panel: Panel) -> str:
     """The rule that gave the decision, with its margin."""
     assert panel.decision is not None
-    if panel.decision.outcome in (BETTER, WORSE):
-        return "clear"
-    if panel.decision.outcome == CHECKPOINTS:
-        return "these checkpoints only"
     margin = f"the margin of {format_score(panel.decision.margin)} ({panel.margin_rule})"
-    if panel.decision.outcome == NOT_WORSE:
-        return f"the interval does not reach below {margin}"
-    return f"not clear, and the interval reaches below {margin}"
+    rules = {
+        CHECKPOINTS: "these checkpoints only",
+        NOT_WORSE: f"the interval does not reach below {margin}",
+        UNDECIDED: f"not clear, and the interval reaches below {margin}",
+    }
+    return rules.get(panel.decision.outcome, "clear")
 
 
 def _describe_difference(difference: Difference) -> str:
@@ -187,21 +177,18 @@ def _describe_difference(difference: Difference) -> str:
     return f"{text}, {seeds}{conditional}"
 
 
-def _describe_room(own: Entry, panel: Panel, summary: Summary) -> str:
+def _describe_room(panel: Panel, summary: Summary) -> str:
     baseline = panel.find(summary.baseline)
     if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT:
-        return ""
-    if judge_effect(own, summary) != OPEN:
         return ""
     scored = f"{format_score(baseline.score.point)} {METRICS[panel.metric].words}"
     return f"{summary.baseline_name} already scores {scored}: there is hardly room to help"
 
 
-def _advise(own: Entry, panel: Panel, summary: Summary) -> str:
+def _advise(own: Entry, effect: str, standing: str, panel: Panel, summary: Summary) -> str:
     """What would decide what is open."""
     if any(entry.state == PARTIAL for entry in panel.entries):
         return "provisional: some seeds are not finished; the same study command continues"
-    effect, standing = judge_effect(own, summary), judge_standing(panel)
     if effect == ONE_SEED or standing == CHECKPOINTS:
         return "study.pretrain_seeds=5 would tell of the procedures"
     if standing == UNDECIDED and panel.decision and panel.versus_reference:

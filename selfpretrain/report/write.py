@@ -29,10 +29,7 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {"report.md": format_mark
 
 
 def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) -> Summary:
-    """Read a study's run folders, save its report and print it.
-
-    Files: <runs_dir>/reports/<study>-<id>/, the id from the study's runs, so that two studies never share a folder.
-    """
+    """Read a study's run folders, save its report in ``choose_folder``'s and print it."""
     summary = summarize(collect_results(plan, overrides))
     blocks = build_blocks(summary)
     folder = choose_folder(plan)
@@ -64,7 +61,6 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
 
 
 def format_csv(table: Table) -> str:
-    """Its bare numbers."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([table.csv_header, *table.csv_rows])
     return buffer.getvalue()

@@ -35,13 +35,11 @@ def compute_total_steps(settings: Settings, epoch_sequences: float, vocab_size: 
     config = settings.pretrain
     if config.budget == "steps":
         return config.total_steps
-    assert config.budget_amount is not None, config.budget
-    if config.budget == "tokens":
-        per_step: float = config.batch_size * config.seq_len
-    elif config.budget == "epochs":
+    assert config.budget != "seconds" and config.budget_amount is not None, config.budget
+    per_step: float = config.batch_size * config.seq_len
+    if config.budget == "epochs":
         per_step = config.batch_size / epoch_sequences
-    else:
-        assert config.budget == "flops", config.budget
+    elif config.budget == "flops":
         per_step = count_step_flops(settings.model, settings.objective, vocab_size, config.batch_size, config.seq_len)
     return max(1, round(config.budget_amount / per_step))
 
@@ -66,10 +64,10 @@ def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int)
 
     ``sizes`` [num_docs] are the tokens of the corpus's documents, each with its separator.
     """
-    if settings.pretrain.budget in ("steps", "seconds"):
+    if not is_unresolved(settings.pretrain):
         return settings
-    epoch = count_epoch(sizes, settings.pretrain)
-    return fix_steps(settings, compute_total_steps(settings, epoch.sequences, vocab_size))
+    sequences = count_epoch(sizes, settings.pretrain).sequences
+    return fix_steps(settings, compute_total_steps(settings, sequences, vocab_size))
 
 
 def resolve_planned(settings: Settings, corpus_id: str) -> Settings:
@@ -97,7 +95,6 @@ def describe(config: PretrainConfig) -> str:
 
 
 def write_steps(run: RunFolder, total_steps: int, seconds_per_step: float) -> None:
-    """Write down what a run's seconds became, once and for all."""
     write_json(run.path / FILE, {"total_steps": total_steps, "seconds_per_step": seconds_per_step})
 
 

@@ -52,13 +52,15 @@ class RunFolder:
     @property
     def status(self) -> str:
         """missing | running | done | failed | diverged."""
-        file = self.path / "status"
-        return file.read_text(encoding="utf-8").strip() if file.exists() else "missing"
+        return self._read("status") or "missing"
 
     @property
     def note(self) -> str:
         """Why the run failed or diverged; empty otherwise."""
-        file = self.path / "error.txt"
+        return self._read("error.txt")
+
+    def _read(self, name: str) -> str:
+        file = self.path / name
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     @property
@@ -148,11 +150,9 @@ def find_run(runs_dir: str | Path, stage: str, run_id: str) -> RunFolder:
     run = open_run(runs_dir, stage, run_id)
     if run.status == "missing":
         folder = Path(runs_dir) / stage
-        known = sorted(p.name for p in folder.iterdir() if p.is_dir())[:5] if folder.is_dir() else []
-        raise UserError(
-            f"run:{run_id} does not exist under {folder}; {'there: ' + ', '.join(known) if known else 'it is empty'}"
-            " (runtime.runs_dir chooses the folder)"
-        )
+        known = ", ".join(sorted(path.name for path in folder.glob("*") if path.is_dir())[:5])
+        there = f"there: {known}" if known else "it is empty"
+        raise UserError(f"run:{run_id} does not exist under {folder}; {there} (runtime.runs_dir chooses the folder)")
     if run.status != "done":
         raise UserError(f"run:{run_id} in {run.path} is {run.status}, not done; finish it by its own command first")
     return run

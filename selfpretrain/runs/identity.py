@@ -26,10 +26,8 @@ def name_corpus(documents_fingerprint: str, tokenizer: TokenizerConfig, runtime:
     """The id of a corpus whose text has this fingerprint: what decides its files is the text, the tokenizer and the format."""
     parts: dict[str, Any] = {"format": FORMAT_VERSION, "documents": documents_fingerprint}
     if is_own(tokenizer):
-        parts["train"] = hash_training(tokenizer)
-    else:
-        parts["vocabulary"] = compute_vocabulary_id(tokenizer, runtime.runs_dir)
-    return compute_id(parts)
+        return compute_id({**parts, "train": hash_training(tokenizer)})
+    return compute_id({**parts, "vocabulary": compute_vocabulary_id(tokenizer, runtime.runs_dir)})
 
 
 def identify_corpus(settings: Settings) -> str:
@@ -75,25 +73,20 @@ def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
 
 def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
     section = getattr(settings, name)
-    precision = resolve_precision(section.precision, settings.runtime.device)
-    return {**hash_section(name, section), "precision": precision}
-
-
-def _hash_pretraining(settings: Settings) -> dict[str, Any]:
-    """Without the budget's name, where steps say it all, or without the steps, where the budget decides them."""
-    parts = _hash_training("pretrain", settings)
-    del parts["budget" if settings.pretrain.budget == "steps" else "total_steps"]
-    return parts
+    return {**hash_section(name, section), "precision": resolve_precision(section.precision, settings.runtime.device)}
 
 
 def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     """The id of a pretraining on the corpus ``corpus_id``; its budget is resolved before (:mod:`selfpretrain.runs.budget`)."""
+    training = _hash_training("pretrain", settings)
+    # without the budget's name, where steps say it all, or without the steps, where the budget decides them
+    del training["budget" if settings.pretrain.budget == "steps" else "total_steps"]
     parts = {
         "stage": "pretrain",
         "version": PRETRAIN_VERSION,
         "model": hash_section("model", settings.model),
         "objective": hash_section("objective", settings.objective),
-        "pretrain": _hash_pretraining(settings),
+        "pretrain": training,
         "seeds": get_pretrain_seeds(settings.seeds),
         "init": identify_start(settings.start),
         "corpus": corpus_id,

@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfpretrain.files import make_folder, write_bytes
-
-Array = npt.NDArray[Any]
+from selfpretrain.kinds import Array
 
 COLUMNS = ("example_id", "label", "outputs")
 
 
-def write_predictions(
-    path: Path, ids: list[str], labels: npt.NDArray[np.generic], outputs: npt.NDArray[np.float32]
-) -> None:
-    """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (logits or the score)."""
+def write_predictions(path: Path, ids: list[str], labels: Array, outputs: Array) -> None:
+    """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (float32: logits or the score)."""
     table = pa.table(
         {
             "example_id": pa.array(ids, pa.string()),

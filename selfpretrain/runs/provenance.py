@@ -24,7 +24,6 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def collect_provenance() -> dict[str, Any]:
-    """Where and with what a run was made."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -47,10 +46,9 @@ def describe_machine() -> str:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
+        lines = info.read_text().splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        processor = next(names, processor)
     return f"{platform.system()}, {os.cpu_count()} cores of {processor}"
 
 

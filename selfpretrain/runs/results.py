@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
-from selfpretrain.kinds import get_kind
-from selfpretrain.runs.predictions import Array, Predictions, Unreadable, load_predictions
+from selfpretrain.kinds import Array, get_kind
+from selfpretrain.runs.predictions import Predictions, Unreadable, load_predictions
 
 DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missing", "running"
-STATUSES = (DONE, FAILED, DIVERGED, RUNNING, MISSING)
+STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING)  # the first that any of several cells has is said of them all
 
 _NEW_DATA = "the task's data changed between the runs: set another runtime.runs_dir for the new data"
 
@@ -47,9 +47,8 @@ class StudyResults:
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
-    overlaps: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # task -> test examples whose text is in training
+    # task -> test examples whose text is in training
+    overlaps: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,8 @@ class AlignedRuns:
     cells: tuple[CellResult, ...]  # [runs]
 
 
-def read_runs(
-    cells: Sequence[CellResult], task: TaskConfig, split: str = "test"
-) -> tuple[AlignedRuns | None, dict[str, str]]:
-    """The predictions of done cells, their rows brought into the order of the first; each file is read once.
+def read_runs(cells: Sequence[CellResult], task: TaskConfig) -> tuple[AlignedRuns | None, dict[str, str]]:
+    """The test predictions of done cells, their rows brought into the order of the first; each file is read once.
 
     Returns:
         the aligned runs (None if no cell is usable), and for each unusable run its id and why, in one line.
@@ -75,34 +72,17 @@ def read_runs(
     """
     usable: list[tuple[CellResult, Predictions]] = []
     problems: dict[str, str] = {}
+    kind = get_kind(task.label_kind)
     for cell in cells:
         try:
-            usable.append((cell, _load_checked(cell.folder / "predictions" / f"{split}.parquet", task)))
+            usable.append((cell, _load(cell.folder / "predictions" / "test.parquet", kind.form.num_axes, task)))
         except Unreadable as error:
             problems[cell.run_id] = str(error)
-    return (align(usable, task) if usable else None), problems
-
-
-def _load_checked(path: Path, task: TaskConfig) -> Predictions:
-    predictions = load_predictions(path)
-    num_axes = predictions.labels.ndim
-    if num_axes != get_kind(task.label_kind).form.num_axes:
-        raise Unreadable(f"{path} has {'several labels' if num_axes == 2 else 'one label'} per example, "
-                         f"the task has label_kind={task.label_kind}")  # fmt: skip
-    return predictions
-
-
-def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> AlignedRuns:
-    """Bring runs on the same examples into the order of the first run.
-
-    Raises:
-        UserError: runs on different examples, or the same examples with different labels.
-    """
-    assert runs, "no runs"
-    first_cell, first = runs[0]
-    decode = get_kind(task.label_kind).decode
+    if not usable:
+        return None, problems
+    first_cell, first = usable[0]
     predicted = []
-    for cell, current in runs:
+    for cell, current in usable:
         order = _match(first.ids, current.ids, first_cell, cell)
         differs = np.asarray(current.labels[order] != first.labels).reshape(len(order), -1).any(axis=1)
         if differs.any():
@@ -110,21 +90,27 @@ def align(runs: Sequence[tuple[CellResult, Predictions]], task: TaskConfig) -> A
                 f"example {first.ids[int(differs.argmax())]} has another label in {cell.folder} than in "
                 f"{first_cell.folder}; {_NEW_DATA}"
             )
-        predicted.append(decode(current.outputs[order]))
+        predicted.append(kind.decode(current.outputs[order]))
     if len({prediction.shape for prediction in predicted}) > 1:
         raise UserError(f"the runs of task {task.name} differ in their number of classes; {_NEW_DATA}")
-    return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in runs))
+    return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in usable)), problems
+
+
+def _load(path: Path, num_axes: int, task: TaskConfig) -> Predictions:
+    predictions = load_predictions(path)
+    if predictions.labels.ndim != num_axes:
+        given = "one label" if num_axes == 2 else "several labels"
+        raise Unreadable(f"{path} has {given} per example, the task has label_kind={task.label_kind}")
+    return predictions
 
 
 def _match(wanted: list[str], given: list[str], first: CellResult, cell: CellResult) -> Array:
     """Row of each wanted id in the given ones."""
-    if wanted == given:
-        return np.arange(len(wanted))
     row = {example: index for index, example in enumerate(given)}
-    absent = [example for example in wanted if example not in row]
-    extra = sorted(set(given) - set(wanted))
+    absent = [(example, cell.folder) for example in wanted if example not in row]
+    extra = [(example, first.folder) for example in sorted(row.keys() - set(wanted))]
     if absent or extra:
-        example, place = (absent[0], cell.folder) if absent else (extra[0], first.folder)
+        example, place = [*absent, *extra][0]
         raise UserError(
             f"example {example} is not in {place}: {first.folder} and {cell.folder} do not hold the same examples; "
             + _NEW_DATA

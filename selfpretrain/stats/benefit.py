@@ -14,16 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats.inputs import (
-    check_ids,
-    check_labels,
-    check_metric,
-    check_procedure,
-    check_settings,
-    check_two_examples,
-)
-from selfpretrain.stats.notes import note_scope
-from selfpretrain.stats.resampling import Drawing, compute_replicates
+from selfpretrain.stats.inputs import check_comparison, check_two_examples
+from selfpretrain.stats.resampling import Drawing, compute_replicates, note_scope
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     Estimate,
@@ -35,8 +27,7 @@ from selfpretrain.stats.variance import (
     compute_t_quantile,
 )
 
-_DOUBLINGS = 60  # of a step of one standard error: an end beyond is as good as infinite
-_HALVINGS = 60  # of the last step: down to rounding
+_TRIES = 60  # doublings of a step of one standard error: beyond is as good as infinite; then halvings, down to rounding
 
 
 @dataclass(frozen=True)
@@ -98,15 +89,12 @@ def compute_benefit(
     Raises:
         UserError: as ``multibootstrap``.
     """
-    name = check_metric(metric)
-    check_settings(num_replicates, seed, confidence)
-    label_array = check_labels(labels, metric)
-    procedures = [
-        check_procedure("none", none, none_seeds, label_array, metric),
-        check_procedure("expt", expt, expt_seeds, label_array, metric),
-        check_procedure("reference", reference, reference_seeds, label_array, metric),
-    ]
-    check_ids([("none", none_ids), ("expt", expt_ids), ("reference", reference_ids)], len(label_array))
+    sides = {
+        "none": (none, none_seeds, none_ids),
+        "expt": (expt, expt_seeds, expt_ids),
+        "reference": (reference, reference_seeds, reference_ids),
+    }
+    name, label_array, procedures = check_comparison(sides, labels, metric, num_replicates, seed, confidence)
     check_two_examples(len(label_array))
     drawing = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
     replicates = compute_replicates(procedures, label_array, metric, drawing)
@@ -174,14 +162,14 @@ class _Means:
 
 def _find_end(measure_excess: Callable[[float], float], inside: float, step: float) -> float:
     """Where the excess turns positive on the way from inside: steps that double, then halving of the last one."""
-    for _ in range(_DOUBLINGS):
+    for _ in range(_TRIES):
         outside = inside + step
         if measure_excess(outside) > 0:
             break
         inside, step = outside, 2 * step
     else:
         return math.copysign(math.inf, step)
-    for _ in range(_HALVINGS):
+    for _ in range(_TRIES):
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if measure_excess(middle) > 0 else (middle, outside)
     return (inside + outside) / 2

@@ -79,7 +79,6 @@ def compute_equivalence(
 
 
 def check_margin(margin: float) -> None:
-    """Refuses a margin that is not a positive number."""
     if not (np.isfinite(margin) and margin > 0):
         raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
 
@@ -127,16 +126,12 @@ def decide(
         UserError: for a margin that is not positive.
     """
     check_margin(margin)
-    if p is None:
-        rule = "one pretraining seed on a side: nothing follows for pretraining again, at least 2 a side are needed"
-        return Decision("checkpoints only", rule, margin, False)
-    clear = p < alpha
-    outcome = _judge(delta.point, delta.low, clear, margin)
+    clear = p is not None and p < alpha
+    outcome = "checkpoints only" if p is None else _judge(delta.point, delta.low, clear, margin)
     rule = _RULES[outcome].format(alpha=alpha, margin=margin)
-    if outcome != "undecided":
-        return Decision(outcome, rule, margin, clear)
-    seeds, examples = _find_needed(_Question(delta.point, variance, margin, alpha, num_claims))
-    return Decision(outcome, rule, margin, clear, seeds, examples)
+    undecided = outcome == "undecided"
+    needed = _find_needed(delta.point, variance, margin, alpha, num_claims) if undecided else (None, None)
+    return Decision(outcome, rule, margin, clear, *needed)
 
 
 _RULES = {
@@ -144,6 +139,9 @@ _RULES = {
     "not worse": "non-inferiority: the interval's lower end is at least -{margin:g}",
     "worse": "clear: corrected p < {alpha:g}, and below 0",
     "undecided": "not clear (corrected p >= {alpha:g}), and the interval's lower end is below -{margin:g}",
+    "checkpoints only": (
+        "one pretraining seed on a side: nothing follows for pretraining again, at least 2 a side are needed"
+    ),
 }
 
 
@@ -155,42 +153,30 @@ def _judge(point: float, low: float, clear: bool, margin: float) -> str:
     return "worse" if clear else "undecided"
 
 
-@dataclass(frozen=True)
-class _Question:
-    """Whether a difference as it stands would be decided had it been measured on more."""
-
-    point: float
-    variance: Variance
-    margin: float
-    alpha: float
-    num_claims: int
-
-    def is_decided(self, sizes: tuple[float, float, float]) -> bool:
-        """With the numbers of base's seeds, expt's seeds and examples raised to these."""
-        parts = zip(self.variance.parts, self.variance.sizes, sizes, strict=True)
-        base, expt, examples = (part * old / new for part, old, new in parts)
-        variance = Variance(base, expt, examples, sizes)
-        low = compute_t_estimate(self.point, variance, 1 - self.alpha).low
-        clear = compute_t_p(self.point, variance, "two-sided") * self.num_claims < self.alpha
-        return _judge(self.point, low, clear, self.margin) != "undecided"
-
-
-def _find_needed(asked: _Question) -> tuple[int | None, int | None]:
+def _find_needed(
+    point: float, variance: Variance, margin: float, alpha: float, num_claims: int
+) -> tuple[int | None, int | None]:
     """Seeds per side that would decide it; else examples that would; else both, raised by one factor."""
-    base, expt, now = asked.variance.sizes
+    base, expt, now = variance.sizes
     fewest = min(size for size in (base, expt) if size > 1)
 
-    def raise_to(seeds: int) -> tuple[float, float]:
-        return max(base, seeds) if base > 1 else base, max(expt, seeds)
+    def is_decided(seeds: float, examples: float) -> bool:
+        """With at least so many seeds on each side that varies, and so many examples."""
+        sizes = (max(base, seeds) if base > 1 else base, max(expt, seeds), examples)
+        parts = zip(variance.parts, variance.sizes, sizes, strict=True)
+        by_base, by_expt, by_examples = (part * old / new for part, old, new in parts)
+        raised = Variance(by_base, by_expt, by_examples, sizes)
+        low = compute_t_estimate(point, raised, 1 - alpha).low
+        clear = compute_t_p(point, raised, "two-sided") * num_claims < alpha
+        return _judge(point, low, clear, margin) != "undecided"
 
     for seeds in range(int(fewest) + 1, MOST_SEEDS + 1):
-        if asked.is_decided((*raise_to(seeds), now)):
+        if is_decided(seeds, now):
             return seeds, None
     for factor in _FACTORS:
-        if asked.is_decided((base, expt, math.ceil(now * factor))):
-            return None, math.ceil(now * factor)
+        if is_decided(0, examples := math.ceil(now * factor)):
+            return None, examples
     for factor in _FACTORS:
-        seeds, examples = math.ceil(fewest * factor), math.ceil(now * factor)
-        if asked.is_decided((*raise_to(seeds), examples)):
+        if is_decided(seeds := math.ceil(fewest * factor), examples := math.ceil(now * factor)):
             return seeds, examples
     return None, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
+Sides = dict[str, tuple[Any, Any, Any]]  # by name: predictions, the seed of each run, the example ids or None
 ALTERNATIVES = {"t": ("two-sided", "greater", "less"), "percentile": ("greater", "less")}  # the first is the default
 
 
@@ -35,6 +36,27 @@ class Procedure:
         return len(self.seed_of_run)
 
 
+def check_comparison(
+    sides: Sides, labels: Any, metric: Metric, num_replicates: int, seed: int, confidence: float
+) -> tuple[str, AnyArray, list[Procedure]]:
+    """The metric's name, the labels, and each side as a procedure."""
+    name = check_metric(metric)
+    whole = isinstance(num_replicates, int | np.integer) and not isinstance(num_replicates, bool)
+    if not whole or num_replicates < FEWEST_REPLICATES:
+        fix = f"a whole number of at least {FEWEST_REPLICATES} is needed, e.g. num_replicates=1000"
+        raise UserError(f"num_replicates={num_replicates!r}: {fix}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")
+    array = check_labels(labels, metric)
+    procedures = [
+        check_procedure(side, predictions, seeds, array, metric) for side, (predictions, seeds, _) in sides.items()
+    ]
+    check_ids({side: ids for side, (_, _, ids) in sides.items()}, len(array))
+    return name, array, procedures
+
+
 def check_metric(metric: Metric) -> str:
     """The metric's name; refuses an unknown one."""
     if callable(metric):
@@ -51,23 +73,17 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
         raise UserError("labels are empty: at least one labelled example is needed")
     if callable(metric):
         return array
-    if METRICS[metric].takes == COLUMNS:
-        if array.ndim > 2:
-            raise UserError(f"labels have shape {array.shape}: {metric} wants [examples, classes] of 0 and 1")
-        _check_binary("labels", array, metric)
-    else:
-        if array.ndim != 1:
-            raise UserError(f"labels have shape {array.shape}: {metric} wants one label per example, [examples]")
-        _check_values("labels", array, metric)
-    _check_label_spread(array, metric)
-    return array
-
-
-def _check_label_spread(labels: AnyArray, metric: str) -> None:
-    if METRICS[metric].needs_two_labels and len(np.unique(labels)) < 2:
-        raise UserError(f"all labels equal {labels.flat[0]}: {metric} needs at least two different labels")
-    if METRICS[metric].is_of_class_1 and not (labels == 1).any():
+    in_columns = METRICS[metric].takes == COLUMNS
+    if array.ndim > 1 + in_columns:
+        wanted = "[examples, classes] of 0 and 1" if in_columns else "one label per example, [examples]"
+        raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
+    check = _check_binary if in_columns else _check_values
+    check("labels", array, metric)
+    if METRICS[metric].needs_two_labels and len(np.unique(array)) < 2:
+        raise UserError(f"all labels equal {array.flat[0]}: {metric} needs at least two different labels")
+    if METRICS[metric].is_of_class_1 and not (array == 1).any():
         raise UserError(f"no label is 1: {metric} scores class 1, so it needs an example of it")
+    return array
 
 
 def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, metric: Metric) -> Procedure:
@@ -154,17 +170,16 @@ def check_paired(base: Procedure, expt: Procedure) -> None:
             raise UserError(f"seed {missing[0]!r} is in {one.name} but not in {other.name}: paired needs both; {fix}")
 
 
-def check_ids(named_ids: Sequence[tuple[str, Any]], num_examples: int) -> None:
+def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:
     """Refuses example ids that are not the same, in the same order, on every side."""
-    given = [(name, ids) for name, ids in named_ids if ids is not None]
+    given = {name: list(ids) for name, ids in named_ids.items() if ids is not None}
     if not given:
         return
+    first_name, first = next(iter(given.items()))
     if len(given) < len(named_ids):
-        lacking = next(name for name, ids in named_ids if ids is None)
-        raise UserError(f"example ids are given for {given[0][0]} but not for {lacking}: give both or neither")
-    first_name, first = given[0][0], list(given[0][1])
-    for name, ids in given:
-        listed = list(ids)
+        lacking = next(name for name in named_ids if name not in given)
+        raise UserError(f"example ids are given for {first_name} but not for {lacking}: give both or neither")
+    for name, listed in given.items():
         if len(listed) != num_examples:
             raise UserError(f"{name} has {len(listed)} example ids for {num_examples} examples: give one per example")
         if len(set(listed)) != len(listed):
@@ -173,18 +188,6 @@ def check_ids(named_ids: Sequence[tuple[str, Any]], num_examples: int) -> None:
             if left != right:
                 fix = "sort both by id first" if set(first) == set(listed) else "the sides hold different examples"
                 raise UserError(f"example {place} is {left!r} in {first_name} but {right!r} in {name}: {fix}")
-
-
-def check_settings(num_replicates: int, seed: int, confidence: float) -> None:
-    """Refuses settings out of range."""
-    whole = isinstance(num_replicates, int | np.integer) and not isinstance(num_replicates, bool)
-    if not whole or num_replicates < FEWEST_REPLICATES:
-        fix = f"a whole number of at least {FEWEST_REPLICATES} is needed, e.g. num_replicates=1000"
-        raise UserError(f"num_replicates={num_replicates!r}: {fix}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed!r}: a whole number from 0 to 2^32 - 1 is needed")
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence={confidence!r}: a number between 0 and 1 is needed, e.g. 0.95")
 
 
 def check_two_examples(num_examples: int) -> None:

@@ -42,14 +42,9 @@ class NamedMetric:
 
 
 def build_scorer(metric: Metric, labels: AnyArray, predictions: AnyArray) -> Scorer:
-    """Prepare `metric` for weighted evaluation.
+    """What scores resamples of predictions [runs, examples] or [runs, examples, classes], which ``inputs`` has checked.
 
-    Args:
-        metric: a name in METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
-        labels: [examples], or [examples, classes] of 0/1 for micro_auc.
-        predictions: [runs, examples] classes or scores, or [runs, examples, classes] scores for micro_auc.
-
-    Inputs are taken as valid; ``inputs`` checks them.
+    ``metric`` is a name in METRICS, or a function (y_true, y_pred) -> float that does not depend on the order.
     """
     if not isinstance(metric, str):
         return statistics.build_loop(metric, labels, predictions)
@@ -63,22 +58,13 @@ def _score_by_sklearn(name: str, **settings: Any) -> MetricFunction:
     return lambda labels, predictions: float(resolve_name(f"sklearn.metrics:{name}")(labels, predictions, **settings))
 
 
-def _compute_pearson(labels: AnyArray, predictions: AnyArray) -> float:
-    from scipy.stats import pearsonr
-
-    return float(pearsonr(labels, predictions).statistic)
-
-
-def _compute_spearman(labels: AnyArray, predictions: AnyArray) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(labels, predictions).statistic)
+def _score_by_scipy(name: str) -> MetricFunction:
+    return lambda labels, predictions: float(resolve_name(f"scipy.stats:{name}")(labels, predictions).statistic)
 
 
 def _compute_micro_auc(labels: AnyArray, predictions: AnyArray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels.ravel(), predictions.ravel()))  # pooled: what average="micro" means
+    # pooled: what average="micro" means
+    return _score_by_sklearn("roc_auc_score")(labels.ravel(), predictions.ravel())
 
 
 def _correlate_pearson(labels: AnyArray, outputs: AnyArray) -> float:
@@ -129,7 +115,8 @@ def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
 
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
-        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"), statistics.build_accuracy, _choose_top_class,
+        "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"),
+        lambda labels, predictions: statistics.build_mean(predictions == labels), _choose_top_class,
     ),
     "macro_f1": NamedMetric(
         "macro F1", CLASS_NUMBERS, _score_by_sklearn("f1_score", average="macro", zero_division=0),
@@ -144,11 +131,11 @@ METRICS: dict[str, NamedMetric] = {
         low=-1.0, needs_two_labels=True, is_zero_where_undefined=True,
     ),
     "pearson": NamedMetric(
-        "Pearson correlation", NUMBERS, _compute_pearson, statistics.build_pearson, _guess,
+        "Pearson correlation", NUMBERS, _score_by_scipy("pearsonr"), statistics.build_pearson, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_pearson,
     ),
     "spearman": NamedMetric(
-        "Spearman correlation", NUMBERS, _compute_spearman, statistics.build_spearman, _guess,
+        "Spearman correlation", NUMBERS, _score_by_scipy("spearmanr"), statistics.build_spearman, _guess,
         low=-1.0, needs_two_labels=True, compute_or_zero=_correlate_spearman,
     ),
     "micro_auc": NamedMetric(

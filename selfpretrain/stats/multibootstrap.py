@@ -9,20 +9,9 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.inputs import (
-    Procedure,
-    check_ids,
-    check_labels,
-    check_metric,
-    check_paired,
-    check_procedure,
-    check_settings,
-    check_two_examples,
-    choose_alternative,
-)
+from selfpretrain.stats.inputs import Procedure, check_comparison, check_paired, check_two_examples, choose_alternative
 from selfpretrain.stats.metrics import METRICS
-from selfpretrain.stats.notes import note_scope
-from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates
+from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates, note_scope
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     ROUNDING,
@@ -140,33 +129,23 @@ def multibootstrap(
         UserError: a ValueError, for input that does not fit together, and for a metric that is undefined on all
             the examples of some run or in at least half of the replicates; with t also for a single example.
     """
-    name = check_metric(metric)
-    check_settings(num_replicates, seed, confidence)
     alternative = choose_alternative(method, alternative)
     if len(predictions) != 2:
         raise UserError(f"predictions holds {len(predictions)} arrays: give the pair (base, expt)")
-    label_array = check_labels(labels, metric)
-    base = check_procedure("base", predictions[0], base_seeds, label_array, metric)
-    expt = check_procedure("expt", predictions[1], expt_seeds, label_array, metric)
-    check_ids([("base", base_ids), ("expt", expt_ids)], len(label_array))
+    sides = {"base": (predictions[0], base_seeds, base_ids), "expt": (predictions[1], expt_seeds, expt_ids)}
+    name, label_array, (base, expt) = check_comparison(sides, labels, metric, num_replicates, seed, confidence)
     if paired:
         check_paired(base, expt)
     drawing = Drawing(num_replicates, seed, paired, resample_seeds, resample_examples, draw_order)
     compare = _compare_by_t if method == "t" else _compare_by_percentiles
-    replicates, found = compare([base, expt], label_array, metric, drawing, confidence, alternative)
+    replicates, found, own_note = compare([base, expt], label_array, metric, drawing, confidence, alternative)
 
-    scope_notes = note_scope([base, expt], method, resample_seeds, resample_examples)
-    notes = [*replicates.notes, *scope_notes, *found.notes]
+    notes = [*replicates.notes, *note_scope([base, expt], method, resample_seeds, resample_examples), *own_note]
     if len(label_array) in (base.num_runs, expt.num_runs):
         notes.append("as many runs as examples: make sure that rows are runs, swapped axes cannot be seen here")
     base_samples, expt_samples = replicates.scores
     return BootstrapResult(
-        base=found.base,
-        expt=found.expt,
-        delta=found.delta,
-        p=found.p,
-        p_is_floor=found.p_is_floor,
-        variance=found.variance,
+        **found,
         scope="procedures" if resample_seeds and min(base.num_seeds, expt.num_seeds) > 1 else "checkpoints",
         method=method,
         alternative=alternative,
@@ -185,40 +164,32 @@ def multibootstrap(
     )
 
 
-@dataclass(frozen=True)
-class _Found:
-    base: Estimate
-    expt: Estimate
-    delta: Estimate
-    p: float | None
-    p_is_floor: bool = False
-    variance: Variance | None = None
-    notes: tuple[str, ...] = ()
+# the replicates; base, expt, delta, p, p_is_floor and variance of the result; and a note, if any
+_Found = tuple[Replicates, dict[str, Any], list[str]]
 
 
 def _compare_by_percentiles(
     procedures: list[Procedure], labels: AnyArray, metric: Metric, drawing: Drawing, confidence: float, alternative: str
-) -> tuple[Replicates, _Found]:
+) -> _Found:
     """The published procedure."""
     replicates = compute_replicates(procedures, labels, metric, drawing)
-    delta = replicates.scores[1] - replicates.scores[0]
-    p, p_is_floor = compute_percentile_p(delta, alternative)
-    floor = f"p is at its floor of 1/{len(delta)}: no replicate went the other way, read it as at most"
-    base_point, expt_point = replicates.points
-    found = _Found(
-        base=compute_percentile_estimate(replicates.scores[0], base_point, confidence),
-        expt=compute_percentile_estimate(replicates.scores[1], expt_point, confidence),
-        delta=compute_percentile_estimate(delta, expt_point - base_point, confidence),
-        p=p,
-        p_is_floor=p_is_floor,
-        notes=(floor,) if p_is_floor else (),
-    )
-    return replicates, found
+    (base, expt), (base_point, expt_point) = replicates.scores, replicates.points
+    p, p_is_floor = compute_percentile_p(expt - base, alternative)
+    found = {
+        "base": compute_percentile_estimate(base, base_point, confidence),
+        "expt": compute_percentile_estimate(expt, expt_point, confidence),
+        "delta": compute_percentile_estimate(expt - base, expt_point - base_point, confidence),
+        "p": p,
+        "p_is_floor": p_is_floor,
+        "variance": None,
+    }
+    floor = f"p is at its floor of 1/{len(base)}: no replicate went the other way, read it as at most"
+    return replicates, found, [floor] if p_is_floor else []
 
 
 def _compare_by_t(
     procedures: list[Procedure], labels: AnyArray, metric: Metric, drawing: Drawing, confidence: float, alternative: str
-) -> tuple[Replicates, _Found]:
+) -> _Found:
     """Crossed variance: that of the seeds' scores, and that over replicates of the examples alone."""
     check_two_examples(len(labels))
     alone = replace(drawing, resample_seeds=False, resample_examples=True)
@@ -238,16 +209,16 @@ def _compare_by_t(
     p = compute_t_p(point, variance, alternative) if min(len(base), len(expt)) > 1 else None
     base_variance = compute_score_variance(base, base_samples, len(labels))
     expt_variance = compute_score_variance(expt, expt_samples, len(labels))
+    found = {
+        "base": compute_t_estimate(base_point, base_variance, confidence, bounds),
+        "expt": compute_t_estimate(expt_point, expt_variance, confidence, bounds),
+        "delta": compute_t_estimate(point, variance, confidence),
+        "p": p,
+        "p_is_floor": False,
+        "variance": variance,
+    }
     sure = "no variation among seeds or examples: p = 0 and an interval without width are no certainty"
-    found = _Found(
-        base=compute_t_estimate(base_point, base_variance, confidence, bounds),
-        expt=compute_t_estimate(expt_point, expt_variance, confidence, bounds),
-        delta=compute_t_estimate(point, variance, confidence),
-        p=p,
-        variance=variance,
-        notes=(sure,) if variance.total == 0 and p == 0 else (),
-    )
-    return replicates, found
+    return replicates, found, [sure] if variance.total == 0 and p == 0 else []
 
 
 def compute_percentile_p(delta: FloatArray, alternative: str) -> tuple[float, bool]:

@@ -15,10 +15,11 @@ import numpy as np
 from selfpretrain.config import UserError
 from selfpretrain.stats.inputs import Procedure
 from selfpretrain.stats.metrics import METRICS, build_scorer
-from selfpretrain.stats.notes import note_runs
 from selfpretrain.stats.statistics import AnyArray, FloatArray, IntArray, Metric
 
 _CHUNK_BYTES = 64 * 2**20  # counts held at once
+_FEW_SEEDS = 5
+_Stream = np.random.Generator | np.random.RandomState
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,16 @@ def compute_replicates(
     predictions = np.concatenate([procedure.predictions for procedure in procedures])
     scorer = build_scorer(metric, labels, predictions)
     zero = isinstance(metric, str) and METRICS[metric].is_zero_where_undefined
-    ends = np.cumsum([procedure.num_runs for procedure in procedures])
-    parts = [slice(end - procedure.num_runs, end) for procedure, end in zip(procedures, ends, strict=True)]
+    ends = np.cumsum([procedure.num_runs for procedure in procedures])[:-1]
 
     everything = np.ones((1, len(labels)), dtype=np.int32)
     run_scores = scorer(everything, np.ones((1, len(predictions)), dtype=bool))[0]
-    _check_defined(procedures, parts, run_scores, zero)
-    notes = [note for procedure in procedures for note in note_runs(procedure, zero)]
     run_scores = np.nan_to_num(run_scores) if zero else run_scores
-    own_scores = tuple(run_scores[part] for part in parts)
+    own_scores = tuple(np.split(run_scores, ends))
+    _check_defined(procedures, own_scores)
+    notes = [note for procedure in procedures for note in _note_runs(procedure, zero)]
     points = tuple(
-        _average(scores[None], np.ones((1, procedure.num_seeds)), procedure)[0]
+        float(_average(scores[None], np.ones((1, procedure.num_seeds)), procedure)[0])
         for scores, procedure in zip(own_scores, procedures, strict=True)
     )
 
@@ -92,13 +92,12 @@ def compute_replicates(
             if zero and undefined.any():
                 num_zeroed += int((undefined & drawn).any(axis=1).sum())
                 scores = np.where(undefined, 0.0, scores)
-        columns.append(
-            np.stack([_average(scores[:, s], w, p) for s, w, p in zip(parts, weights, procedures, strict=True)])
-        )
+        sides = zip(np.split(scores, ends, axis=1), weights, procedures, strict=True)
+        columns.append(np.stack([_average(*side) for side in sides]))
     samples = np.concatenate(columns, axis=1)
     defined = ~np.isnan(samples).any(axis=0)
     notes += _note_replicates(int((~defined).sum()), num_zeroed, drawing.num_replicates)
-    return Replicates(samples[:, defined], tuple(float(point) for point in points), own_scores, tuple(notes))
+    return Replicates(samples[:, defined], points, own_scores, tuple(notes))
 
 
 def _average(scores: FloatArray, seed_weights: AnyArray, procedure: Procedure) -> FloatArray:
@@ -116,47 +115,54 @@ def _iter_draws(
 
     A single row of example counts stands for all replicates where examples are kept.
     """
-    seed_stream: np.random.Generator | np.random.RandomState
-    example_stream: np.random.Generator | np.random.RandomState
+    streams: list[_Stream] = [np.random.default_rng(child) for child in np.random.SeedSequence(drawing.seed).spawn(2)]
     if drawing.order == "reference":
-        seed_stream = example_stream = np.random.RandomState(drawing.seed)
-    else:
-        seed_stream, example_stream = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(drawing.seed).spawn(2)
-        )
-    sizes = [procedure.num_seeds for procedure in procedures]
+        streams = [np.random.RandomState(drawing.seed)] * 2
+    of_seeds, of_examples = streams
     chunk = max(1, _CHUNK_BYTES // (4 * num_examples))
     for start in range(0, drawing.num_replicates, chunk):
         size = min(chunk, drawing.num_replicates - start)
-        weights = [np.ones((size, count), dtype=np.int32) for count in sizes]
+        weights = [np.ones((size, procedure.num_seeds), dtype=np.int32) for procedure in procedures]
         counts = np.ones((size if drawing.resample_examples else 1, num_examples), dtype=np.int32)
         for row in range(size):
             if drawing.resample_seeds:
-                _draw_seeds(seed_stream, [weight[row] for weight in weights], drawing.shared_seeds)
+                _draw_seeds(of_seeds, [weight[row] for weight in weights], drawing.shared_seeds)
             if drawing.resample_examples:
-                counts[row] = np.bincount(_draw(example_stream, num_examples), minlength=num_examples)
+                counts[row] = np.bincount(_draw(of_examples, num_examples), minlength=num_examples)
         yield weights, counts
 
 
-def _draw_seeds(stream: np.random.Generator | np.random.RandomState, rows: Sequence[IntArray], shared: bool) -> None:
+def _draw_seeds(stream: _Stream, rows: Sequence[IntArray], shared: bool) -> None:
     for place, row in enumerate(rows):
         row[:] = rows[0] if shared and place else np.bincount(_draw(stream, len(row)), minlength=len(row))
 
 
-def _draw(stream: np.random.Generator | np.random.RandomState, size: int) -> IntArray:
+def _draw(stream: _Stream, size: int) -> IntArray:
     """`size` of `size` with replacement. RandomState.choice is what the published code calls; slower."""
     if isinstance(stream, np.random.RandomState):
         return stream.choice(size, size=size, replace=True)
     return stream.integers(0, size, size=size, dtype=np.int32)
 
 
-def _check_defined(procedures: Sequence[Procedure], parts: Sequence[slice], run_scores: FloatArray, zero: bool) -> None:
-    """Refuse a run without a score, unless the metric is 0 there by convention."""
-    for procedure, part in zip(procedures, parts, strict=True):
-        runs = np.flatnonzero(np.isnan(run_scores[part]))
-        if len(runs) and not zero:
+def _check_defined(procedures: Sequence[Procedure], run_scores: Sequence[FloatArray]) -> None:
+    for procedure, scores in zip(procedures, run_scores, strict=True):
+        runs = np.flatnonzero(np.isnan(scores))
+        if len(runs):
             run = f"{procedure.name} run {runs[0]} (seed {procedure.seeds[procedure.seed_of_run[runs[0]]]!r})"
             raise UserError(f"the metric is undefined for {run}, are its predictions constant?")
+
+
+def _note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
+    """Runs that predict the same of every example, and seeds that tell no pretraining from another."""
+    notes = []
+    rows = procedure.predictions.reshape(procedure.num_runs, procedure.predictions.shape[1], -1)
+    num_constant = int((rows == rows[:, :1]).all(axis=(1, 2)).sum())
+    if num_constant:
+        score = "; it scores 0 where the metric is undefined for that" if zero_where_undefined else ""
+        notes.append(f"{num_constant} of {procedure.num_runs} runs of {procedure.name} predict one value only{score}")
+    if procedure.seeds == (None,) and procedure.num_runs > 1:
+        notes.append(f"the seeds of {procedure.name} are all None: its runs count as fine-tunings of one pretraining")
+    return notes
 
 
 def _note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> list[str]:
@@ -173,4 +179,25 @@ def _note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> 
         )
     if num_dropped:
         notes.append(f"{num_dropped} of {num_replicates} replicates left out: the metric is undefined there")
+    return notes
+
+
+def note_scope(
+    procedures: Sequence[Procedure], method: str, resample_seeds: bool = True, resample_examples: bool = True
+) -> list[str]:
+    """What the interval leaves out: the chance of pretraining, or of having drawn these examples."""
+    if not resample_seeds:
+        return ["seeds are not resampled: intervals and p leave out the chance of pretraining"]
+    notes = [] if resample_examples else ["examples are not resampled: the result holds for this test set only"]
+    for procedure in procedures:
+        if procedure.num_seeds == 1:
+            notes.append(
+                f"one pretraining seed for {procedure.name}: its seed axis contributes nothing, "
+                "so the interval leaves out the chance of pretraining"
+            )
+        elif method == "percentile" and procedure.num_seeds < _FEW_SEEDS:
+            notes.append(
+                f"{procedure.num_seeds} pretraining seeds for {procedure.name}: the bootstrap understates seed variance "
+                f"by a factor of {procedure.num_seeds - 1}/{procedure.num_seeds}"
+            )
     return notes

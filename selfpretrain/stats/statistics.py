@@ -39,6 +39,11 @@ _DENSE_CELLS = 64  # above this many cells sorting and summing beats one-hot col
 _EXACT_IN_FLOAT32 = 2**24  # sums of counts up to here are exact in float32
 
 
+def _join(score_blocks: Callable[[IntArray], Iterator[FloatArray]]) -> Scorer:
+    """A scorer of what yields the scores [replicates, runs] of some runs after others."""
+    return lambda counts, drawn: np.concatenate(list(score_blocks(counts)), axis=1)
+
+
 def _iter_blocks(num_items: int, size_of_item: int, size_of_block: int = _BLOCK_BYTES) -> Iterator[slice]:
     step = max(1, size_of_block // max(1, size_of_item))
     for start in range(0, num_items, step):
@@ -68,8 +73,7 @@ def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray
         return sums
     # The cells part the examples, so the last one is what the others leave: one column less to multiply.
     indicators = cells[:, None, :] == np.arange(num_cells - 1, dtype=cells.dtype)[None, :, None]
-    others = _sum_columns(weights, indicators.reshape(-1, num_examples))
-    others = others.reshape(len(weights), num_runs, num_cells - 1)
+    others = _sum_columns(weights, indicators.reshape(-1, num_examples)).reshape(len(weights), num_runs, num_cells - 1)
     last = num_examples - others.sum(axis=2, keepdims=True)
     return np.concatenate([others, last], axis=2)
 
@@ -92,18 +96,12 @@ def _number_classes(labels: AnyArray, predictions: AnyArray) -> tuple[IntArray, 
 def build_mean(values: AnyArray) -> Scorer:
     """Of a metric that is a mean over the examples: what each adds, [runs, examples], true or false or a number."""
 
-    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+    def score(counts: IntArray) -> Iterator[FloatArray]:
         weights = _to_weights(counts) if values.dtype == bool else counts.astype(np.float64)
-        scores = np.empty((len(counts), len(values)))
         for block in _iter_blocks(len(values), weights.itemsize * values.shape[1]):
-            scores[:, block] = _sum_columns(weights, values[block]) / values.shape[1]
-        return scores
+            yield _sum_columns(weights, values[block]) / values.shape[1]
 
-    return score
-
-
-def build_accuracy(labels: AnyArray, predictions: AnyArray) -> Scorer:
-    return build_mean(predictions == labels)
+    return _join(score)
 
 
 def build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
@@ -111,20 +109,18 @@ def build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     labels, predictions, num_classes = _number_classes(labels, predictions)
     num_runs, num_examples = predictions.shape
 
-    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+    def score(counts: IntArray) -> Iterator[FloatArray]:
         weights = _to_weights(counts)
         true = _sum_cells(weights, labels[None], num_classes)  # [replicates, 1, classes]
         true_spread = num_examples**2 - (true**2).sum(axis=2)
-        scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, num_classes * (4 * num_examples + 24 * len(counts))):
             correct = _sum_columns(weights, predictions[block] == labels)
             predicted = _sum_cells(weights, predictions[block], num_classes)
             covariance = correct * num_examples - (predicted * true).sum(axis=2)
             spread = true_spread * (num_examples**2 - (predicted**2).sum(axis=2))
-            scores[:, block] = _divide(covariance, np.sqrt(spread))
-        return scores
+            yield _divide(covariance, np.sqrt(spread))
 
-    return score
+    return _join(score)
 
 
 def build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
@@ -132,16 +128,14 @@ def build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     cells = (predictions == 1) * (np.int8(1) + (labels == 1))  # 0 predicted negative, 1 false, 2 true positive
     num_runs, num_examples = cells.shape
 
-    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+    def score(counts: IntArray) -> Iterator[FloatArray]:
         weights = _to_weights(counts)
         positive = _sum_columns(weights, labels[None] == 1)  # [replicates, 1]
-        scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, 3 * (4 * num_examples + 24 * len(counts))):
             sums = _sum_cells(weights, cells[block], 3)
-            scores[:, block] = _divide(2 * sums[..., 2], positive + sums[..., 1] + sums[..., 2])
-        return scores
+            yield _divide(2 * sums[..., 2], positive + sums[..., 1] + sums[..., 2])
 
-    return score
+    return _join(score)
 
 
 def build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
@@ -150,19 +144,17 @@ def build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     cells = 2 * predictions + (predictions == labels)
     num_runs, num_examples = cells.shape
 
-    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+    def score(counts: IntArray) -> Iterator[FloatArray]:
         weights = _to_weights(counts)
         true = _sum_cells(weights, labels[None], num_classes)
-        scores = np.empty((len(counts), num_runs))
         for block in _iter_blocks(num_runs, 2 * num_classes * (4 * num_examples + 24 * len(counts))):
             sums = _sum_cells(weights, cells[block], 2 * num_classes)
             hits = sums[..., 1::2]
             total = true + hits + sums[..., 0::2]
             f1 = np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
-            scores[:, block] = f1.sum(axis=2) / (total > 0).sum(axis=2)
-        return scores
+            yield f1.sum(axis=2) / (total > 0).sum(axis=2)
 
-    return score
+    return _join(score)
 
 
 def build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
@@ -170,18 +162,16 @@ def build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
     x = _standardise(predictions.astype(np.float64))  # centred first: the moments below then do not cancel
     num_examples = y.shape[1]
 
-    def score(counts: IntArray, drawn: BoolArray) -> FloatArray:
+    def score(counts: IntArray) -> Iterator[FloatArray]:
         weights = counts.astype(np.float64) / num_examples
         y_mean, y_square = weights @ y.T, weights @ (y**2).T
-        scores = np.empty((len(counts), len(x)))
         for block in _iter_blocks(len(x), 3 * 8 * num_examples):
             x_mean, x_square = weights @ x[block].T, weights @ (x[block] ** 2).T
             covariance = weights @ (x[block] * y).T - x_mean * y_mean
             spread = _variance(x_mean, x_square) * _variance(y_mean, y_square)
-            scores[:, block] = _divide(covariance, np.sqrt(spread))
-        return np.clip(scores, -1.0, 1.0)
+            yield np.clip(_divide(covariance, np.sqrt(spread)), -1.0, 1.0)
 
-    return score
+    return _join(score)
 
 
 def _standardise(values: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ degrees many at once, and far out in the tail, where corrections for several cla
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ class Variance:
         ratio = distance / self.standard_error
         if self._has_two_sets:
             return compute_t_tail(ratio, self.df)
-        dfs = [size - 1 for part, size in self._iter_parts()]
+        dfs = [size - 1 for _, size in self._varying]
         low, high = compute_t_tail(ratio, max(dfs)), compute_t_tail(ratio, min(dfs))  # equal if there is one part
         for _ in range(_HALVINGS if low < high else 0):
             middle = math.sqrt(max(low, _SMALLEST) * high)
@@ -95,14 +95,15 @@ class Variance:
         """How far above its expectation the mean is with this chance."""
         if self._has_two_sets:
             return -compute_t_quantile(tail, self.df) * self.standard_error
-        return math.sqrt(sum(compute_t_quantile(tail, size - 1) ** 2 * part for part, size in self._iter_parts()))
+        return math.sqrt(sum(compute_t_quantile(tail, size - 1) ** 2 * part for part, size in self._varying))
 
     @property
     def _has_two_sets(self) -> bool:
         return min(self.sizes[:2]) > 1
 
-    def _iter_parts(self) -> Iterator[tuple[float, float]]:
-        return ((part, size) for part, size in zip(self.parts, self.sizes, strict=True) if part > 0)
+    @property
+    def _varying(self) -> list[tuple[float, float]]:
+        return [(part, size) for part, size in zip(self.parts, self.sizes, strict=True) if part > 0]
 
 
 def compute_score_variance(seed_scores: FloatArray, replicates: FloatArray, num_examples: int) -> Variance:
@@ -125,13 +126,12 @@ def compute_difference_variance(
         base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
         replicates: [replicates] differences, the examples resampled alone.
     """
-    examples = compute_spread(replicates)
     if min(len(base), len(expt)) < 2:
-        return Variance(0.0, 0.0, examples, (1, 1, num_examples))
+        return Variance(0.0, 0.0, compute_spread(replicates), (1, 1, num_examples))
     if paired:
-        return Variance(0.0, compute_mean_variance(expt - base), examples, (1, len(expt), num_examples))
+        return compute_score_variance(expt - base, replicates, num_examples)
     sizes = (len(base), len(expt), num_examples)
-    return Variance(compute_mean_variance(base), compute_mean_variance(expt), examples, sizes)
+    return Variance(compute_mean_variance(base), compute_mean_variance(expt), compute_spread(replicates), sizes)
 
 
 def compute_mean_variance(values: FloatArray) -> float:
@@ -157,7 +157,6 @@ def compute_spread(values: FloatArray) -> float:
 
 
 def compute_t_quantile(probability: float, df: float) -> float:
-    """The value below which a t distribution with df degrees of freedom lies with this probability."""
     from scipy.special import stdtrit  # late: it takes longer to import than all of this package
 
     return float(stdtrit(min(df, _MOST_DF), probability))
