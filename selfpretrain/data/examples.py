@@ -29,17 +29,9 @@ class EncodedSplit:
 
 
 def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths after cutting the longer text first, one token at a time [BERT truncate_seq_pair]."""
-    excess = first + second - room
-    if excess <= 0:
-        return first, second
-    longer_cut = min(excess, abs(first - second))
-    if first > second:
-        first -= longer_cut
-    else:
-        second -= longer_cut
-    rest = excess - longer_cut  # of equal lengths the second is cut first
-    return first - rest // 2, second - (rest + 1) // 2
+    """Lengths after cutting the longer text first, of equal ones the second, by one token [BERT truncate_seq_pair]."""
+    first = min(first, max(room - second, (room + 1) // 2))
+    return first, min(second, room - first)
 
 
 def join(
