@@ -1,8 +1,8 @@
-"""Labelled examples as token ids, and the batches of fine-tuning and evaluation."""
+"""Labelled examples as token ids, how much of them is cut, and the batches of fine-tuning and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.seeds import make_generator
+
+MAX_TEXTS = 1000  # measured by describe_cut, evenly over the split
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Ints = npt.NDArray[np.int64]
@@ -59,9 +61,39 @@ def encode_split(
     seq_len: int,
 ) -> EncodedSplit:
     """Tokenise one split; texts are one or two strings per example, cut to ``seq_len`` tokens in all."""
-    columns = [tokenizer.encode_batch([row[i] for row in texts]) for i in range(len(texts[0]))]
+    columns = [tokenizer.encode_batch(column) for column in zip(*texts, strict=True)]
     joined = [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
+
+
+def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None) -> str:
+    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line.
+
+    Without a tokenizer (its corpus is not built) words are counted: a word is one token at least, so this is the
+    least that is cut.
+    """
+    step = -(-len(texts) // MAX_TEXTS)
+    chosen = texts[::step]
+    columns: list[Sequence[Sized]]
+    if tokenizer is None:
+        least, unit, note = "at least ", "words", " (a word is a token or more)"
+        columns = [[text.split() for text in column] for column in zip(*chosen, strict=True)]
+        num_special = len(columns) + 1
+    else:
+        least, unit, note = "", "tokens", ""
+        columns = [tokenizer.encode_batch(column) for column in zip(*chosen, strict=True)]
+        num_special = len(join(tokenizer, [np.empty(0, np.int32)] * len(columns), seq_len)[0])
+    cut, lost = measure_cut(
+        np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)]), seq_len - num_special
+    )
+    of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
+    return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
+
+
+def measure_cut(lengths: Ints, room: int) -> tuple[float, float]:
+    """The share of texts longer than ``room``, and of their tokens beyond it."""
+    beyond = np.maximum(lengths - room, 0)
+    return float((beyond > 0).mean()), float(beyond.sum() / max(1, lengths.sum()))
 
 
 def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
