@@ -129,7 +129,7 @@ class Tokenizer:
         else:
             ordered = dict(sorted(self._vocabulary.items(), key=lambda entry: entry[1]))
             write_text(folder / "vocab.json", json.dumps(ordered, ensure_ascii=False))
-            merges = [" ".join(pair) for pair in _read_merges(json.loads(text)["model"])]
+            merges = [" ".join(pair) for pair in json.loads(text)["model"]["merges"]]
             write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
         write_text(folder / "tokenizer.json", text)
 
@@ -261,7 +261,7 @@ def _train_bpe(config: TokenizerConfig, documents: Iterable[str]) -> Backend:
     backend.train_from_iterator(documents, trainer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     assert "<mask>" not in vocabulary  # < and > never share a piece with letters
-    merges = _read_merges(json.loads(backend.to_str())["model"])
+    merges = [(first, second) for first, second in json.loads(backend.to_str())["model"]["merges"]]
     return _build_bpe({**vocabulary, "<mask>": len(vocabulary)}, merges)
 
 
@@ -319,17 +319,9 @@ def _load_vocab_json(file: Path) -> Backend:
     return _build_bpe(json.loads(file.read_text(encoding="utf-8")), [(pair[0], pair[1]) for pair in merges])
 
 
-def _read_merges(model: dict[str, Any]) -> list[tuple[str, str]]:
-    """Merges as pairs: the library wrote strings before 0.20, and lists since."""
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    return [(first, second) for first, second in pairs]
-
-
 def _compute_fingerprint(description: dict[str, Any]) -> str:
     """SHA-256 (hex) of what decides the ids; fields that are off are left out, so that newer libraries agree."""
     parts = {key: description[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
-    if "merges" in parts["model"]:
-        parts["model"] = {**parts["model"], "merges": _read_merges(parts["model"])}
     text = json.dumps(_drop_unset(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
