@@ -174,8 +174,8 @@ def read_split(
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
     order = splits.compute_order(texts, values[rows], ids)
-    ordered = [texts[row] for row in order.tolist()]
-    names = [ids[row] for row in order.tolist()] if ids else splits.name_by_content(ordered)
+    ordered = [texts[row] for row in order]
+    names = [ids[row] for row in order] if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
 
 
@@ -242,7 +242,12 @@ def _cut(
 def _subsample(task: TaskConfig, train: Split) -> Split:
     assert task.max_train_examples is not None
     strata = splits.compute_strata(train.labels)
-    splits.check_subsample(task, strata)
+    num_strata = len(np.unique(strata))
+    if task.max_train_examples < num_strata:
+        raise UserError(
+            f"task.max_train_examples={task.max_train_examples} is less than one example for each of the "
+            f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
+        )
     return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
 
 
