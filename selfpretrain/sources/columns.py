@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Any
 
-import numpy as np
-
 from selfpretrain.config import UserError
 from selfpretrain.sources.tables import Table
 
@@ -63,8 +61,6 @@ def to_text(value: Any) -> str:
     """A label as text; of a number that is stored as one, 1.0 is 1."""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

@@ -155,16 +155,15 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
         return _parse_lists(task, cells[0], table, columns[0])
     labelled = np.ones(table.num_rows, dtype=bool)
+    withheld = () if task.loader == "local" else (-1, "-1")
     for column, values in zip(columns, cells, strict=True):
-        missing = [row for row, value in enumerate(values) if is_missing(value)]
+        missing = [row for row, value in enumerate(values) if is_missing(value) or value in withheld]
         if missing and task.loader == "local":
             raise UserError(
                 f"{table.name}, {format_rows(missing)}: no label in column {column!r}; "
                 f"fill in the label or remove the row, or set task.label to another column"
             )
         labelled[missing] = False
-        if task.loader != "local":
-            labelled[[row for row, value in enumerate(values) if value in (-1, "-1")]] = False
     if form is SETS:
         parsed = [_read_cells(table, values, labelled, form.dtype, partial(_read_binary, name))
                   for name, values in zip(columns, cells, strict=True)]  # fmt: skip
@@ -254,13 +253,13 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     every run, whatever it predicts.
     """
     columns, form = ", ".join(get_columns(task.label)), get_kind(task.label_kind).form
-    if not is_scored and len(labels) and labels.min() == labels.max():
-        what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
-        raise UserError(
-            f"{name}: the labels in {columns} hold {what} and need at least two; "
-            f"add examples with other labels or set task.label to another column"
-        )
     if not is_scored:
+        if len(labels) and labels.min() == labels.max():
+            what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
+            raise UserError(
+                f"{name}: the labels in {columns} hold {what} and need at least two; "
+                f"add examples with other labels or set task.label to another column"
+            )
         return
     try:
         check_labels(labels, str(task.metric))

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
 
         return compute_docs_fingerprint()
     files = _find_mirror_files(card)
-    sources = [remember(runs_dir, ["file"], [path], lambda path=path: _hash_file(path)) for path in files]  # type: ignore[misc]
+    sources = [remember(runs_dir, ["file"], [path], partial(_hash_file, path)) for path in files]
     sources = sources or [_resolve_part(part) for part in card.parts]
     return hashlib.sha256(json.dumps([card.name, card.version, RULE_VERSION, sources]).encode()).hexdigest()
 
@@ -54,7 +55,7 @@ def _find_mirror_files(card: TextCard) -> list[Path]:
         return []
     paths = [mirror / name for name in card.mirror]
     missing = [path for path in paths if not path.is_file()]
-    if missing and len(missing) < len(paths):
+    if 0 < len(missing) < len(paths):
         raise UserError(
             f"text collection {card.name}: {missing[0]} is missing beside its other files; "
             f"add it, or unset SELFPRETRAIN_DATA to read the hub"
@@ -93,9 +94,9 @@ def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:
     rows = (text for batch in data.select_columns([column]).iter(batch_size=1000) for text in batch[column])
     if part.get("rows", "documents") == "lines":
         yield from join_paragraphs(rows, blank_ends=False)
-        return
-    for text in rows:
-        yield from cut_document(text, MAX_DOCUMENT_BYTES)
+    else:
+        for text in rows:
+            yield from cut_document(text, MAX_DOCUMENT_BYTES)
 
 
 def _resolve_part(part: dict[str, Any]) -> str:
