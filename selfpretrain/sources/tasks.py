@@ -18,7 +18,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
-from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
+from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import cache, description, hub, labels, local, splits
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
@@ -47,10 +47,11 @@ def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Docume
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
     overlaps = find_overlaps(resolved, parts)
-    notes += _describe(resolved, parts, overlaps)
+    notes += description.describe_labels(resolved, parts["train"].labels)
+    notes.append(description.describe_overlap(parts, overlaps))
     if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
         total = len(parts["train"].ids)
-        parts = {**parts, "train": _subsample(resolved, parts["train"])}
+        parts = {**parts, "train": _subsample(resolved, parts["train"], task.max_train_examples)}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
     return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"]), documents
 
@@ -189,19 +190,6 @@ def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[
     }
 
 
-def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
-    labels_of_train = parts["train"].labels
-    missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
-    lines = [description.describe_labels(task, labels_of_train) + missing]
-    form = get_kind(task.label_kind).form
-    if form is CLASSES:
-        counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
-        lines += description.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
-    elif form is SETS:
-        lines += description.warn_of_names(task.label_names, {})
-    return [*lines, description.describe_overlap(parts, overlaps)]
-
-
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
     try:
         for part in parts:
@@ -239,16 +227,15 @@ def _cut(
     return [document for document, out in zip(documents, held_out.tolist(), strict=True) if not out]
 
 
-def _subsample(task: TaskConfig, train: Split) -> Split:
-    assert task.max_train_examples is not None
+def _subsample(task: TaskConfig, train: Split, size: int) -> Split:
     strata = splits.compute_strata(train.labels)
     num_strata = len(np.unique(strata))
-    if task.max_train_examples < num_strata:
+    if size < num_strata:
         raise UserError(
-            f"task.max_train_examples={task.max_train_examples} is less than one example for each of the "
+            f"task.max_train_examples={size} is less than one example for each of the "
             f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
         )
-    return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
+    return _select(train, splits.subsample(_compute_keys(task, train), strata, size))
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
