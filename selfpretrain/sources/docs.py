@@ -11,9 +11,10 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,8 +76,7 @@ def load_docs_task(
     kind = get_kind(task.label_kind)
     examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
     parts = {}
-    for name in SPLITS:
-        rows = examples[name]
+    for name, rows in examples.items():
         if len(rows) < MIN_EXAMPLES[name] or len({row.label for row in rows}) < 2:
             raise UserError(
                 f"task={task.name}: the installed packages give {len(rows)} {name} examples, too few or of one kind; "
@@ -115,8 +115,9 @@ def _build_examples(
     for record in iter_records(Path(folder), SPLITS):
         records[record["role"]].append(record)
     seen: set[str] = set()
-    examples, notes = {}, []
-    for split in ("test", "validation", "train"):  # a text that occurs twice stays in the first of these
+    examples: dict[str, list[Example]] = {name: [] for name in SPLITS}
+    notes = []
+    for split in reversed(SPLITS):  # a text that occurs twice stays in test, or else in validation
         made = _MAKERS[name](records[split], label_names)
         made.sort(key=lambda example: splits.compute_hash(name, "\0".join([*example.texts, example.id])))
         unique = []
@@ -137,19 +138,16 @@ def _cap(examples: list[Example], size: int, num_classes: int) -> list[Example]:
     """The first ``size``; with classes, none gets more than its equal share (smaller classes are not made up for)."""
     if not num_classes:
         return examples[:size]
-    counts: Counter[float] = Counter()
-    kept = []
+    by_class: dict[float, list[Example]] = defaultdict(list)
     for example in examples:
-        counts[example.label] += 1
-        if counts[example.label] <= size // num_classes:
-            kept.append(example)
+        by_class[example.label].append(example)
+    kept = [example for rows in by_class.values() for example in rows[: size // num_classes]]
     # mixed again: the rare classes would stand at the end
     return sorted(kept, key=lambda example: splits.compute_hash("docs order", example.id))
 
 
-def _get_id(record: dict[str, Any], index: int | None = None) -> str:
-    place = f"{record['module']}:{record['name']}:{record['line']}"
-    return place if index is None else f"{place}:{index}"
+def _get_id(record: dict[str, Any]) -> str:
+    return f"{record['module']}:{record['name']}:{record['line']}"
 
 
 def _get_beginning(record: dict[str, Any]) -> str:
@@ -197,33 +195,29 @@ def _make_pairs(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> 
     """
     assert len(label_names) == 2
     examples: list[Example] = []
-    apart: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # package: (id, first, second)
+    apart: dict[str, list[Example]] = defaultdict(list)  # by package
     for record in records:
-        for index, (first, second) in enumerate(_iter_neighbours(record["paragraphs"])):
-            pair_id = _get_id(record, index)
-            if splits.compute_hash("docs pair", pair_id) % 2:
-                examples.append(Example(pair_id, (first, second), 1))
-            else:
-                apart[record["package"]].append((pair_id, first, second))
+        for index, pair in enumerate(_iter_neighbours(record["paragraphs"])):
+            example = Example(f"{_get_id(record)}:{index}", pair, 1)
+            kept = splits.compute_hash("docs pair", example.id) % 2
+            (examples if kept else apart[record["package"]]).append(example)
     for pairs in apart.values():
-        pairs.sort(key=lambda pair: splits.compute_hash("docs exchange", pair[0]))
-        for (pair_id, first, own), (other_id, _, second) in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
-            if pair_id.rsplit(":", 1)[0] != other_id.rsplit(":", 1)[0] and second != own:
-                examples.append(Example(pair_id, (first, second), 0))
+        pairs.sort(key=lambda pair: splits.compute_hash("docs exchange", pair.id))
+        for one, other in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
+            second = other.texts[1]
+            if one.id.rsplit(":", 1)[0] != other.id.rsplit(":", 1)[0] and second != one.texts[1]:
+                examples.append(Example(one.id, (one.texts[0], second), 0))
     return examples
 
 
 def _iter_neighbours(paragraphs: list[str]) -> Iterator[tuple[str, str]]:
     """Pairs of neighbouring sentences that share no sentence, at most ``PAIRS_PER_DOCUMENT``."""
-    found = 0
-    for paragraph in paragraphs:
-        sentences = split_sentences(paragraph)
-        for first, second in zip(sentences[::2], sentences[1::2], strict=False):
-            if all(SENTENCE_WORDS[0] <= count_words(text) <= SENTENCE_WORDS[1] for text in (first, second)):
-                yield first, second
-                found += 1
-                if found == PAIRS_PER_DOCUMENT:
-                    return
+    sentences = map(split_sentences, paragraphs)
+    pairs = (pair for each in sentences for pair in zip(each[::2], each[1::2], strict=False))
+    fewest, most = SENTENCE_WORDS
+    return islice(
+        (pair for pair in pairs if all(fewest <= count_words(text) <= most for text in pair)), PAIRS_PER_DOCUMENT
+    )
 
 
 _MAKERS = {"docs_topic": _make_topics, "docs_pair": _make_pairs, "docs_score": _make_scores}
