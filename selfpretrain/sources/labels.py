@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -80,32 +81,30 @@ def _refuse_objects(table: Table, column: str) -> None:
 
 def holds_lists(table: Table, columns: Sequence[str]) -> bool:
     """Whether the labels of a multi-label task are lists in one column, not a column of 0 and 1 for each."""
-    if len(columns) != 1:
-        return False
-    cells = table.get(columns[0], "task.label")
+    cells = table.get(columns[0], "task.label") if len(columns) == 1 else ()
     return any(not is_missing(value) and to_text(value).lower() not in BINARY for value in cells)
 
 
 def list_labels(train: Table, column: str) -> list[str]:
     """Every label that occurs in the lists of a column."""
     cells = train.get(column, "task.label")
-    separator = find_separator(cells)
-    found = {label for row, value in enumerate(cells) for label in _read_labels(train, column, row, value, separator)}
+    read = partial(_read_labels, column, find_separator(cells))
+    found = set(chain.from_iterable(_read_cells(train, cells, read)))
     if len(found) < 2:
         raise UserError(f"{train.name}: column {column!r} has {len(found)} different labels and needs two or more")
     return _sort(found)
 
 
-def _read_labels(table: Table, column: str, row: int, value: Any, separator: str | None) -> list[str]:
+def _read_labels(column: str, separator: str | None, value: Any) -> list[str]:
     labels = read_list(value, separator)
     if labels is None:
         raise UserError(
-            f"{table.name}, row {row + 1}: {value!r} in column {column!r} is no list of labels; "
+            f"{value!r} in column {column!r} is no list of labels; "
             f'write it as JSON, ["a", "b"], or with one separator, a|b'
         )
     if len(set(labels)) < len(labels):  # as a row of 0 and 1 does
         raise UserError(
-            f"{table.name}, row {row + 1}: {value!r} in column {column!r} names a label twice; a list holds names; "
+            f"{value!r} in column {column!r} names a label twice; a list holds names; "
             f"0 and 1 for every label have a column each: task.label=[a,b,c]"
         )
     return labels
@@ -113,13 +112,7 @@ def _read_labels(table: Table, column: str, row: int, value: Any, separator: str
 
 def _list_classes(column: str, train: Table, inferred: bool) -> list[str]:
     cells = train.get(column, "task.label")
-    for row, value in enumerate(cells):
-        if isinstance(value, (list, tuple)):
-            raise UserError(
-                f"{train.name}, row {row + 1}: the label {value!r} is a list; set task.label_kind=multilabel, "
-                f"or write one label per row"
-            )
-    distinct = {to_text(value) for value in cells if not is_missing(value)}
+    distinct = set(_read_cells(train, cells, _read_name)) - {""}
     many = len(distinct) > max(MAX_CLASSES, train.num_rows // 10) and inferred
     if many or len(distinct) == train.num_rows > 1:
         cure = "task.label_kind=class if these are classes" if many else "task.label_kind=score if they are numbers"
@@ -133,6 +126,12 @@ def _list_classes(column: str, train: Table, inferred: bool) -> list[str]:
             f"add examples of another class or set task.label to another column"
         )
     return _sort(distinct)
+
+
+def _read_name(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        raise UserError(f"the label {value!r} is a list; set task.label_kind=multilabel, or write one label per row")
+    return "" if is_missing(value) else to_text(value)
 
 
 def _sort(labels: Iterable[str]) -> list[str]:
@@ -153,7 +152,10 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
         _refuse_objects(table, column)
     cells = [table.get(column, "task.label") for column in columns]
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
-        return _parse_lists(task, cells[0], table, columns[0])
+        read: Callable[[Any], Any] = partial(
+            _read_set, task.label_names, columns[0], find_separator(cells[0], task.label_names)
+        )
+        return np.array(_read_cells(table, cells[0], read), form.dtype), np.ones(table.num_rows, dtype=bool)
     labelled = np.ones(table.num_rows, dtype=bool)
     withheld = () if task.loader == "local" else (-1, "-1")
     for column, values in zip(columns, cells, strict=True):
@@ -165,25 +167,25 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
             )
         labelled[missing] = False
     if form is SETS:
-        parsed = [_read_cells(table, values, labelled, form.dtype, partial(_read_binary, name))
-                  for name, values in zip(columns, cells, strict=True)]  # fmt: skip
-        return np.stack(parsed, axis=1), labelled
+        reads = [partial(_read_binary, column) for column in columns]
+        parsed = [_read_cells(table, *each, labelled) for each in zip(cells, reads, strict=True)]
+        return np.stack(parsed, axis=1).astype(form.dtype), labelled
     assert form in (CLASSES, VALUES), task.label_kind
     read = partial(_read_score, task) if form is VALUES else partial(_read_class, task, index_classes(task))
-    return _read_cells(table, cells[0], labelled, form.dtype, read), labelled
+    return np.array(_read_cells(table, cells[0], read, labelled), form.dtype), labelled
 
 
 def _read_cells(
-    table: Table, cells: Sequence[Any], labelled: np.ndarray, dtype: type[np.generic], read: Callable[[Any], float]
-) -> np.ndarray:
-    """What ``read`` makes of the cells, [N], 0 where there is no label; what it refuses is told with the row."""
-    labels = np.zeros(table.num_rows, dtype=dtype)
-    for row in np.flatnonzero(labelled).tolist():
+    table: Table, cells: Sequence[Any], read: Callable[[Any], Any], labelled: np.ndarray | None = None
+) -> list[Any]:
+    """What ``read`` makes of the cells, 0 where there is no label; what it refuses is told with the row."""
+    made = []
+    for row, value in enumerate(cells):
         try:
-            labels[row] = read(cells[row])
+            made.append(read(value) if labelled is None or labelled[row] else 0)
         except UserError as error:
             raise UserError(f"{table.name}, row {row + 1}: {error}") from None
-    return labels
+    return made
 
 
 def _read_binary(column: str, value: Any) -> float:
@@ -232,20 +234,16 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     return number
 
 
-def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """An empty list, or cell, is an example without any of the labels."""
-    index = {name: number for number, name in enumerate(task.label_names)}
-    labels = np.zeros((table.num_rows, len(index)), dtype=np.float32)
-    separator = find_separator(values, index)
-    for row, value in enumerate(values):
-        for label in _read_labels(table, column, row, value, separator):
-            if label not in index:
-                raise UserError(
-                    f"{table.name}, row {row + 1}: the label {label!r} never occurs in training; known: "
-                    f"{', '.join(list(index)[:10])}; add training examples with it or remove it"
-                )
-            labels[row, index[label]] = 1
-    return labels, np.ones(table.num_rows, dtype=bool)
+def _read_set(names: Sequence[str], column: str, separator: str | None, value: Any) -> list[bool]:
+    """Which names the cell lists, [K]; an empty list, or cell, is an example without any of the labels."""
+    labels = _read_labels(column, separator, value)
+    unknown = next((label for label in labels if label not in names), None)
+    if unknown is not None:
+        raise UserError(
+            f"the label {unknown!r} never occurs in training; known: "
+            f"{', '.join(names[:10])}; add training examples with it or remove it"
+        )
+    return [name in labels for name in names]
 
 
 def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bool) -> None:
