@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from selfpretrain.config import UserError
 from selfpretrain.data.tokenizer import BPE_ORDER, Tokenizer
-from selfpretrain.files import read_json, write_json
+from selfpretrain.files import compute_checksum, read_json, write_json
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
 MAGIC = b"MMIDIDX\x00\x00"
@@ -34,7 +34,6 @@ INDEX_VERSION = 1
 HEADER = struct.Struct("<9sQBQ")  # magic, version, element code, number of documents
 CODES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
-BLOCK = 1 << 20  # bytes read at once
 
 
 def choose_dtype(vocab_size: int) -> npt.DTypeLike:
@@ -165,15 +164,6 @@ def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | 
     if file.stat().st_size != HEADER.size + 12 * count or count == 0:
         raise _damaged(folder, file.name, f"the length does not fit {count} documents")
     return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
-
-
-def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
-    """BLAKE2b (32 bytes) or SHA-256 of a file in hex, read in blocks."""
-    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
-    with open(file, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def compute_manifest_checksum(manifest: dict[str, Any]) -> str:

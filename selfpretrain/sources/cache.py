@@ -32,11 +32,8 @@ Documents = list[tuple[str, ...]]  # the text of all training rows, in the colum
 
 
 def remember(runs_dir: str, parts: Sequence[Any], paths: Sequence[Path] | None, compute: Callable[[], str]) -> str:
-    """What ``compute`` gives, from memory where it was asked for before.
-
-    Args:
-        parts: all settings it hangs on, as dataclasses, containers or text.
-        paths: the files it reads; None where they are not known, which is never remembered.
+    """What ``compute`` gives, from memory where it was asked for before with these settings (``parts``) and files; where
+    the files (``paths``) are not known, it is never remembered.
     """
     key = _compute_key(parts, paths)
     if key is None:

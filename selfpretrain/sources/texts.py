@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import TextCard, UserError
+from selfpretrain.files import compute_checksum
 from selfpretrain.sources import hub
 from selfpretrain.sources.cache import remember
 from selfpretrain.sources.paragraphs import MAX_DOCUMENT_BYTES, RULE_VERSION, cut_document, join_paragraphs
@@ -26,14 +27,12 @@ def iter_text(card: TextCard, runs_dir: str) -> Iterator[str]:
         from selfpretrain.sources.docs import iter_docs_text
 
         yield from iter_docs_text(card, runs_dir)
-        return
-    paths = _find_mirror_files(card)
-    if paths:
+    elif paths := _find_mirror_files(card):
         for path in paths:
             yield from join_paragraphs(_iter_lines(path))
-        return
-    for part in card.parts:
-        yield from _iter_hub_part(part)
+    else:
+        for part in card.parts:
+            yield from _iter_hub_part(part)
 
 
 def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
@@ -43,7 +42,7 @@ def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
 
         return compute_docs_fingerprint()
     files = _find_mirror_files(card)
-    sources = [remember(runs_dir, ["file"], [path], partial(_hash_file, path)) for path in files]
+    sources = [remember(runs_dir, ["file"], [path], partial(compute_checksum, path, "sha256")) for path in files]
     sources = sources or [_resolve_part(part) for part in card.parts]
     return hashlib.sha256(json.dumps([card.name, card.version, RULE_VERSION, sources]).encode()).hexdigest()
 
@@ -75,14 +74,6 @@ def _iter_lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path} is not UTF-8 after line {number}: {error.reason}; save the file as UTF-8") from error
     except (gzip.BadGzipFile, EOFError) as error:
         raise UserError(f"{path} is damaged after line {number}: {error}; copy the file again") from error
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:

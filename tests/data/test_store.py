@@ -52,9 +52,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-@pytest.mark.parametrize("block", [1, 3, 1 << 20])
-def test_round_trip_through_an_independent_reader(dtype, block, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "BLOCK", block)
+def test_round_trip_through_an_independent_reader(dtype, tmp_path):
     documents = [[i % 7, *range(i), 2] for i in range(10)]
     folder = write(tmp_path / "corpus", documents, dtype)
     assert read_as_fairseq(folder) == documents
