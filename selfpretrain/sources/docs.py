@@ -14,7 +14,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,13 +92,8 @@ def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | 
     """The prose of the modules that belong to no task: a document per module, cut at ``MAX_DOCUMENT_BYTES``."""
     assert card.loader == "docs", card.loader
     folder = build_documents(runs_dir, find_packages() if packages is None else packages)
-    module, kept = "", list[str]()
-    for record in iter_records(folder, ["general"]):
-        if record["module"] != module:
-            yield from paragraphs.join_paragraphs(kept)
-            module, kept = record["module"], []
-        kept += record["paragraphs"]
-    yield from paragraphs.join_paragraphs(kept)
+    for _, records in groupby(iter_records(folder, ["general"]), key=itemgetter("module")):
+        yield from paragraphs.join_paragraphs(chain.from_iterable(record["paragraphs"] for record in records))
 
 
 def compute_docs_fingerprint(packages: Sequence[Package] | None = None) -> str:

@@ -100,15 +100,14 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documen
         tables, notes = hub.read_splits(task)
     resolved = labels.resolve(task, tables["train"])
     parts: dict[str, Split] = {}
-    documents: cache.Documents = []
+    rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
-        parts[name], kept = read_split(resolved, table, name, text_columns, notes)
-        if name == "train":
-            documents = _read_texts(table, task.corpus_columns or text_columns, kept)
+        parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
-            documents = _cut(resolved, parts, documents, name, size, notes)
+            rows["train"] = rows["train"][~_cut(resolved, parts, name, size, notes)]
+    documents = _read_texts(tables["train"], task.corpus_columns or text_columns, rows["train"])
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -210,10 +209,8 @@ def _select(split: Split, rows: np.ndarray) -> Split:
     return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
 
 
-def _cut(
-    task: TaskConfig, parts: dict[str, Split], documents: cache.Documents, name: str, size: int, notes: list[str]
-) -> cache.Documents:
-    """Move about ``size`` examples from train to ``name`` in ``parts``; returns the documents that stay."""
+def _cut(task: TaskConfig, parts: dict[str, Split], name: str, size: int, notes: list[str]) -> np.ndarray:
+    """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
     train = parts["train"]
     held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)
     if not held_out.any():
@@ -224,7 +221,7 @@ def _cut(
     parts[name] = _select(train, np.flatnonzero(held_out))
     parts["train"] = _select(train, np.flatnonzero(~held_out))
     notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
-    return [document for document, out in zip(documents, held_out.tolist(), strict=True) if not out]
+    return held_out
 
 
 def _subsample(task: TaskConfig, train: Split, size: int) -> Split:
