@@ -16,7 +16,6 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -82,11 +81,6 @@ class TokenFile:
     tokens: npt.NDArray[Any]
     sizes: npt.NDArray[np.int32]
     manifest: dict[str, Any]
-
-    @cached_property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each document begins in ``tokens``, and the end of the last, int64 [num_docs + 1]."""
-        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
 
     @classmethod
     def open(cls, folder: str | Path, verify: bool = True) -> TokenFile:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, groupby, islice
 from operator import itemgetter
@@ -21,17 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfpretrain.config import TaskConfig, TextCard, UserError
+from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import get_kind
 from selfpretrain.sources import paragraphs, splits
 from selfpretrain.sources.docs_clean import MIN_WORDS, count_words, split_sentences
-from selfpretrain.sources.docs_extract import (
-    Package,
-    build_documents,
-    compute_packages_fingerprint,
-    find_packages,
-    iter_records,
-)
+from selfpretrain.sources.docs_extract import build_documents, compute_packages_fingerprint, find_packages, iter_records
 from selfpretrain.sources.labelled import SPLITS, Split
 
 RULE_VERSION = 1  # raised whenever the same documents would give other examples
@@ -62,18 +56,13 @@ class Example(NamedTuple):
     label: float
 
 
-def load_docs_task(
-    task: TaskConfig, runs_dir: str, packages: Sequence[Package] | None = None
-) -> tuple[TaskConfig, dict[str, Split], list[str]]:
+def load_docs_task(task: TaskConfig, runs_dir: str) -> tuple[TaskConfig, dict[str, Split], list[str]]:
     """``docs_topic``, ``docs_pair`` or ``docs_score`` with its metric, its splits, and notes; the docstrings are read
-    once per machine.
-
-    ``packages`` are what is read (default: :func:`selfpretrain.sources.docs_extract.find_packages`). Raises UserError for another
-    name and for an environment that has too little text.
+    once per machine. Raises UserError for another name and for an environment that has too little text.
     """
     if task.name not in _MAKERS:
         raise UserError(f"task={task.name} with task.loader=docs is not known; allowed: {', '.join(_MAKERS)}")
-    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
+    folder = build_documents(runs_dir, find_packages())
     kind = get_kind(task.label_kind)
     examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
     parts = {}
@@ -88,17 +77,16 @@ def load_docs_task(
     return dataclasses.replace(task, metric=task.metric or kind.metrics[0]), parts, list(notes)
 
 
-def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | None = None) -> Iterator[str]:
+def iter_docs_text(runs_dir: str) -> Iterator[str]:
     """The prose of the modules that belong to no task: a document per module, cut at ``MAX_DOCUMENT_BYTES``."""
-    assert card.loader == "docs", card.loader
-    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
+    folder = build_documents(runs_dir, find_packages())
     for _, records in groupby(iter_records(folder, ["general"]), key=itemgetter("module")):
         yield from paragraphs.join_paragraphs(chain.from_iterable(record["paragraphs"] for record in records))
 
 
-def compute_docs_fingerprint(packages: Sequence[Package] | None = None) -> str:
+def compute_docs_fingerprint() -> str:
     """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written."""
-    source = compute_packages_fingerprint(find_packages() if packages is None else packages)
+    source = compute_packages_fingerprint(find_packages())
     return hashlib.sha256(json.dumps([source, RULE_VERSION, paragraphs.RULE_VERSION]).encode()).hexdigest()
 
 

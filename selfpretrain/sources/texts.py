@@ -26,7 +26,7 @@ def iter_text(card: TextCard, runs_dir: str) -> Iterator[str]:
     if card.loader == "docs":
         from selfpretrain.sources.docs import iter_docs_text
 
-        yield from iter_docs_text(card, runs_dir)
+        yield from iter_docs_text(runs_dir)
     elif paths := _find_mirror_files(card):
         for path in paths:
             yield from join_paragraphs(_iter_lines(path))
