@@ -30,9 +30,9 @@ def describe_vocabulary(config: TokenizerConfig) -> str:
         return "given"
     if config.source == "released":
         return f"released with {config.released}"
-    return (
-        "trained on this corpus" if is_own(config) else f"trained on the general text ({config.card}), for all corpora"
-    )
+    if is_own(config):
+        return "trained on this corpus"
+    return f"trained on the general text ({config.card}), for all corpora"
 
 
 def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:

@@ -37,8 +37,7 @@ BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
     columns = get_columns(task.label)
-    for column in columns:
-        _refuse_objects(train, column)
+    _refuse_objects(train, columns)
     name = infer_kind(columns, train) if task.label_kind is None else task.label_kind
     form, metrics = get_kind(name).form, get_kind(name).metrics
     if form is not SETS and len(columns) > 1:
@@ -69,8 +68,9 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     return dataclasses.replace(task, label_kind=name, label_names=list(names), label_values=list(values), metric=metric)
 
 
-def _refuse_objects(table: Table, column: str) -> None:
-    for row, value in enumerate(table.get(column, "task.label")):
+def _refuse_objects(table: Table, columns: Sequence[str]) -> None:
+    cells = ((column, row, value) for column in columns for row, value in enumerate(table.get(column, "task.label")))
+    for column, row, value in cells:
         if isinstance(value, (dict, bytes)):
             kind = "an object" if isinstance(value, dict) else "bytes"
             raise UserError(
@@ -148,8 +148,7 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     them as -1, and they are never scored on.
     """
     columns, form = get_columns(task.label), get_kind(task.label_kind).form
-    for column in columns:
-        _refuse_objects(table, column)
+    _refuse_objects(table, columns)
     cells = [table.get(column, "task.label") for column in columns]
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
         read: Callable[[Any], Any] = partial(

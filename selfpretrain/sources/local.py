@@ -10,8 +10,8 @@ from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 
-def read_files(task: TaskConfig) -> dict[str, Table]:
-    """The tables of the files given, by split: always ``train``, the other two where their paths are set."""
+def read_files(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
+    """The tables of the files given, by split: always ``train``, the other two where their paths are set; no notes."""
     tables = {"train": read_rows(task)}
     for split, path in (("validation", task.validation_path), ("test", task.test_path)):
         if path is not None:
@@ -22,7 +22,7 @@ def read_files(task: TaskConfig) -> dict[str, Table]:
             f"{train.name} has {train.num_rows} rows; a study needs at least {MIN_ROWS} to train and test on: "
             f"give a larger file with task.path=<file>"
         )
-    return tables
+    return tables, []
 
 
 def read_rows(task: TaskConfig) -> Table:

@@ -93,11 +93,7 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
 def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
-    notes: list[str] = []
-    if task.loader == "local":
-        tables = local.read_files(task)
-    else:
-        tables, notes = hub.read_splits(task)
+    tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
     parts: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
