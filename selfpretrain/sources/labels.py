@@ -151,10 +151,12 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     _refuse_objects(table, columns)
     cells = [table.get(column, "task.label") for column in columns]
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
-        read: Callable[[Any], Any] = partial(
-            _read_set, task.label_names, columns[0], find_separator(cells[0], task.label_names)
-        )
-        return np.array(_read_cells(table, cells[0], read), form.dtype), np.ones(table.num_rows, dtype=bool)
+        index = {name: number for number, name in enumerate(task.label_names)}
+        read: Callable[[Any], Any] = partial(_read_set, index, columns[0], find_separator(cells[0], index))
+        labels = np.zeros((table.num_rows, len(index)), form.dtype)
+        for row, found in enumerate(_read_cells(table, cells[0], read)):
+            labels[row, found] = 1
+        return labels, np.ones(table.num_rows, dtype=bool)
     labelled = np.ones(table.num_rows, dtype=bool)
     withheld = () if task.loader == "local" else (-1, "-1")
     for column, values in zip(columns, cells, strict=True):
@@ -233,16 +235,16 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     return number
 
 
-def _read_set(names: Sequence[str], column: str, separator: str | None, value: Any) -> list[bool]:
-    """Which names the cell lists, [K]; an empty list, or cell, is an example without any of the labels."""
+def _read_set(index: dict[str, int], column: str, separator: str | None, value: Any) -> list[int]:
+    """The numbers of the labels listed; an empty list, or cell, is an example without any of the labels."""
     labels = _read_labels(column, separator, value)
-    unknown = next((label for label in labels if label not in names), None)
-    if unknown is not None:
-        raise UserError(
-            f"the label {unknown!r} never occurs in training; known: "
-            f"{', '.join(names[:10])}; add training examples with it or remove it"
-        )
-    return [name in labels for name in names]
+    for label in labels:
+        if label not in index:
+            raise UserError(
+                f"the label {label!r} never occurs in training; known: "
+                f"{', '.join(list(index)[:10])}; add training examples with it or remove it"
+            )
+    return [index[label] for label in labels]
 
 
 def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bool) -> None:
