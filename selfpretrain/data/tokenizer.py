@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,8 @@ class Tokenizer:
 
     def get_tokens(self) -> list[str]:
         """The entries by id; an id that nothing uses is the empty string."""
-        tokens = [""] * self.vocab_size
-        for token, number in self._vocabulary.items():
-            tokens[number] = token
-        return tokens
+        tokens = {number: token for token, number in self._vocabulary.items()}
+        return [tokens.get(number, "") for number in range(self.vocab_size)]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and, for older readers, vocab.txt or vocab.json with merges.txt."""
@@ -226,9 +225,7 @@ def _train_wordpiece(config: TokenizerConfig, documents: Iterable[str]) -> Backe
 
 def _count_words(documents: Iterable[str]) -> Counter[str]:
     """The words BERT's normaliser and pre-tokeniser make of the text, each distinct piece looked at once."""
-    pieces: Counter[str] = Counter()
-    for document in documents:
-        pieces.update(WORDPIECE_PIECES.findall(document))
+    pieces = Counter(chain.from_iterable(map(WORDPIECE_PIECES.findall, documents)))
     normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for piece, count in pieces.items():

@@ -37,8 +37,7 @@ def find_mirror() -> Path | None:
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
     """The tables of a card's splits (train, and validation and test where the card names them), and notes."""
     assert "train" in task.splits, f"card {task.name} names no training split"
-    files = find_mirror_files(task)
-    if files:
+    if files := find_mirror_files(task):
         return _read_mirror(task, files)
     if task.hub_id is None:
         raise UserError(
