@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -85,6 +86,15 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
+    """BLAKE2b (32 bytes) or SHA-256 of a file in hex, read in blocks."""
+    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_folder(path: Path) -> None:

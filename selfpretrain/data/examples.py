@@ -1,15 +1,18 @@
-"""Labelled examples as token ids, and the batches of fine-tuning and evaluation."""
+"""Labelled examples as token ids, how much of them is cut, and the batches of fine-tuning and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.seeds import make_generator
+
+MAX_TEXTS = 1000  # measured by describe_cut, evenly over the split
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Ints = npt.NDArray[np.int64]
@@ -24,22 +27,19 @@ class EncodedSplit:
     second_starts: Ints  # [N] where segment B begins; the length where there is none
     labels: npt.NDArray[np.generic]  # int64 [N], or float32 [N] or [N, K]
 
+    @cached_property
+    def lengths(self) -> Ints:
+        """[N], in tokens."""
+        return np.array([len(tokens) for tokens in self.tokens])
+
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths after cutting the longer text first, one token at a time [BERT truncate_seq_pair]."""
-    excess = first + second - room
-    if excess <= 0:
-        return first, second
-    longer_cut = min(excess, abs(first - second))
-    if first > second:
-        first -= longer_cut
-    else:
-        second -= longer_cut
-    rest = excess - longer_cut  # of equal lengths the second is cut first
-    return first - rest // 2, second - (rest + 1) // 2
+    """Lengths after cutting the longer text first, of equal ones the second, by one token [BERT truncate_seq_pair]."""
+    first = min(first, max(room - second, (room + 1) // 2))
+    return first, min(second, room - first)
 
 
 def join(
@@ -67,9 +67,58 @@ def encode_split(
     seq_len: int,
 ) -> EncodedSplit:
     """Tokenise one split; texts are one or two strings per example, cut to ``seq_len`` tokens in all."""
-    columns = [tokenizer.encode_batch([row[i] for row in texts]) for i in range(len(texts[0]))]
+    columns = [tokenizer.encode_batch(column) for column in zip(*texts, strict=True)]
     joined = [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
+
+
+def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None) -> str:
+    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line.
+
+    Without a tokenizer (its corpus is not built) words are counted: a word is one token at least, so this is the
+    least that is cut.
+    """
+    step = -(-len(texts) // MAX_TEXTS)
+    chosen = texts[::step]
+    columns: list[Sequence[Sized]]
+    if tokenizer is None:
+        least, unit, note = "at least ", "words", " (a word is a token or more)"
+        columns = [[text.split() for text in column] for column in zip(*chosen, strict=True)]
+        num_special = len(columns) + 1
+    else:
+        least, unit, note = "", "tokens", ""
+        columns = [tokenizer.encode_batch(column) for column in zip(*chosen, strict=True)]
+        num_special = len(join(tokenizer, [np.empty(0, np.int32)] * len(columns), seq_len)[0])
+    cut, lost = measure_cut(
+        np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)]), seq_len - num_special
+    )
+    of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
+    return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
+
+
+def measure_cut(lengths: Ints, room: int) -> tuple[float, float]:
+    """The share of texts longer than ``room``, and of their tokens beyond it."""
+    beyond = np.maximum(lengths - room, 0)
+    return float((beyond > 0).mean()), float(beyond.sum() / max(1, lengths.sum()))
+
+
+def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) -> Arrays:
+    """A batch of texts one after the other, without padding: input_ids, position_ids and segment ids if used [1, N];
+    the texts' lengths and labels [B].
+    """
+    rows = np.asarray(rows)
+    lengths = split.lengths[rows]
+    positions = np.concatenate([np.arange(length) for length in lengths])[None]
+    batch: Arrays = {
+        "input_ids": np.concatenate([split.tokens[row] for row in rows], dtype=np.int64)[None],
+        "position_ids": positions,
+        "lengths": lengths,
+        "labels": split.labels[rows],
+        "num_tokens": np.asarray(lengths.sum()),
+    }
+    if has_segments:
+        batch["token_type_ids"] = (positions >= np.repeat(split.second_starts[rows], lengths)).astype(np.int64)
+    return batch
 
 
 def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
@@ -77,44 +126,15 @@ def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segmen
 
     Where something is padding, attention_mask (bool, True at real tokens).
     """
-    longest = max(len(split.tokens[row]) for row in rows)
-    shape = (len(rows), longest)
-    input_ids = np.full(shape, pad_id, np.int64)
-    mask = np.zeros(shape, bool)
-    types = np.zeros(shape, np.int64)
-    for i, row in enumerate(rows):
-        tokens = split.tokens[row]
-        input_ids[i, : len(tokens)] = tokens
-        mask[i, : len(tokens)] = True
-        types[i, split.second_starts[row] : len(tokens)] = 1
-    batch: Arrays = {
-        "input_ids": input_ids,
-        "labels": split.labels[np.asarray(rows)],
-        "num_tokens": np.asarray(mask.sum()),
-    }
+    packed, lengths = pack(split, rows, has_segments), split.lengths[np.asarray(rows)]
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    batch = {"labels": packed["labels"], "num_tokens": packed["num_tokens"]}
+    for name, padding in (("input_ids", pad_id), ("token_type_ids", 0)):
+        if name in packed:
+            batch[name] = np.full(mask.shape, padding, np.int64)
+            batch[name][mask] = packed[name][0]
     if not mask.all():
         batch["attention_mask"] = mask
-    if has_segments:
-        batch["token_type_ids"] = types
-    return batch
-
-
-def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) -> Arrays:
-    """A batch of texts one after the other, without padding: input_ids, position_ids and segment ids if used [1, N];
-    the texts' lengths and labels [B].
-    """
-    texts = [split.tokens[row] for row in rows]
-    lengths = np.array([len(tokens) for tokens in texts])
-    batch: Arrays = {
-        "input_ids": np.concatenate(texts, dtype=np.int64)[None],
-        "position_ids": np.concatenate([np.arange(length) for length in lengths])[None],
-        "lengths": lengths,
-        "labels": split.labels[np.asarray(rows)],
-        "num_tokens": np.asarray(lengths.sum()),
-    }
-    if has_segments:
-        second_starts = np.repeat(split.second_starts[np.asarray(rows)], lengths)
-        batch["token_type_ids"] = (batch["position_ids"] >= second_starts).astype(np.int64)
     return batch
 
 
@@ -139,8 +159,7 @@ class FinetuneBatches:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = make_generator(self.seed, "order", epoch).permutation(len(self.split))
         rows = order[place * self.batch_size : (place + 1) * self.batch_size]
-        lengths = np.array([len(self.split.tokens[row]) for row in rows])
-        rows = rows[np.argsort(lengths, kind="stable")]
+        rows = rows[np.argsort(self.split.lengths[rows], kind="stable")]
         parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
         return [(len(part) / len(rows), self._arrange(part)) for part in parts]
 
@@ -154,7 +173,7 @@ def iter_by_length(
     split: EncodedSplit, batch_size: int, pad_id: int, has_segments: bool
 ) -> Iterator[tuple[Ints, Arrays]]:
     """All examples in batches of similar length, each with its row numbers."""
-    order = np.argsort([len(tokens) for tokens in split.tokens], kind="stable")
+    order = np.argsort(split.lengths, kind="stable")
     for i in range(0, len(order), batch_size):
         rows = order[i : i + batch_size]
         yield rows, pad(split, rows, pad_id, has_segments)

@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -27,7 +25,7 @@ import numpy.typing as npt
 
 from selfpretrain.config import UserError
 from selfpretrain.data.tokenizer import BPE_ORDER, Tokenizer
-from selfpretrain.files import read_json, write_json
+from selfpretrain.files import compute_checksum, read_json, write_json
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
 MAGIC = b"MMIDIDX\x00\x00"
@@ -35,7 +33,6 @@ INDEX_VERSION = 1
 HEADER = struct.Struct("<9sQBQ")  # magic, version, element code, number of documents
 CODES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
-BLOCK = 1 << 20  # bytes, or documents, handled at once
 
 
 def choose_dtype(vocab_size: int) -> npt.DTypeLike:
@@ -44,47 +41,36 @@ def choose_dtype(vocab_size: int) -> npt.DTypeLike:
 
 
 class TokenWriter:
-    """Appends documents to train.bin and, at the end of the block, writes train.idx; memory stays constant."""
+    """Appends documents to train.bin and, at the end of the block, writes train.idx; in memory are sizes alone."""
 
     def __init__(self, folder: Path, dtype: npt.DTypeLike):
         self.folder, self.dtype = folder, np.dtype(dtype)
         self.num_documents = self.num_tokens = 0
+        self._sizes = [np.empty(0, np.int32)]
 
     def __enter__(self) -> TokenWriter:
         self._data: IO[bytes] = open(self.folder / "train.bin", "wb")
-        self._sizes: IO[bytes] = open(self.folder / "train.sizes", "w+b")
         return self
 
     def append(self, sizes: npt.NDArray[np.int32], tokens: npt.NDArray[Any]) -> None:
         """``sizes`` [N] tokens per document with its separator, ``tokens`` [sum of sizes] of the writer's dtype."""
         assert tokens.dtype == self.dtype and len(tokens) == sizes.sum(dtype=np.int64)
         self._data.write(tokens.tobytes())
-        self._sizes.write(sizes.astype("<i4").tobytes())
+        self._sizes.append(sizes)
         self.num_documents += len(sizes)
         self.num_tokens += len(tokens)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        with self._data, self._sizes:
-            if kind is None:
-                self._write_index()
-        (self.folder / "train.sizes").unlink()
-
-    def _write_index(self) -> None:
+        self._data.close()
+        if kind is not None:
+            return
         code = next(code for code, dtype in CODES.items() if dtype == self.dtype)
+        sizes = np.concatenate(self._sizes)
+        starts = (np.cumsum(sizes, dtype=np.int64) - sizes) * self.dtype.itemsize
         with open(self.folder / "train.idx", "wb") as index:
             index.write(HEADER.pack(MAGIC, INDEX_VERSION, code, self.num_documents))
-            for sizes in self._iter_sizes():
-                index.write(sizes.astype("<i4").tobytes())
-            start = 0
-            for sizes in self._iter_sizes():
-                ends = start + np.cumsum(sizes.astype(np.int64) * self.dtype.itemsize)
-                index.write(np.concatenate([[start], ends[:-1]]).astype("<i8").tobytes())
-                start = int(ends[-1])
-
-    def _iter_sizes(self) -> Iterator[npt.NDArray[np.int32]]:
-        self._sizes.seek(0)
-        while block := self._sizes.read(4 * BLOCK):
-            yield np.frombuffer(block, "<i4")
+            index.write(sizes.astype("<i4").tobytes())
+            index.write(starts.astype("<i8").tobytes())
 
 
 @dataclass(frozen=True)
@@ -95,11 +81,6 @@ class TokenFile:
     tokens: npt.NDArray[Any]
     sizes: npt.NDArray[np.int32]
     manifest: dict[str, Any]
-
-    @cached_property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each document begins in ``tokens``, and the end of the last, int64 [num_docs + 1]."""
-        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
 
     @classmethod
     def open(cls, folder: str | Path, verify: bool = True) -> TokenFile:
@@ -113,9 +94,9 @@ class TokenFile:
             _check_file(folder, name, expected, verify)
         sizes, dtype = _read_index(folder)
         if int(sizes.sum(dtype=np.int64)) != manifest["tokens"] or len(sizes) != manifest["documents"]:
-            raise _damaged(folder / "train.idx", "the counts differ from manifest.json")
+            raise _damaged(folder, "train.idx", "the counts differ from manifest.json")
         if manifest["tokens"] * np.dtype(dtype).itemsize != (folder / "train.bin").stat().st_size:
-            raise _damaged(folder / "train.bin", "the length differs from train.idx")
+            raise _damaged(folder, "train.bin", "the length differs from train.idx")
         tokens = np.memmap(folder / "train.bin", dtype=dtype, mode="r")
         return cls(folder, tokens, sizes, manifest)
 
@@ -128,8 +109,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.load(folder / "tokenizer")
 
 
-def _damaged(file: Path, reason: str) -> UserError:
-    return UserError(f"{file} is damaged ({reason}); delete the folder {file.parent} and run again")
+def _damaged(folder: Path, name: str, reason: str) -> UserError:
+    return UserError(f"{folder / name} is damaged ({reason}); delete the folder {folder} and run again")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -143,7 +124,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         intact = False
     if not intact:
-        raise _damaged(file, "its content does not match its checksum")
+        raise _damaged(folder, file.name, "its content does not match its checksum")
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}; "
@@ -154,15 +135,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_file(folder: Path, name: str, expected: dict[str, Any], verify: bool) -> None:
     file = folder / name
-    reason = ""
     if not file.is_file():
         reason = "missing"
     elif file.stat().st_size != expected["bytes"]:
         reason = f"{file.stat().st_size} bytes, not {expected['bytes']}"
     elif verify and compute_checksum(file) != expected["blake2b"]:
         reason = "its content does not match its checksum"
-    if reason:
-        raise UserError(f"{file} is damaged ({reason}); delete the folder {folder} and run again")
+    else:
+        return
+    raise _damaged(folder, name, reason)
 
 
 def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | type[np.int32]]:
@@ -170,22 +151,13 @@ def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | 
     with open(file, "rb") as index:
         header = index.read(HEADER.size)
     if len(header) < HEADER.size:
-        raise _damaged(file, "too short")
+        raise _damaged(folder, file.name, "too short")
     magic, version, code, count = HEADER.unpack(header)
     if magic != MAGIC or version != INDEX_VERSION or code not in CODES:
-        raise _damaged(file, "not an index of fairseq's memory-mapped format")
+        raise _damaged(folder, file.name, "not an index of fairseq's memory-mapped format")
     if file.stat().st_size != HEADER.size + 12 * count or count == 0:
-        raise _damaged(file, f"the length does not fit {count} documents")
+        raise _damaged(folder, file.name, f"the length does not fit {count} documents")
     return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
-
-
-def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
-    """BLAKE2b (32 bytes) or SHA-256 of a file in hex, read in blocks."""
-    digest = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
-    with open(file, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def compute_manifest_checksum(manifest: dict[str, Any]) -> str:

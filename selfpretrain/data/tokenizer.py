@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,8 @@ class Tokenizer:
 
     def get_tokens(self) -> list[str]:
         """The entries by id; an id that nothing uses is the empty string."""
-        tokens = [""] * self.vocab_size
-        for token, number in self._vocabulary.items():
-            tokens[number] = token
-        return tokens
+        tokens = {number: token for token, number in self._vocabulary.items()}
+        return [tokens.get(number, "") for number in range(self.vocab_size)]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and, for older readers, vocab.txt or vocab.json with merges.txt."""
@@ -129,7 +128,7 @@ class Tokenizer:
         else:
             ordered = dict(sorted(self._vocabulary.items(), key=lambda entry: entry[1]))
             write_text(folder / "vocab.json", json.dumps(ordered, ensure_ascii=False))
-            merges = [" ".join(pair) for pair in _read_merges(json.loads(text)["model"])]
+            merges = [" ".join(pair) for pair in json.loads(text)["model"]["merges"]]
             write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
         write_text(folder / "tokenizer.json", text)
 
@@ -226,9 +225,7 @@ def _train_wordpiece(config: TokenizerConfig, documents: Iterable[str]) -> Backe
 
 def _count_words(documents: Iterable[str]) -> Counter[str]:
     """The words BERT's normaliser and pre-tokeniser make of the text, each distinct piece looked at once."""
-    pieces: Counter[str] = Counter()
-    for document in documents:
-        pieces.update(WORDPIECE_PIECES.findall(document))
+    pieces = Counter(chain.from_iterable(map(WORDPIECE_PIECES.findall, documents)))
     normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for piece, count in pieces.items():
@@ -261,7 +258,7 @@ def _train_bpe(config: TokenizerConfig, documents: Iterable[str]) -> Backend:
     backend.train_from_iterator(documents, trainer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     assert "<mask>" not in vocabulary  # < and > never share a piece with letters
-    merges = _read_merges(json.loads(backend.to_str())["model"])
+    merges = [(first, second) for first, second in json.loads(backend.to_str())["model"]["merges"]]
     return _build_bpe({**vocabulary, "<mask>": len(vocabulary)}, merges)
 
 
@@ -319,17 +316,9 @@ def _load_vocab_json(file: Path) -> Backend:
     return _build_bpe(json.loads(file.read_text(encoding="utf-8")), [(pair[0], pair[1]) for pair in merges])
 
 
-def _read_merges(model: dict[str, Any]) -> list[tuple[str, str]]:
-    """Merges as pairs: the library wrote strings before 0.20, and lists since."""
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    return [(first, second) for first, second in pairs]
-
-
 def _compute_fingerprint(description: dict[str, Any]) -> str:
     """SHA-256 (hex) of what decides the ids; fields that are off are left out, so that newer libraries agree."""
     parts = {key: description[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
-    if "merges" in parts["model"]:
-        parts["model"] = {**parts["model"], "merges": _read_merges(parts["model"])}
     text = json.dumps(_drop_unset(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -9,7 +9,6 @@ encoder has read and not in how its text is cut. Its id is that of what makes it
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,9 @@ def describe_vocabulary(config: TokenizerConfig) -> str:
         return "given"
     if config.source == "released":
         return f"released with {config.released}"
-    return (
-        "trained on this corpus" if is_own(config) else f"trained on the general text ({config.card}), for all corpora"
-    )
+    if is_own(config):
+        return "trained on this corpus"
+    return f"trained on the general text ({config.card}), for all corpora"
 
 
 def compute_vocabulary_id(config: TokenizerConfig, runs_dir: str) -> str:
@@ -64,19 +63,17 @@ def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Token
     if config.path is not None:
         return Tokenizer.load(config.path)
     folder = Path(runtime.runs_dir) / "vocabularies" / compute_vocabulary_id(config, runtime.runs_dir)
-    make = load_released if config.source == "released" else partial(_learn, runtime)
-    build_folder(folder, lambda new: make(config).save(new), runtime.progress)
+    text = documents.iter_documents(_get_text(config), None, runtime.runs_dir)  # read if it is learnt
+    build_folder(folder, lambda new: sample_vocabulary(config, text).save(new), runtime.progress)
     return _check(Tokenizer.load(folder), config)
 
 
 def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """For timing: the vocabulary where it exists already, else one learnt from a few texts; nothing is written."""
+    """The vocabulary given or released, else one learnt from these texts (a few, for timing); nothing is written."""
     if config.path is not None:
         return Tokenizer.load(config.path)
-    return load_released(config) if config.source == "released" else train_tokenizer(config, texts)
-
-
-def load_released(config: TokenizerConfig) -> Tokenizer:
+    if config.source != "released":
+        return train_tokenizer(config, texts)
     assert config.released is not None  # the door refused that
     return _check(Tokenizer.load(hub.fetch_tokenizer(config.released)), config)
 
@@ -94,10 +91,5 @@ def _check(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
 
 
 def _get_text(config: TokenizerConfig) -> CorpusConfig:
-    assert config.card is not None  # the door chose one
     # a slice spread over the collection: its first part may be all books, or all of one site
     return CorpusConfig(source="card", card=config.card, max_mb=config.train_mb)
-
-
-def _learn(runtime: RuntimeConfig, config: TokenizerConfig) -> Tokenizer:
-    return train_tokenizer(config, documents.iter_documents(_get_text(config), None, runtime.runs_dir))

@@ -57,7 +57,6 @@ def iter_encoded(
         for chunk in every:
             yield encode_chunk(tokenizer, chunk, dtype)
         return
-    del first
     arguments = [str(tokenizer_folder.resolve()), np.dtype(dtype).name]
     try:
         with closing(map_in_children(f"{__name__}:encode_in_child", arguments, num_workers, every)) as encoded:

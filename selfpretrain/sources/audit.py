@@ -8,7 +8,8 @@ with probability 0.9998. The pretraining text is streamed; only the evaluation t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ THRESHOLD = 0.8  # of the share of equal hashes, which estimates the Jaccard sim
 BATCH_TEXTS = 2000
 MAX_PAIRS = 100_000  # candidate pairs compared at once
 MAX_EXAMPLES = 20
+MAX_WORDS = 1_000_000  # whose hashes are remembered
 
 
 def compute_overlap(train_texts: Iterable[str], evaluation_texts: Iterable[str]) -> dict[str, Any]:
@@ -40,62 +42,49 @@ def compute_overlap(train_texts: Iterable[str], evaluation_texts: Iterable[str])
     unique = list(positions)
     exact = np.zeros(len(unique), dtype=bool)
     near = np.zeros(len(unique), dtype=bool)
-    index = _Index(unique)
+    hash_word = lru_cache(MAX_WORDS)(_hash_word)
+    index = _Index(unique, hash_word)
     lookup = {text: number for number, text in enumerate(unique)}
     # a text with this many words more shares less than the threshold with any of them
     max_words = max((text.count(" ") + 1 for text in unique), default=0) / THRESHOLD + SHINGLE_WORDS
     num_train = 0
-    words = _WordHashes()
     documents = iter(train_texts)
     while batch := list(itertools.islice(documents, BATCH_TEXTS)):
         num_train += len(batch)
         units = [unit for unit in dict.fromkeys(_iter_units(batch)) if unit.count(" ") < max_words]
         if not unique or not units:
             continue
-        found = [lookup[unit] for unit in units if unit in lookup]
-        exact[found] = True
-        index.mark_near(compute_signatures(units, words), near, done=exact | near)
-    near &= ~exact
+        exact[[lookup[unit] for unit in units if unit in lookup]] = True
+        index.mark_near(compute_signatures(units, hash_word), near, exact)
+    exact_ids, near_ids = (
+        sorted(itertools.chain.from_iterable(positions[unique[number]] for number in np.flatnonzero(chosen)))
+        for chosen in (exact, near & ~exact)
+    )
     return {
         "train_texts": num_train,
         "evaluation_texts": sum(map(len, positions.values())),
-        "exact": sum(len(positions[unique[number]]) for number in np.flatnonzero(exact)),
-        "near": sum(len(positions[unique[number]]) for number in np.flatnonzero(near)),
-        "exact_ids": _list_positions(positions, unique, exact),
-        "near_ids": _list_positions(positions, unique, near),
+        "exact": len(exact_ids),
+        "near": len(near_ids),
+        "exact_ids": exact_ids[:MAX_EXAMPLES],
+        "near_ids": near_ids[:MAX_EXAMPLES],
         "threshold": THRESHOLD,
     }
-
-
-def _list_positions(positions: dict[str, list[int]], unique: list[str], chosen: np.ndarray) -> list[int]:
-    return sorted(itertools.chain.from_iterable(positions[unique[n]] for n in np.flatnonzero(chosen)))[:MAX_EXAMPLES]
 
 
 def _iter_units(documents: list[str]) -> Iterator[str]:
     for document in documents:
         lines = document.split("\n")
-        for unit in [document, *lines] if len(lines) > 1 else lines:
-            normal = normalise(unit)
-            if normal:
-                yield normal
+        yield from filter(None, map(normalise, [document, *lines] if len(lines) > 1 else lines))
 
 
-class _WordHashes(dict[str, int]):
-    """64 bits per word, computed once; emptied before it grows past what a vocabulary needs."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) > 1_000_000:
-            self.clear()
-        value = self[word] = compute_hash("word", word)
-        return value
+_hash_word = partial(compute_hash, "word")
 
 
-def compute_signatures(texts: list[str], words: dict[str, int] | None = None) -> np.ndarray:
+def compute_signatures(texts: list[str], hash_word: Callable[[str], int] = _hash_word) -> np.ndarray:
     """MinHash signatures, uint32 [N, 64], of normalised texts that are not empty."""
-    words = _WordHashes() if words is None else words
     split = [text.split(" ") for text in texts]
     lengths = np.array([len(parts) for parts in split], dtype=np.int64)
-    flat = np.fromiter((words[word] for parts in split for word in parts), dtype=np.uint64, count=int(lengths.sum()))
+    flat = np.fromiter((hash_word(word) for parts in split for word in parts), np.uint64, int(lengths.sum()))
     # shingles never cross a text: each text gives length - 4 of them, one if it is shorter
     counts = np.maximum(lengths - SHINGLE_WORDS + 1, 1)
     word_starts = np.cumsum(lengths) - lengths
@@ -126,43 +115,39 @@ _MULTIPLIERS = _mix(np.arange(1, NUM_HASHES + 1, dtype=np.uint64)) | np.uint64(1
 
 
 def _compute_bands(signatures: np.ndarray) -> np.ndarray:
-    """One key per band, uint64 [N, 16]."""
+    """A key for each text and band, uint64 [N * 16], text by text; other bands have other keys."""
     rows = signatures.reshape(len(signatures), NUM_BANDS, ROWS_PER_BAND).astype(np.uint64)
-    keys = np.zeros(rows.shape[:2], dtype=np.uint64)
+    keys = np.tile(np.arange(NUM_BANDS, dtype=np.uint64), (len(rows), 1))
     for row in range(ROWS_PER_BAND):
         keys = _mix(keys * np.uint64(0x9E3779B97F4A7C15) + rows[:, :, row])
-    return keys
+    return keys.ravel()
 
 
 class _Index:
-    """The evaluation texts' signatures, sorted by the key of each band."""
+    """The evaluation texts' signatures, and their bands sorted by key."""
 
-    def __init__(self, texts: list[str]) -> None:
-        batches = [
-            compute_signatures(texts[start : start + BATCH_TEXTS]) for start in range(0, len(texts), BATCH_TEXTS)
-        ]
-        self.signatures = np.concatenate(batches) if batches else np.zeros((0, NUM_HASHES), dtype=np.uint32)
-        bands = _compute_bands(self.signatures)
-        self.orders = [np.argsort(bands[:, band], kind="stable") for band in range(NUM_BANDS)]
-        self.keys = [bands[order, band] for band, order in enumerate(self.orders)]
+    def __init__(self, texts: list[str], hash_word: Callable[[str], int]) -> None:
+        batches = [texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
+        none = np.zeros((0, NUM_HASHES), dtype=np.uint32)
+        self.signatures = np.concatenate([none, *(compute_signatures(batch, hash_word) for batch in batches)])
+        keys = _compute_bands(self.signatures)
+        self.order = np.argsort(keys)
+        self.keys = keys[self.order]
 
-    def mark_near(self, signatures: np.ndarray, near: np.ndarray, done: np.ndarray) -> None:
-        """Set ``near`` for each evaluation text that resembles one of ``signatures`` and is not yet ``done``."""
-        bands = _compute_bands(signatures)
-        for band in range(NUM_BANDS):
-            left = np.searchsorted(self.keys[band], bands[:, band], side="left")
-            counts = np.searchsorted(self.keys[band], bands[:, band], side="right") - left
-            hits = np.flatnonzero(counts)
-            if len(hits) == 0:
-                continue
-            # groups of hits of at most MAX_PAIRS pairs, so that boilerplate cannot fill the memory
-            groups = np.cumsum(counts[hits]) // MAX_PAIRS
-            for group in np.unique(groups):
-                rows = hits[groups == group]
-                train = np.repeat(rows, counts[rows])
-                steps = np.arange(len(train)) - np.repeat(np.cumsum(counts[rows]) - counts[rows], counts[rows])
-                candidates = self.orders[band][np.repeat(left[rows], counts[rows]) + steps]
-                open_pairs = ~(done | near)[candidates]
-                train, candidates = train[open_pairs], candidates[open_pairs]
-                same = (signatures[train] == self.signatures[candidates]).mean(axis=1)
-                near[candidates[same >= THRESHOLD]] = True
+    def mark_near(self, signatures: np.ndarray, near: np.ndarray, exact: np.ndarray) -> None:
+        """Set ``near`` for each evaluation text that resembles one of ``signatures`` and is not ``exact``."""
+        keys = _compute_bands(signatures)
+        left = np.searchsorted(self.keys, keys, side="left")
+        counts = np.searchsorted(self.keys, keys, side="right") - left
+        hits = np.flatnonzero(counts)
+        # groups of hits of at most MAX_PAIRS pairs, so that boilerplate cannot fill the memory
+        groups = np.cumsum(counts[hits]) // MAX_PAIRS
+        for group in np.unique(groups):
+            rows = hits[groups == group]
+            train = np.repeat(rows, counts[rows]) // NUM_BANDS
+            steps = np.arange(len(train)) - np.repeat(np.cumsum(counts[rows]) - counts[rows], counts[rows])
+            candidates = self.order[np.repeat(left[rows], counts[rows]) + steps] // NUM_BANDS
+            open_pairs = ~(exact | near)[candidates]
+            train, candidates = train[open_pairs], candidates[open_pairs]
+            same = (signatures[train] == self.signatures[candidates]).mean(axis=1)
+            near[candidates[same >= THRESHOLD]] = True

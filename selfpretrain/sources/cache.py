@@ -32,11 +32,8 @@ Documents = list[tuple[str, ...]]  # the text of all training rows, in the colum
 
 
 def remember(runs_dir: str, parts: Sequence[Any], paths: Sequence[Path] | None, compute: Callable[[], str]) -> str:
-    """What ``compute`` gives, from memory where it was asked for before.
-
-    Args:
-        parts: all settings it hangs on, as dataclasses, containers or text.
-        paths: the files it reads; None where they are not known, which is never remembered.
+    """What ``compute`` gives, from memory where it was asked for before with these settings (``parts``) and files; where
+    the files (``paths``) are not known, it is never remembered.
     """
     key = _compute_key(parts, paths)
     if key is None:
@@ -62,10 +59,8 @@ def _compute_key(parts: Sequence[Any], paths: Sequence[Path] | None) -> str | No
 
 @cache
 def _hash_code() -> str:
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(code).hexdigest()
 
 
 def keep_task(
@@ -96,14 +91,12 @@ def load_task(folder: Path) -> TaskData:
     """The task in a folder of :func:`keep_task`."""
     facts = read_json(folder / "task.json")
     task = to_dataclass(facts["task"], TaskConfig)
-    splits = {name: _load_split(folder, name) for name in SPLITS}
+    splits = {}
+    for name in SPLITS:
+        ids, *texts = _read_columns(folder / f"{name}.arrow")
+        labels = np.load(folder / f"{name}.npy", allow_pickle=False)
+        splits[name] = Split(ids, list(zip(*texts, strict=True)), labels)
     return TaskData(task, splits, facts["fingerprint"], facts["notes"], tuple(facts["overlap"]))
-
-
-def _load_split(folder: Path, name: str) -> Split:
-    ids, *texts = _read_columns(folder / f"{name}.arrow")
-    labels = np.load(folder / f"{name}.npy", allow_pickle=False)
-    return Split(ids, list(zip(*texts, strict=True)), labels)
 
 
 def load_documents(folder: Path) -> Documents:

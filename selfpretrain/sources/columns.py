@@ -11,10 +11,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
-
-import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.sources.tables import Table
@@ -63,8 +61,6 @@ def to_text(value: Any) -> str:
     """A label as text; of a number that is stored as one, 1.0 is 1."""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -85,60 +81,51 @@ def infer_kind(columns: list[str], train: Table) -> str:
     """class, score or multilabel. Raises UserError where the labels leave it open."""
     if len(columns) > 1:
         return "multilabel"
-    cells = train.get(columns[0], "task.label")
-    rows = [row for row, value in enumerate(cells) if not is_missing(value)]
-    if not rows:
-        return "class"
-    if any(isinstance(cells[row], (list, tuple)) for row in rows):
+    cells = {row: value for row, value in enumerate(train.get(columns[0], "task.label")) if not is_missing(value)}
+    if any(isinstance(value, (list, tuple)) for value in cells.values()):
         return "multilabel"
-    texts = [to_text(cells[row]) for row in rows]
+    texts = {row: to_text(value) for row, value in cells.items()}
     where = f"{train.name}: column {columns[0]!r}"
-    _refuse_lists(where, texts, rows)
-    plain = [text for text in texts if PLAIN.fullmatch(text)]
-    if len(plain) < MOSTLY * len(texts):
-        _refuse_written_numbers(where, texts, rows)
+    _refuse_lists(where, texts)
+    plain = {text for text in texts.values() if PLAIN.fullmatch(text)}
+    if sum(text in plain for text in texts.values()) < MOSTLY * len(texts):
+        _refuse_written_numbers(where, texts)
     elif _infer_from_numbers(where, plain) == "score":
         return "score"
-    _refuse_missing_words(train.name, columns[0], texts, rows)
+    _refuse_missing_words(train.name, columns[0], texts)
     return "class"
 
 
-def _infer_from_numbers(where: str, texts: list[str]) -> str:
-    distinct = set(texts)
-    whole = all(float(text).is_integer() for text in distinct) and not _has_trailing_zeros(distinct)
+def _infer_from_numbers(where: str, distinct: set[str]) -> str:
+    # zeros that a number would lose, as in 1.10 beside 1.2: not a fixed count of digits behind the point
+    digits = {len(text.partition(".")[2]) for text in distinct}
+    loses = len(digits) > 1 and any(re.search(r"\.[0-9]+0$", text) for text in distinct)
+    whole = not loses and all(float(text).is_integer() for text in distinct)
     few = len(distinct) <= MAX_SURE_NUMBERS
     if whole and few:
         return "class"
     # a scale of halves or quarters, as of stars, is no numbering of sections or versions
-    scale = not whole and all((4 * float(text)).is_integer() for text in distinct)
-    if not whole and (scale or not few) and not _has_trailing_zeros(distinct):
+    scale = all((4 * float(text)).is_integer() for text in distinct)
+    if not whole and (scale or not few) and not loses:
         return "score"
-    shown = ", ".join(sorted(distinct, key=lambda text: (float(text), text))[:5]) + (
-        ", ..." if len(distinct) > 5 else ""
-    )
+    shown = sorted(distinct, key=lambda text: (float(text), text))[:5] + ["..."] * (len(distinct) > 5)
     what = "whole numbers" if whole else "numbers"
-    why = "; 1.1 and 1.10 would be one number" if _has_trailing_zeros(distinct) else ""
+    why = "; 1.1 and 1.10 would be one number" if loses else ""
     raise UserError(
-        f"{where} has {len(distinct)} different {what} ({shown}), which may be classes or scores{why}; "
+        f"{where} has {len(distinct)} different {what} ({', '.join(shown)}), which may be classes or scores{why}; "
         f"set task.label_kind=class or task.label_kind=score"
     )
 
 
-def _has_trailing_zeros(texts: set[str]) -> bool:
-    """Zeros that a number would lose, as in 1.10 beside 1.2: not a fixed count of digits behind the point."""
-    digits = {len(text.partition(".")[2]) for text in texts}
-    return len(digits) > 1 and any(re.search(r"\.[0-9]+0$", text) for text in texts)
-
-
-def _refuse_lists(where: str, texts: list[str], rows: list[int]) -> None:
+def _refuse_lists(where: str, texts: dict[int, str]) -> None:
     """Refuse cells that look like several labels each."""
-    listed = [i for i, text in enumerate(texts) if _is_list(text)]
+    listed = [row for row, text in texts.items() if _is_list(text)]
     if not listed:
-        separator = _see_separator(texts)
-        listed = [i for i, text in enumerate(texts) if separator and separator in text]
+        separator = _see_separator(texts.values())
+        listed = [row for row, text in texts.items() if separator and separator in text]
     if listed:
         raise UserError(
-            f"{where}, row {rows[listed[0]] + 1}: {texts[listed[0]]!r} may be several labels; set task.label_kind=multilabel "
+            f"{where}, row {listed[0] + 1}: {texts[listed[0]]!r} may be several labels; set task.label_kind=multilabel "
             f"to read a list, or task.label_kind=class if it is the name of one class"
         )
 
@@ -150,7 +137,7 @@ def _is_list(text: str) -> bool:
     )
 
 
-def _see_separator(texts: list[str]) -> str | None:
+def _see_separator(texts: Iterable[str]) -> str | None:
     """The separator of lists such as ``joy|love``: its parts recur in other combinations, or alone."""
     distinct = set(texts)
     for separator in SEPARATORS:
@@ -163,24 +150,24 @@ def _see_separator(texts: list[str]) -> str | None:
     return None
 
 
-def _refuse_written_numbers(where: str, texts: list[str], rows: list[int]) -> None:
+def _refuse_written_numbers(where: str, texts: dict[int, str]) -> None:
     """Refuse numbers written for people, 1,5 or 1,234 or 50 %: as text each would be a class of its own."""
-    written = [text for text in texts if _GROUPED.fullmatch(text) or PLAIN.fullmatch(text)]
-    odd = [i for i, text in enumerate(texts) if _WRITTEN.search(text) and _GROUPED.fullmatch(text)]
+    written = [text for text in texts.values() if _GROUPED.fullmatch(text) or PLAIN.fullmatch(text)]
+    odd = [row for row, text in texts.items() if _WRITTEN.search(text) and _GROUPED.fullmatch(text)]
     if odd and len(written) >= MOSTLY * len(texts):
         raise UserError(
-            f"{where}, row {rows[odd[0]] + 1}: {texts[odd[0]]!r} may be a number or a name; write numbers plainly, as "
+            f"{where}, row {odd[0] + 1}: {texts[odd[0]]!r} may be a number or a name; write numbers plainly, as "
             f"1234.5, and set task.label_kind=score, or set task.label_kind=class if each is the name of a class"
         )
 
 
-def _refuse_missing_words(name: str, column: str, texts: list[str], rows: list[int]) -> None:
+def _refuse_missing_words(name: str, column: str, texts: dict[int, str]) -> None:
     """Refuse a rare label called NaN or null: a class, or none at all."""
-    counts = Counter(texts)
-    for i, text in enumerate(texts):
+    counts = Counter(texts.values())
+    for row, text in texts.items():
         if text.casefold() in MISSING_WORDS and counts[text] < RARE * len(texts):
             raise UserError(
-                f"{name}, row {rows[i] + 1}: no label in column {column!r}, or a class named {text!r} ({counts[text]} of "
+                f"{name}, row {row + 1}: no label in column {column!r}, or a class named {text!r} ({counts[text]} of "
                 f"{len(texts)} rows); remove these rows, or set task.label_kind=class, or task.label to another column"
             )
 

@@ -164,9 +164,8 @@ def _find_row(cell: str, column: int, delimiter: str, recurring: list[set[str]])
 def _list_recurring(rows: list[list[str]], column: int) -> set[str]:
     """The cells of a column that occur in several rows, where most do: labels, not texts."""
     counts = Counter(row[column].strip() for row in rows)
-    return (
-        {cell for cell, count in counts.items() if count > 1} if len(counts) <= MAX_OTHER_LABELS * len(rows) else set()
-    )
+    most = len(counts) <= MAX_OTHER_LABELS * len(rows)
+    return {cell for cell, count in counts.items() if most and count > 1}
 
 
 def _is_quoted(cell: str) -> bool:
@@ -178,12 +177,9 @@ def _unquote(cells: list[str]) -> list[str]:
 
 
 def _refuse_repeated_header(names: list[str], rows: list[list[str]], given: str) -> None:
-    for number, row in enumerate(rows):
-        if len(names) > 1 and all(_is_same(cell, name) for cell, name in zip(row, names, strict=True)):
+    for number, row in enumerate(rows if len(names) > 1 else []):
+        cells = zip(row, names, strict=True)
+        if all(len(cell) < 2 * len(name) + 10 and cell.strip().casefold() == name.casefold() for cell, name in cells):
             raise UserError(
                 f"{given}, row {number + 1} repeats the header; remove that line (files joined with their headers?)"
             )
-
-
-def _is_same(cell: str, name: str) -> bool:
-    return len(cell) < 2 * len(name) + 10 and cell.strip().casefold() == name.casefold()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.kinds import SETS, VALUES, get_kind
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
+from selfpretrain.sources.labelled import Split
 from selfpretrain.sources.tables import Table
-
-if TYPE_CHECKING:
-    from selfpretrain.sources.labelled import Split
 
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
 
@@ -26,24 +24,27 @@ def describe_table(split: str, table: Table) -> str:
     return f"{split}: {table.num_rows:,} rows read from {table.name}{form}"
 
 
-def describe_labels(task: TaskConfig, labels: np.ndarray) -> str:
-    """Kind, and classes with their counts or the range, of the training labels."""
-    columns = ", ".join(map(repr, get_columns(task.label)))
-    form = get_kind(task.label_kind).form
+def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
+    """Kind, and classes with their counts or the range, of the training labels; then what is doubtful about names."""
+    columns, names = ", ".join(map(repr, get_columns(task.label))), task.label_names
+    form, rows = get_kind(task.label_kind).form, f"{len(labels):,} training rows"
+    doubts, other = [], ""
     if form is VALUES:
-        return (
-            f"label: {task.label_kind}, column {columns}, {labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different "
-            f"values in {len(labels):,} training rows; metric {task.metric}"
-        )
-    if form is SETS:
-        counts = labels.sum(axis=0).astype(int).tolist()
-        without = int((labels.sum(axis=1) == 0).sum())
-        listed = _list_counts(task.label_names, counts)
-        return f"label: {task.label_kind}, {listed}; {without:,} of {len(labels):,} training rows with none; metric {task.metric}"
-    counts = np.bincount(labels, minlength=len(task.label_names)).tolist()
-    numbers = all(NUMBER.fullmatch(str(value)) for value in task.label_values or task.label_names)
-    other = " (task.label_kind=score if they are scores)" if numbers and task.loader == "local" else ""
-    return f"label: {len(counts)} classes, column {columns}, training rows: {_list_counts(task.label_names, counts)}; metric {task.metric}{other}"
+        found = f"{labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different values in {rows}"
+        said = f"{task.label_kind}, column {columns}, {found}"
+    elif form is SETS:
+        listed = _list_counts(names, labels.sum(axis=0).astype(int).tolist())
+        said = f"{task.label_kind}, {listed}; {int((labels.sum(axis=1) == 0).sum()):,} of {rows} with none"
+        doubts = _warn_of_names(names, {})
+    else:
+        counts = np.bincount(labels, minlength=len(names)).tolist()
+        said = f"{len(counts)} classes, column {columns}, training rows: {_list_counts(names, counts)}"
+        doubts = _warn_of_names(names, dict(zip(names, counts, strict=True)))
+        if task.loader == "local" and all(NUMBER.fullmatch(str(value)) for value in task.label_values or names):
+            other = " (task.label_kind=score if they are scores)"
+    if task.loader == "local":
+        other += "; none is missing (an empty cell, null or NaN would be)"
+    return [f"label: {said}; metric {task.metric}{other}", *doubts]
 
 
 def _list_counts(names: Sequence[str], counts: Sequence[int]) -> str:
@@ -60,7 +61,7 @@ def _show(name: str) -> str:
     return name if re.fullmatch(r"[\w.]+", name) and name == unicodedata.normalize("NFC", name) else _quote(name)
 
 
-def warn_of_names(names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+def _warn_of_names(names: Sequence[str], counts: Mapping[str, int]) -> list[str]:
     """Classes that look like one class spelled in two ways, and rare ones that are named like what is missing."""
     groups: dict[str, list[str]] = {}
     for name in names:

@@ -11,25 +11,21 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfpretrain.config import TaskConfig, TextCard, UserError
+from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import get_kind
 from selfpretrain.sources import paragraphs, splits
 from selfpretrain.sources.docs_clean import MIN_WORDS, count_words, split_sentences
-from selfpretrain.sources.docs_extract import (
-    Package,
-    build_documents,
-    compute_packages_fingerprint,
-    find_packages,
-    iter_records,
-)
+from selfpretrain.sources.docs_extract import build_documents, compute_packages_fingerprint, find_packages, iter_records
 from selfpretrain.sources.labelled import SPLITS, Split
 
 RULE_VERSION = 1  # raised whenever the same documents would give other examples
@@ -60,23 +56,17 @@ class Example(NamedTuple):
     label: float
 
 
-def load_docs_task(
-    task: TaskConfig, runs_dir: str, packages: Sequence[Package] | None = None
-) -> tuple[TaskConfig, dict[str, Split], list[str]]:
+def load_docs_task(task: TaskConfig, runs_dir: str) -> tuple[TaskConfig, dict[str, Split], list[str]]:
     """``docs_topic``, ``docs_pair`` or ``docs_score`` with its metric, its splits, and notes; the docstrings are read
-    once per machine.
-
-    ``packages`` are what is read (default: :func:`selfpretrain.sources.docs_extract.find_packages`). Raises UserError for another
-    name and for an environment that has too little text.
+    once per machine. Raises UserError for another name and for an environment that has too little text.
     """
     if task.name not in _MAKERS:
         raise UserError(f"task={task.name} with task.loader=docs is not known; allowed: {', '.join(_MAKERS)}")
-    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
+    folder = build_documents(runs_dir, find_packages())
     kind = get_kind(task.label_kind)
     examples, notes = _build_examples(task.name, tuple(task.label_names), str(folder.resolve()))
     parts = {}
-    for name in SPLITS:
-        rows = examples[name]
+    for name, rows in examples.items():
         if len(rows) < MIN_EXAMPLES[name] or len({row.label for row in rows}) < 2:
             raise UserError(
                 f"task={task.name}: the installed packages give {len(rows)} {name} examples, too few or of one kind; "
@@ -87,22 +77,16 @@ def load_docs_task(
     return dataclasses.replace(task, metric=task.metric or kind.metrics[0]), parts, list(notes)
 
 
-def iter_docs_text(card: TextCard, runs_dir: str, packages: Sequence[Package] | None = None) -> Iterator[str]:
+def iter_docs_text(runs_dir: str) -> Iterator[str]:
     """The prose of the modules that belong to no task: a document per module, cut at ``MAX_DOCUMENT_BYTES``."""
-    assert card.loader == "docs", card.loader
-    folder = build_documents(runs_dir, find_packages() if packages is None else packages)
-    module, kept = "", list[str]()
-    for record in iter_records(folder, ["general"]):
-        if record["module"] != module:
-            yield from paragraphs.join_paragraphs(kept)
-            module, kept = record["module"], []
-        kept += record["paragraphs"]
-    yield from paragraphs.join_paragraphs(kept)
+    folder = build_documents(runs_dir, find_packages())
+    for _, records in groupby(iter_records(folder, ["general"]), key=itemgetter("module")):
+        yield from paragraphs.join_paragraphs(chain.from_iterable(record["paragraphs"] for record in records))
 
 
-def compute_docs_fingerprint(packages: Sequence[Package] | None = None) -> str:
+def compute_docs_fingerprint() -> str:
     """SHA-256 (hex) of the packages' versions and the rules; nothing is read or written."""
-    source = compute_packages_fingerprint(find_packages() if packages is None else packages)
+    source = compute_packages_fingerprint(find_packages())
     return hashlib.sha256(json.dumps([source, RULE_VERSION, paragraphs.RULE_VERSION]).encode()).hexdigest()
 
 
@@ -115,8 +99,9 @@ def _build_examples(
     for record in iter_records(Path(folder), SPLITS):
         records[record["role"]].append(record)
     seen: set[str] = set()
-    examples, notes = {}, []
-    for split in ("test", "validation", "train"):  # a text that occurs twice stays in the first of these
+    examples: dict[str, list[Example]] = {name: [] for name in SPLITS}
+    notes = []
+    for split in reversed(SPLITS):  # a text that occurs twice stays in test, or else in validation
         made = _MAKERS[name](records[split], label_names)
         made.sort(key=lambda example: splits.compute_hash(name, "\0".join([*example.texts, example.id])))
         unique = []
@@ -137,19 +122,16 @@ def _cap(examples: list[Example], size: int, num_classes: int) -> list[Example]:
     """The first ``size``; with classes, none gets more than its equal share (smaller classes are not made up for)."""
     if not num_classes:
         return examples[:size]
-    counts: Counter[float] = Counter()
-    kept = []
+    by_class: dict[float, list[Example]] = defaultdict(list)
     for example in examples:
-        counts[example.label] += 1
-        if counts[example.label] <= size // num_classes:
-            kept.append(example)
+        by_class[example.label].append(example)
+    kept = [example for rows in by_class.values() for example in rows[: size // num_classes]]
     # mixed again: the rare classes would stand at the end
     return sorted(kept, key=lambda example: splits.compute_hash("docs order", example.id))
 
 
-def _get_id(record: dict[str, Any], index: int | None = None) -> str:
-    place = f"{record['module']}:{record['name']}:{record['line']}"
-    return place if index is None else f"{place}:{index}"
+def _get_id(record: dict[str, Any]) -> str:
+    return f"{record['module']}:{record['name']}:{record['line']}"
 
 
 def _get_beginning(record: dict[str, Any]) -> str:
@@ -197,33 +179,29 @@ def _make_pairs(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> 
     """
     assert len(label_names) == 2
     examples: list[Example] = []
-    apart: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # package: (id, first, second)
+    apart: dict[str, list[Example]] = defaultdict(list)  # by package
     for record in records:
-        for index, (first, second) in enumerate(_iter_neighbours(record["paragraphs"])):
-            pair_id = _get_id(record, index)
-            if splits.compute_hash("docs pair", pair_id) % 2:
-                examples.append(Example(pair_id, (first, second), 1))
-            else:
-                apart[record["package"]].append((pair_id, first, second))
+        for index, pair in enumerate(_iter_neighbours(record["paragraphs"])):
+            example = Example(f"{_get_id(record)}:{index}", pair, 1)
+            kept = splits.compute_hash("docs pair", example.id) % 2
+            (examples if kept else apart[record["package"]]).append(example)
     for pairs in apart.values():
-        pairs.sort(key=lambda pair: splits.compute_hash("docs exchange", pair[0]))
-        for (pair_id, first, own), (other_id, _, second) in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
-            if pair_id.rsplit(":", 1)[0] != other_id.rsplit(":", 1)[0] and second != own:
-                examples.append(Example(pair_id, (first, second), 0))
+        pairs.sort(key=lambda pair: splits.compute_hash("docs exchange", pair.id))
+        for one, other in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
+            second = other.texts[1]
+            if one.id.rsplit(":", 1)[0] != other.id.rsplit(":", 1)[0] and second != one.texts[1]:
+                examples.append(Example(one.id, (one.texts[0], second), 0))
     return examples
 
 
 def _iter_neighbours(paragraphs: list[str]) -> Iterator[tuple[str, str]]:
     """Pairs of neighbouring sentences that share no sentence, at most ``PAIRS_PER_DOCUMENT``."""
-    found = 0
-    for paragraph in paragraphs:
-        sentences = split_sentences(paragraph)
-        for first, second in zip(sentences[::2], sentences[1::2], strict=False):
-            if all(SENTENCE_WORDS[0] <= count_words(text) <= SENTENCE_WORDS[1] for text in (first, second)):
-                yield first, second
-                found += 1
-                if found == PAIRS_PER_DOCUMENT:
-                    return
+    sentences = map(split_sentences, paragraphs)
+    pairs = (pair for each in sentences for pair in zip(each[::2], each[1::2], strict=False))
+    fewest, most = SENTENCE_WORDS
+    return islice(
+        (pair for pair in pairs if all(fewest <= count_words(text) <= most for text in pair)), PAIRS_PER_DOCUMENT
+    )
 
 
 _MAKERS = {"docs_topic": _make_topics, "docs_pair": _make_pairs, "docs_score": _make_scores}

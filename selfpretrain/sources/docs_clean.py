@@ -11,7 +11,7 @@ MIN_LETTER_SHARE = 0.75  # of all characters but white space; below this it is a
 _UNDERLINE = re.compile(r"^([=\-~^\"'`*#+.:_])\1{2,}$")
 _TABLE_LINE = re.compile(r"^[=\-+|~^ ]{3,}$|^\|.*\|$|^\+[-=+]+\+$")
 _DIRECTIVE = re.compile(r"^\.\. (?:\|[^|]+\| *)?([\w:-]+)::")
-_COMMENT = re.compile(r"^\.\.(?: |$)")
+_MARKUP = re.compile(r"^\.\.(?: |$)")  # a directive, a reference or a comment
 # directives whose indented block is prose; the block of any other is code, a formula, a table or a list of names
 _PROSE_DIRECTIVES = {"note", "warning", "seealso", "tip", "important", "caution", "attention", "hint", "admonition",
                      "versionadded", "versionchanged", "deprecated", "rubric", "topic"}  # fmt: skip
@@ -21,7 +21,6 @@ _ARGUMENT = re.compile(
     r"^[`*]{0,3}[\w.]+[`*]{0,3}(?:\s*\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:(?:\s+|$)"
 )  # "x (int): the text"
 _TYPE = re.compile(r"^\S*$|, (?:optional|default\b.*)$")  # what "x: int, optional" leaves, with the text below it
-_REFERENCE = re.compile(r"^\.\. \[[^\]]+\]\s*")
 _INLINE = [
     (re.compile(r":[\w:+-]+:`~?!?([^`<]+?)\s*(?:<[^`]*>)?`"), r"\1"),  # :func:`~a.b`, :ref:`text <target>`
     (re.compile(r"`([^`<]+?)\s*<[^`]*>`_{1,2}"), r"\1"),  # `text <target>`_
@@ -89,7 +88,7 @@ def _drop_code(lines: list[str]) -> list[str]:
     block: int | None = None  # inside an indented block to drop: the indentation of the line that opened it
     for line in lines:
         text = line.strip()
-        if text.startswith(("```", "~~~")) and not (text.startswith("~~~") and _UNDERLINE.match(text) and not fence):
+        if text.startswith("```") or (text.startswith("~~~") and (fence or not _UNDERLINE.match(text))):
             fence = not fence
             kept.append("")
             continue
@@ -104,15 +103,10 @@ def _drop_code(lines: list[str]) -> list[str]:
                 kept[-1] = ""  # the heading above its underline
             kept.append("")
             continue
-        directive = _DIRECTIVE.match(text)
-        if directive:
-            block = None if directive[1] in _PROSE_DIRECTIVES else _indent(line)
-            text = ""
-        elif _REFERENCE.match(text) or _COMMENT.match(text):
-            block, text = _indent(line), ""
-        elif text.endswith("::"):
+        directive, is_markup = _DIRECTIVE.match(text), _MARKUP.match(text)
+        if (is_markup or text.endswith("::")) and not (directive and directive[1] in _PROSE_DIRECTIVES):
             block = _indent(line)
-        kept.append(line if text else "")
+        kept.append("" if is_markup else line)
     return kept
 
 
@@ -125,18 +119,14 @@ def _iter_blocks(lines: list[str]) -> list[list[str]]:
         if not text:
             blocks.append([])
             continue
-        item = next(
-            (match for match in (_FIELD.match(text), _BULLET.match(text), _ARGUMENT.match(text)) if match), None
-        )
+        item = _FIELD.match(text) or _BULLET.match(text) or _ARGUMENT.match(text)
         if item:
             rest = text[item.end() :]
             blocks.append([] if _TYPE.search(rest) else [rest])
-            hanging = True
         elif blocks[-1] and (_indent(line) == indent or (hanging and _indent(line) > indent)):
             blocks[-1].append(text)
-            hanging = False
         else:
             blocks.append([text])
-            hanging = False
+        hanging = bool(item)
         indent = _indent(line)
     return [block for block in blocks if block]

@@ -11,14 +11,14 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfpretrain.children import ChildEnded, map_in_children
 from selfpretrain.config import UserError
@@ -31,18 +31,15 @@ EXTRACTOR_VERSION = 2  # raised whenever the same packages would give other reco
 NUM_WORKERS = 2
 # The standard library and what this project depends on, directly or through its dependencies. A fixed list, so
 # that a package someone adds to an environment changes nothing. Folder: distribution.
-DISTRIBUTIONS = {
-    "PIL": "pillow", "aiohttp": "aiohttp", "antlr4": "antlr4-python3-runtime", "anyio": "anyio", "click": "click",
-    "contourpy": "contourpy", "datasets": "datasets", "dateutil": "python-dateutil", "dill": "dill",
-    "filelock": "filelock", "fontTools": "fonttools", "fsspec": "fsspec", "httpcore": "httpcore", "httpx": "httpx",
-    "huggingface_hub": "huggingface_hub", "hydra": "hydra-core", "jinja2": "jinja2", "joblib": "joblib",
-    "markdown_it": "markdown-it-py", "matplotlib": "matplotlib", "mpl_toolkits": "matplotlib", "mpmath": "mpmath",
-    "multiprocess": "multiprocess", "narwhals": "narwhals", "networkx": "networkx", "numpy": "numpy",
-    "omegaconf": "omegaconf", "packaging": "packaging", "pandas": "pandas", "platformdirs": "platformdirs",
-    "pyarrow": "pyarrow", "pydantic": "pydantic", "pygments": "pygments", "pyparsing": "pyparsing",
-    "requests": "requests", "rich": "rich", "safetensors": "safetensors", "scipy": "scipy", "sklearn": "scikit-learn",
-    "sympy": "sympy", "tokenizers": "tokenizers", "torch": "torch", "torchgen": "torch", "tqdm": "tqdm",
-    "urllib3": "urllib3", "wandb": "wandb", "yaml": "pyyaml",
+_SAME_NAMES = (
+    "aiohttp anyio click contourpy datasets dill filelock fsspec httpcore httpx huggingface_hub jinja2 joblib matplotlib "
+    "mpmath multiprocess narwhals networkx numpy omegaconf packaging pandas platformdirs pyarrow pydantic pygments "
+    "pyparsing requests rich safetensors scipy sympy tokenizers torch tqdm urllib3 wandb"
+)
+DISTRIBUTIONS = {name: name for name in _SAME_NAMES.split()} | {
+    "PIL": "pillow", "antlr4": "antlr4-python3-runtime", "dateutil": "python-dateutil", "fontTools": "fonttools",
+    "hydra": "hydra-core", "markdown_it": "markdown-it-py", "mpl_toolkits": "matplotlib", "sklearn": "scikit-learn",
+    "torchgen": "torch", "yaml": "pyyaml",
 }  # fmt: skip
 # tests, copies of other projects, and folders that are not the package's own
 SKIPPED_FOLDERS = {
@@ -54,10 +51,10 @@ ROLES = (("test", 0.13), ("validation", 0.07), ("train", 0.30), ("general", 0.50
 
 _NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # the fields that hold statements
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """A folder of Python source."""
 
     name: str
@@ -76,7 +73,7 @@ def find_packages() -> list[Package]:
                 packages.append(Package(name, metadata.version(distribution), str(root)))
         except metadata.PackageNotFoundError:
             continue  # a folder of that name that belongs to something else
-    return sorted(packages, key=lambda package: package.name)
+    return sorted(packages)
 
 
 def compute_packages_fingerprint(packages: Sequence[Package]) -> str:
@@ -114,15 +111,8 @@ def build_documents(runs_dir: str, packages: Sequence[Package]) -> Path:
 
 def iter_records(folder: Path, roles: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Records of :func:`build_documents`, as dicts of the fields that ``_write_documents`` and ``_visit`` set."""
-    last = max(index for index, (role, _) in enumerate(ROLES) if role in roles)
-    after = {role for role, _ in ROLES[last + 1 :]}
     with (folder / "documents.jsonl").open(encoding="utf-8") as stream:
-        for line in stream:
-            record = json.loads(line)
-            if record["role"] in after:
-                return
-            if record["role"] in roles:
-                yield record
+        yield from (record for record in map(json.loads, stream) if record["role"] in roles)
 
 
 def list_modules(packages: Sequence[Package]) -> list[tuple[str, str, str, str]]:
@@ -148,20 +138,19 @@ def extract_module(source: bytes) -> list[dict[str, Any]]:
         return []  # templates, other versions' syntax
     records: list[dict[str, Any]] = []
     _visit(tree, "", records)
-    return records
+    # no UTF-8 file can hold a lone surrogate
+    return [record for record in records if not _SURROGATE.search("".join(record["paragraphs"]))]
 
 
 def _visit(node: ast.AST, name: str, records: list[dict[str, Any]]) -> int:
     """Add the records of a node and what it holds; the number of statements below it, docstrings not counted."""
-    raw, position = None, len(records)
-    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        raw = ast.get_docstring(node, clean=False)
+    position = len(records)
+    raw = ast.get_docstring(node, clean=False) if isinstance(node, (ast.Module, *_NAMED)) else None
     statements = -1 if raw is not None else 0  # the docstring itself is one
     for children in _BLOCKS:
         for child in getattr(node, children, ()):
-            inner = getattr(child, "name", None) if isinstance(child, _NAMED) else None
-            below = _visit(child, f"{name}.{inner}" if name and inner else inner or name, records)
-            statements += below + isinstance(child, ast.stmt)
+            inner = f"{name}.{child.name}".strip(".") if isinstance(child, _NAMED) else name
+            statements += _visit(child, inner, records) + isinstance(child, ast.stmt)
     paragraphs = clean_docstring(raw) if raw else []
     if paragraphs:
         kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
@@ -176,27 +165,25 @@ def _write_documents(folder: Path, packages: Sequence[Package], fingerprint: str
     counts = {role: {"modules": 0, "documents": 0, "characters": 0} for role, _ in ROLES}
     seen: set[int] = set()
     duplicates = 0
-    digest = hashlib.sha256()
-    with (folder / "documents.jsonl").open("wb") as stream:
-        for (role, package, module, _), records in zip(modules, _extract_all(modules), strict=True):
-            counts[role]["modules"] += 1
-            for record in records:
-                keys = [compute_hash("docs paragraph", normalise(paragraph)) for paragraph in record["paragraphs"]]
-                fresh = [text for text, key in zip(record["paragraphs"], keys, strict=True) if key not in seen]
-                duplicates += len(keys) - len(fresh)
-                # a docstring whose first paragraph was dropped begins in the middle
-                record = {**record, "package": package, "module": module, "role": role, "paragraphs": fresh,
-                          "has_summary": keys[0] not in seen}  # fmt: skip
-                seen.update(keys)
-                if fresh:
-                    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
-                    digest.update(line)
-                    stream.write(line)
-                    counts[role]["documents"] += 1
-                    counts[role]["characters"] += sum(map(len, fresh))
-        size = stream.tell()
-    manifest = {"fingerprint": fingerprint, "extractor_version": EXTRACTOR_VERSION, "bytes": size,
-                "sha256": digest.hexdigest(), "roles": counts, "duplicate_paragraphs_dropped": duplicates,
+    lines = []
+    for (role, package, module, _), records in zip(modules, _extract_all(modules), strict=True):
+        counts[role]["modules"] += 1
+        for record in records:
+            keys = [compute_hash("docs paragraph", normalise(paragraph)) for paragraph in record["paragraphs"]]
+            fresh = [text for text, key in zip(record["paragraphs"], keys, strict=True) if key not in seen]
+            duplicates += len(keys) - len(fresh)
+            # a docstring whose first paragraph was dropped begins in the middle
+            record = {**record, "package": package, "module": module, "role": role, "paragraphs": fresh,
+                      "has_summary": keys[0] not in seen}  # fmt: skip
+            seen.update(keys)
+            if fresh:
+                lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+                counts[role]["documents"] += 1
+                counts[role]["characters"] += sum(map(len, fresh))
+    content = "".join(lines).encode()
+    (folder / "documents.jsonl").write_bytes(content)
+    manifest = {"fingerprint": fingerprint, "extractor_version": EXTRACTOR_VERSION, "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(), "roles": counts, "duplicate_paragraphs_dropped": duplicates,
                 "packages": {package.name: package.version for package in packages}}  # fmt: skip
     write_json(folder / "manifest.json", manifest)
 
@@ -217,9 +204,4 @@ def _extract_all(modules: Sequence[tuple[str, str, str, str]]) -> Iterator[list[
 
 def read_module(path: str) -> list[dict[str, Any]]:
     """The records of one source file."""
-    return [record for record in extract_module(Path(path).read_bytes()) if _is_encodable(record)]
-
-
-def _is_encodable(record: dict[str, Any]) -> bool:
-    """False for a docstring with a lone surrogate, which no UTF-8 file can hold."""
-    return not any("\ud800" <= character <= "\udfff" for text in record["paragraphs"] for character in text)
+    return extract_module(Path(path).read_bytes())

@@ -50,7 +50,7 @@ def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir:
     if owner is None:
         source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
     else:
-        source, _ = _describe_text(owner, runs_dir)
+        source = _describe_text(owner, runs_dir)[0]
     budget = _compute_budget(corpus, task, runs_dir)
     return hashlib.sha256(json.dumps([source, budget, RULE_VERSION]).encode()).hexdigest()
 
@@ -85,7 +85,7 @@ def estimate_bytes(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
     budget, owner = _compute_budget(corpus, task, runs_dir), find_owner(corpus, task)
     if owner is None:
         return budget
-    _, size = _describe_text(owner, runs_dir)
+    size = _describe_text(owner, runs_dir)[1]
     return size if budget is None else min(size, budget)
 
 
@@ -97,29 +97,25 @@ def count_bytes(document: str) -> int:
 def iter_slice(open_source: Callable[[], Iterator[str]], budget: int) -> Iterator[str]:
     """Documents of about ``budget`` bytes in all, spread over the source, which is read twice."""
     piece_bytes = min(max(budget // PIECES_PER_SLICE, MIN_PIECE_BYTES), texts.MAX_DOCUMENT_BYTES)
+
+    def iter_pieces() -> Iterator[tuple[int, str]]:
+        pieces = (piece for document in open_source() for piece in texts.cut_document(document, piece_bytes))
+        for index, piece in enumerate(pieces):
+            digest = hashlib.blake2b(index.to_bytes(8, "little"), digest_size=2, person=b"slice").digest()
+            yield int.from_bytes(digest, "little"), piece
+
     sizes = np.zeros(NUM_BUCKETS, dtype=np.int64)
-    for index, piece in enumerate(_iter_pieces(open_source, piece_bytes)):
-        sizes[_get_bucket(index)] += count_bytes(piece)
+    for bucket, piece in iter_pieces():
+        sizes[bucket] += count_bytes(piece)
     cumulated = np.cumsum(sizes)
     threshold = int(np.searchsorted(cumulated, budget))  # the bucket in which the budget runs out
-    left = budget - (int(cumulated[threshold - 1]) if threshold else 0)
-    for index, piece in enumerate(_iter_pieces(open_source, piece_bytes)):
-        bucket = _get_bucket(index)
+    left = budget - int(cumulated[:threshold].max(initial=0))
+    for bucket, piece in iter_pieces():
         if bucket < threshold:
             yield piece
         elif bucket == threshold and left > 0:
             left -= count_bytes(piece)
             yield piece
-
-
-def _iter_pieces(open_source: Callable[[], Iterator[str]], piece_bytes: int) -> Iterator[str]:
-    for document in open_source():
-        yield from texts.cut_document(document, piece_bytes)
-
-
-def _get_bucket(index: int) -> int:
-    digest = hashlib.blake2b(index.to_bytes(8, "little"), digest_size=2, person=b"slice")
-    return int.from_bytes(digest.digest(), "little")
 
 
 def _compute_budget(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:

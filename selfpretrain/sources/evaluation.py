@@ -39,9 +39,7 @@ def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     if form is CLASSES and not values and len(names) == len(trained.label_names):
         values = trained.label_values or [str(number) for number in range(len(names))]
     metric = task.metric or (trained.metric if kind == trained.label_kind else None)
-    return dataclasses.replace(
-        task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric
-    )  # fmt: skip
+    return dataclasses.replace(task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric)
 
 
 def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | None, runs_dir: str) -> str:

@@ -54,12 +54,11 @@ MARKS = [
 ]  # fmt: skip
 # what the upper half of Windows-1252 means in Western European text: its letters (thorn and eth are more often the
 # Turkish letters of another encoding), and the signs of typography and trade
-_WESTERN = re.compile(
-    "[\u00c0-\u00cf\u00d1-\u00d6\u00d8-\u00dd\u00df-\u00ef\u00f1-\u00f6\u00f8-\u00fd\u00ff\u0152\u0153\u0178]"
-)
-_ACCENTS_ONLY = re.compile(f"(?:{_WESTERN.pattern}){{3}}")  # as Cyrillic or Greek words come out
-_SIGNS = frozenset("\u2018\u2019\u201a\u201c\u201d\u201e\u2013\u2014\u2026\u2022\u2122\u20ac\u2039\u203a\xa0\xa1\xa2\xa3\xa5"
-                   "\xa7\xa9\xaa\xab\xad\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf\xd7\xf7")  # fmt: skip
+_LETTERS = "\u00c0-\u00cf\u00d1-\u00d6\u00d8-\u00dd\u00df-\u00ef\u00f1-\u00f6\u00f8-\u00fd\u00ff\u0152\u0153\u0178"
+_SIGNS = ("\u2018\u2019\u201a\u201c\u201d\u201e\u2013\u2014\u2026\u2022\u2122\u20ac\u2039\u203a\xa0\xa1\xa2\xa3\xa5"
+          "\xa7\xa9\xaa\xab\xad\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf\xd7\xf7")  # fmt: skip
+_WESTERN = re.compile(f"[\0-\x7f{_LETTERS}{_SIGNS}]+")
+_ACCENTS_ONLY = re.compile(f"[{_LETTERS}]{{3}}")  # as Cyrillic or Greek words come out
 _INSIDE_WORDS = re.compile(r"[^\W\d_][\xa1-\xb6\xb8-\xbf\xd7\xf7][^\W\d_]")  # a sign between letters: another encoding
 _UTF8_SEQUENCE = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 MAX_WESTERN_SHARE = 0.25  # of the letters; where more have accents it is no Western European language
@@ -172,11 +171,8 @@ def _decode_western(content: bytes, given: str, error: UnicodeDecodeError) -> tu
         text = content.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
-    high = [character for character in text if character > "\x7f"]
-    accented = sum(bool(_WESTERN.match(character)) for character in high)
-    plausible = all(_WESTERN.match(character) or character in _SIGNS for character in high)
-    few = accented <= MAX_WESTERN_SHARE * sum(map(str.isalpha, text))
-    if text and plausible and few and not _INSIDE_WORDS.search(text) and not _ACCENTS_ONLY.search(text):
+    few = len(re.findall(f"[{_LETTERS}]", text)) <= MAX_WESTERN_SHARE * sum(map(str.isalpha, text))
+    if few and _WESTERN.fullmatch(text) and not _INSIDE_WORDS.search(text) and not _ACCENTS_ONLY.search(text):
         return text, "cp1252, as it is not UTF-8; task.encoding=<name> reads it otherwise"
     raise UserError(
         f"{given} is not UTF-8 ({place}) and no Western European text either; name its encoding: "

@@ -37,8 +37,7 @@ def find_mirror() -> Path | None:
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
     """The tables of a card's splits (train, and validation and test where the card names them), and notes."""
     assert "train" in task.splits, f"card {task.name} names no training split"
-    files = find_mirror_files(task)
-    if files:
+    if files := find_mirror_files(task):
         return _read_mirror(task, files)
     if task.hub_id is None:
         raise UserError(
@@ -107,41 +106,31 @@ def _read_hub(task: TaskConfig, split: str, source: str) -> Table:
 
 def load_hub_split(hub_id: str, config: str | None, revision: str | None, split: str) -> Any:
     """One split as a ``datasets.Dataset``; UserError in one line where it cannot be had."""
-    import datasets
-
-    with _explain_hub_errors(hub_id, revision):
-        return datasets.load_dataset(hub_id, revision=revision, split=split, **_get_arguments(config, revision, split))
+    return _ask_hub("load_dataset", hub_id, config, revision, split, split=split)
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
     """The commit that a revision stands for now, or that was downloaded where there is no network."""
+    return str(_ask_hub("load_dataset_builder", hub_id, config, revision, split).hash)
+
+
+def _ask_hub(
+    function: str, hub_id: str, config: str | None, revision: str | None, split: str, /, **arguments: Any
+) -> Any:
+    """What a function of ``datasets`` gives; UserError, in one line that says what failed and what to set."""
     import datasets
 
-    with _explain_hub_errors(hub_id, revision):
-        builder = datasets.load_dataset_builder(hub_id, revision=revision, **_get_arguments(config, revision, split))
-    return str(builder.hash)
-
-
-@contextmanager
-def _explain_hub_errors(hub_id: str, revision: str | None) -> Iterator[None]:
-    """One line that says what failed and what to set."""
-    import datasets
-
+    # the converter's layout; read as plain files, because that branch declares no configurations
+    files = {"data_files": {split: f"{config or 'default'}/{split}/*.parquet"}}
+    arguments |= files if revision == CONVERTED else {"name": config}
     try:
-        yield
+        return getattr(datasets, function)(hub_id, revision=revision, **arguments)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
             f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
         ) from error
-
-
-def _get_arguments(config: str | None, revision: str | None, split: str) -> dict[str, Any]:
-    if revision == CONVERTED:
-        # the converter's layout; read as plain files, because that branch declares no configurations
-        return {"data_files": {split: f"{config or 'default'}/{split}/*.parquet"}}
-    return {"name": config}
 
 
 def fetch_tokenizer(name: str) -> Path:

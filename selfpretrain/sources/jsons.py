@@ -85,18 +85,13 @@ def _advise(text: str) -> str:
 
 def _find_rows(values: list[Any], given: str) -> tuple[list[Any], str]:
     """The objects, and what held them."""
-    if len(values) != 1:
-        return values, "JSON objects"
-    value = values[0]
+    value = values[0] if len(values) == 1 else None
     if isinstance(value, list):
         return value, "a JSON array"
     if isinstance(value, dict):
-        inside = {
-            name: held for name, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)
-        }
+        inside = [name for name, held in value.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
         if len(inside) == 1:
-            name, held = next(iter(inside.items()))
-            return held, f"the JSON array {name!r}"
+            return value[inside[0]], f"the JSON array {inside[0]!r}"
         if any(isinstance(held, (list, dict)) for held in value.values()):
             raise UserError(
                 f"{given} is one JSON object with the columns {', '.join(map(repr, list(value)[:10]))}; {WAYS} "

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,7 @@ BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
     columns = get_columns(task.label)
-    for column in columns:
-        _refuse_objects(train, column)
+    _refuse_objects(train, columns)
     name = infer_kind(columns, train) if task.label_kind is None else task.label_kind
     form, metrics = get_kind(name).form, get_kind(name).metrics
     if form is not SETS and len(columns) > 1:
@@ -68,8 +68,9 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     return dataclasses.replace(task, label_kind=name, label_names=list(names), label_values=list(values), metric=metric)
 
 
-def _refuse_objects(table: Table, column: str) -> None:
-    for row, value in enumerate(table.get(column, "task.label")):
+def _refuse_objects(table: Table, columns: Sequence[str]) -> None:
+    cells = ((column, row, value) for column in columns for row, value in enumerate(table.get(column, "task.label")))
+    for column, row, value in cells:
         if isinstance(value, (dict, bytes)):
             kind = "an object" if isinstance(value, dict) else "bytes"
             raise UserError(
@@ -80,32 +81,30 @@ def _refuse_objects(table: Table, column: str) -> None:
 
 def holds_lists(table: Table, columns: Sequence[str]) -> bool:
     """Whether the labels of a multi-label task are lists in one column, not a column of 0 and 1 for each."""
-    if len(columns) != 1:
-        return False
-    cells = table.get(columns[0], "task.label")
+    cells = table.get(columns[0], "task.label") if len(columns) == 1 else ()
     return any(not is_missing(value) and to_text(value).lower() not in BINARY for value in cells)
 
 
 def list_labels(train: Table, column: str) -> list[str]:
     """Every label that occurs in the lists of a column."""
     cells = train.get(column, "task.label")
-    separator = find_separator(cells)
-    found = {label for row, value in enumerate(cells) for label in _read_labels(train, column, row, value, separator)}
+    read = partial(_read_labels, column, find_separator(cells))
+    found = set(chain.from_iterable(_read_cells(train, cells, read)))
     if len(found) < 2:
         raise UserError(f"{train.name}: column {column!r} has {len(found)} different labels and needs two or more")
     return _sort(found)
 
 
-def _read_labels(table: Table, column: str, row: int, value: Any, separator: str | None) -> list[str]:
+def _read_labels(column: str, separator: str | None, value: Any) -> list[str]:
     labels = read_list(value, separator)
     if labels is None:
         raise UserError(
-            f"{table.name}, row {row + 1}: {value!r} in column {column!r} is no list of labels; "
+            f"{value!r} in column {column!r} is no list of labels; "
             f'write it as JSON, ["a", "b"], or with one separator, a|b'
         )
     if len(set(labels)) < len(labels):  # as a row of 0 and 1 does
         raise UserError(
-            f"{table.name}, row {row + 1}: {value!r} in column {column!r} names a label twice; a list holds names; "
+            f"{value!r} in column {column!r} names a label twice; a list holds names; "
             f"0 and 1 for every label have a column each: task.label=[a,b,c]"
         )
     return labels
@@ -113,13 +112,7 @@ def _read_labels(table: Table, column: str, row: int, value: Any, separator: str
 
 def _list_classes(column: str, train: Table, inferred: bool) -> list[str]:
     cells = train.get(column, "task.label")
-    for row, value in enumerate(cells):
-        if isinstance(value, (list, tuple)):
-            raise UserError(
-                f"{train.name}, row {row + 1}: the label {value!r} is a list; set task.label_kind=multilabel, "
-                f"or write one label per row"
-            )
-    distinct = {to_text(value) for value in cells if not is_missing(value)}
+    distinct = set(_read_cells(train, cells, _read_name)) - {""}
     many = len(distinct) > max(MAX_CLASSES, train.num_rows // 10) and inferred
     if many or len(distinct) == train.num_rows > 1:
         cure = "task.label_kind=class if these are classes" if many else "task.label_kind=score if they are numbers"
@@ -133,6 +126,12 @@ def _list_classes(column: str, train: Table, inferred: bool) -> list[str]:
             f"add examples of another class or set task.label to another column"
         )
     return _sort(distinct)
+
+
+def _read_name(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        raise UserError(f"the label {value!r} is a list; set task.label_kind=multilabel, or write one label per row")
+    return "" if is_missing(value) else to_text(value)
 
 
 def _sort(labels: Iterable[str]) -> list[str]:
@@ -149,42 +148,45 @@ def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
     them as -1, and they are never scored on.
     """
     columns, form = get_columns(task.label), get_kind(task.label_kind).form
-    for column in columns:
-        _refuse_objects(table, column)
+    _refuse_objects(table, columns)
     cells = [table.get(column, "task.label") for column in columns]
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
-        return _parse_lists(task, cells[0], table, columns[0])
+        index = {name: number for number, name in enumerate(task.label_names)}
+        read: Callable[[Any], Any] = partial(_read_set, index, columns[0], find_separator(cells[0], index))
+        labels = np.zeros((table.num_rows, len(index)), form.dtype)
+        for row, found in enumerate(_read_cells(table, cells[0], read)):
+            labels[row, found] = 1
+        return labels, np.ones(table.num_rows, dtype=bool)
     labelled = np.ones(table.num_rows, dtype=bool)
+    withheld = () if task.loader == "local" else (-1, "-1")
     for column, values in zip(columns, cells, strict=True):
-        missing = [row for row, value in enumerate(values) if is_missing(value)]
+        missing = [row for row, value in enumerate(values) if is_missing(value) or value in withheld]
         if missing and task.loader == "local":
             raise UserError(
                 f"{table.name}, {format_rows(missing)}: no label in column {column!r}; "
                 f"fill in the label or remove the row, or set task.label to another column"
             )
         labelled[missing] = False
-        if task.loader != "local":
-            labelled[[row for row, value in enumerate(values) if value in (-1, "-1")]] = False
     if form is SETS:
-        parsed = [_read_cells(table, values, labelled, form.dtype, partial(_read_binary, name))
-                  for name, values in zip(columns, cells, strict=True)]  # fmt: skip
-        return np.stack(parsed, axis=1), labelled
+        reads = [partial(_read_binary, column) for column in columns]
+        parsed = [_read_cells(table, *each, labelled) for each in zip(cells, reads, strict=True)]
+        return np.stack(parsed, axis=1).astype(form.dtype), labelled
     assert form in (CLASSES, VALUES), task.label_kind
     read = partial(_read_score, task) if form is VALUES else partial(_read_class, task, index_classes(task))
-    return _read_cells(table, cells[0], labelled, form.dtype, read), labelled
+    return np.array(_read_cells(table, cells[0], read, labelled), form.dtype), labelled
 
 
 def _read_cells(
-    table: Table, cells: Sequence[Any], labelled: np.ndarray, dtype: type[np.generic], read: Callable[[Any], float]
-) -> np.ndarray:
-    """What ``read`` makes of the cells, [N], 0 where there is no label; what it refuses is told with the row."""
-    labels = np.zeros(table.num_rows, dtype=dtype)
-    for row in np.flatnonzero(labelled).tolist():
+    table: Table, cells: Sequence[Any], read: Callable[[Any], Any], labelled: np.ndarray | None = None
+) -> list[Any]:
+    """What ``read`` makes of the cells, 0 where there is no label; what it refuses is told with the row."""
+    made = []
+    for row, value in enumerate(cells):
         try:
-            labels[row] = read(cells[row])
+            made.append(read(value) if labelled is None or labelled[row] else 0)
         except UserError as error:
             raise UserError(f"{table.name}, row {row + 1}: {error}") from None
-    return labels
+    return made
 
 
 def _read_binary(column: str, value: Any) -> float:
@@ -233,20 +235,16 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     return number
 
 
-def _parse_lists(task: TaskConfig, values: Sequence[Any], table: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """An empty list, or cell, is an example without any of the labels."""
-    index = {name: number for number, name in enumerate(task.label_names)}
-    labels = np.zeros((table.num_rows, len(index)), dtype=np.float32)
-    separator = find_separator(values, index)
-    for row, value in enumerate(values):
-        for label in _read_labels(table, column, row, value, separator):
-            if label not in index:
-                raise UserError(
-                    f"{table.name}, row {row + 1}: the label {label!r} never occurs in training; known: "
-                    f"{', '.join(list(index)[:10])}; add training examples with it or remove it"
-                )
-            labels[row, index[label]] = 1
-    return labels, np.ones(table.num_rows, dtype=bool)
+def _read_set(index: dict[str, int], column: str, separator: str | None, value: Any) -> list[int]:
+    """The numbers of the labels listed; an empty list, or cell, is an example without any of the labels."""
+    labels = _read_labels(column, separator, value)
+    for label in labels:
+        if label not in index:
+            raise UserError(
+                f"the label {label!r} never occurs in training; known: "
+                f"{', '.join(list(index)[:10])}; add training examples with it or remove it"
+            )
+    return [index[label] for label in labels]
 
 
 def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bool) -> None:
@@ -254,13 +252,13 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     every run, whatever it predicts.
     """
     columns, form = ", ".join(get_columns(task.label)), get_kind(task.label_kind).form
-    if not is_scored and len(labels) and labels.min() == labels.max():
-        what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
-        raise UserError(
-            f"{name}: the labels in {columns} hold {what} and need at least two; "
-            f"add examples with other labels or set task.label to another column"
-        )
     if not is_scored:
+        if len(labels) and labels.min() == labels.max():
+            what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
+            raise UserError(
+                f"{name}: the labels in {columns} hold {what} and need at least two; "
+                f"add examples with other labels or set task.label to another column"
+            )
         return
     try:
         check_labels(labels, str(task.metric))

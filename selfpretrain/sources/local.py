@@ -10,19 +10,19 @@ from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 
-def read_files(task: TaskConfig) -> dict[str, Table]:
-    """The tables of the files given, by split: always ``train``, the other two where their paths are set."""
+def read_files(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
+    """The tables of the files given, by split: always ``train``, the other two where their paths are set; no notes."""
     tables = {"train": read_rows(task)}
     for split, path in (("validation", task.validation_path), ("test", task.test_path)):
         if path is not None:
-            tables[split] = _read(task, path, f"task.{split}_path")
+            tables[split] = read_table(Path(path), f"task.{split}_path", task.delimiter, task.encoding)
     train = tables["train"]
     if train.num_rows < MIN_ROWS:
         raise UserError(
             f"{train.name} has {train.num_rows} rows; a study needs at least {MIN_ROWS} to train and test on: "
             f"give a larger file with task.path=<file>"
         )
-    return tables
+    return tables, []
 
 
 def read_rows(task: TaskConfig) -> Table:
@@ -31,17 +31,13 @@ def read_rows(task: TaskConfig) -> Table:
         raise UserError(
             f"task={task.name} needs task.path=<file>, a {', '.join(FORMATS)} file with one example per row"
         )
-    table = _read(task, task.path, "task.path")
+    table = read_table(Path(task.path), "task.path", task.delimiter, task.encoding)
     for setting, value in (("task.text", task.text), ("task.label", task.label)):
         if not get_columns(value):
             raise UserError(
                 f"task={task.name} needs {setting}=<column>; the columns of {table.name} are {table.list_names()}"
             )
     return table
-
-
-def _read(task: TaskConfig, path: str, setting: str) -> Table:
-    return read_table(Path(path), setting, task.delimiter, task.encoding)
 
 
 def check_texts(table: Table, columns: list[str]) -> None:
@@ -69,10 +65,9 @@ def read_ids(task: TaskConfig, table: Table) -> list[str] | None:
     ids = [str(value) for value in table.get(task.id, "task.id")]
     first: dict[str, int] = {}
     for row, example_id in enumerate(ids):
-        if example_id in first:
+        if first.setdefault(example_id, row) != row:
             raise UserError(
                 f"{table.name}, row {row + 1}: id {example_id!r} in column {task.id!r} is that of row "
                 f"{first[example_id] + 1} too; make ids unique, or have them made from the text: task.id=null"
             )
-        first[example_id] = row
     return ids

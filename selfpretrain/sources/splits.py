@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from selfpretrain.config import TaskConfig, UserError
-
 RULE_VERSION = 2
 MIN_ROWS = 50  # fewer examples leave nothing to test on
 
@@ -40,15 +38,14 @@ def sort_by_hash(documents: Iterable[str]) -> list[str]:
     return sorted(documents, key=lambda text: (compute_hash("order", text), text))
 
 
-def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> np.ndarray:
-    """Rows, int64 [N], in the order of a hash of their texts; equal texts by label, then by id if there are ids.
+def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> list[int]:
+    """Rows in the order of a hash of their texts; equal texts by label, then by id if there are ids.
 
     What is equal in all of them may stand in any order: no result can tell.
     """
     hashes = [compute_hash("order", "\0".join(parts)) for parts in texts]
-    values, names = labels.tolist(), [""] * len(texts) if ids is None else ids
-    order = sorted(range(len(texts)), key=lambda row: (hashes[row], texts[row], values[row], names[row]))
-    return np.array(order, dtype=np.int64)
+    keys = list(zip(hashes, texts, labels.tolist(), ids or [""] * len(texts), strict=True))
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def name_by_content(texts: Sequence[tuple[str, ...]]) -> list[str]:
@@ -105,15 +102,14 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)
     left = Counter(strata.tolist())
-    quotas = compute_quotas(dict(left), size)
+    quotas = compute_quotas(left, size)
     held_out = np.zeros(len(keys), dtype=bool)
     for key in sorted(groups, key=lambda k: (compute_hash(purpose, k), k)):
         rows = groups[key]
         wanted = Counter(strata[rows].tolist())
         # texts that occur twice with different labels count for the most frequent one
         stratum = min(wanted, key=lambda s: (-wanted[s], s))
-        fits = quotas[stratum] >= len(rows) and all(left[s] > count for s, count in wanted.items())
-        if fits:
+        if quotas[stratum] >= len(rows) and all(left[s] > count for s, count in wanted.items()):
             quotas[stratum] -= len(rows)
             left.subtract(wanted)
             held_out[rows] = True
@@ -126,28 +122,15 @@ def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
     The order of choice is by content, so a larger sample of one stratum holds a smaller one. Of equal keys the
     earlier row is chosen, so the rows have to stand in the order of :func:`compute_order`.
     """
-    counts = dict(Counter(strata.tolist()))
-    quotas = compute_quotas(counts, size)
+    quotas = compute_quotas(Counter(strata.tolist()), size)
     for stratum in quotas:
         if quotas[stratum] == 0:  # no class may vanish: the largest gives one up
             quotas[max(quotas, key=lambda s: (quotas[s], -s))] -= 1
             quotas[stratum] = 1
-    order = sorted(range(len(keys)), key=lambda row: (compute_hash("subsample", keys[row]), keys[row], row))
     chosen = []
-    for row in order:
+    for row in sorted(range(len(keys)), key=lambda row: (compute_hash("subsample", keys[row]), keys[row], row)):
         stratum = int(strata[row])
         if quotas[stratum] > 0:
             quotas[stratum] -= 1
             chosen.append(row)
     return np.array(sorted(chosen), dtype=np.int64)
-
-
-def check_subsample(task: TaskConfig, strata: np.ndarray) -> None:
-    """Refuse a ``task.max_train_examples`` that cannot hold one example of each class."""
-    assert task.max_train_examples is not None
-    num_strata = len(np.unique(strata))
-    if task.max_train_examples < num_strata:
-        raise UserError(
-            f"task.max_train_examples={task.max_train_examples} is less than one example for each of the "
-            f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
-        )

@@ -55,10 +55,9 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
     replace what would be recognised. Raises UserError for a file that is missing, empty or not to be read.
     """
     given = f"{setting}={path}"
-    if not path.exists():
-        raise UserError(f"{given} does not exist; give the path of a {', '.join(FORMATS)} file")
-    if path.is_dir():
-        raise UserError(f"{given} is a folder; give the path of a {', '.join(FORMATS)} file")
+    if path.is_dir() or not path.exists():
+        wrong = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{given} {wrong}; give the path of a {', '.join(FORMATS)} file")
     try:
         packed = path.read_bytes()
     except OSError as error:
@@ -69,19 +68,19 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
     formats.refuse_foreign(content, given)
     if content.startswith(formats.PARQUET):
         found = _read_parquet(content, given)
-        form = [found.form, *packing]
     else:
         text, name = formats.decode(content, given, encoding)
         is_json = delimiter is None and jsons.is_json(text, path.suffixes)
         found = jsons.read(text, given) if is_json else delimited.read(text, given, delimiter, path.suffixes)
-        form = [found.form, name, *packing]
+        packing.insert(0, name)
     if found.num_rows == 0:
         raise UserError(f"{given} has a header but no rows; it needs at least 50 rows")
-    counts = Counter(name for name in found.names if name)
-    named = zip(found.names, found.columns, strict=True)
-    columns = {name: column for name, column in named if counts[name] == 1}
-    twice = frozenset(name for name, count in counts.items() if count > 1)
-    return Table(str(path), columns, found.num_rows, ", ".join(form), twice)
+    counts = Counter(found.names)
+    columns = {
+        name: column for name, column in zip(found.names, found.columns, strict=True) if name and counts[name] == 1
+    }
+    twice = frozenset(name for name, count in counts.items() if name and count > 1)
+    return Table(str(path), columns, found.num_rows, ", ".join([found.form, *packing]), twice)
 
 
 def _read_parquet(content: bytes, given: str) -> formats.Content:

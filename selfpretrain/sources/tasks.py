@@ -18,7 +18,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
-from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
+from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import cache, description, hub, labels, local, splits
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
@@ -47,10 +47,11 @@ def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Docume
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
     overlaps = find_overlaps(resolved, parts)
-    notes += _describe(resolved, parts, overlaps)
+    notes += description.describe_labels(resolved, parts["train"].labels)
+    notes.append(description.describe_overlap(parts, overlaps))
     if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
         total = len(parts["train"].ids)
-        parts = {**parts, "train": _subsample(resolved, parts["train"])}
+        parts = {**parts, "train": _subsample(resolved, parts["train"], task.max_train_examples)}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
     return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"]), documents
 
@@ -92,22 +93,17 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
 def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
-    notes: list[str] = []
-    if task.loader == "local":
-        tables = local.read_files(task)
-    else:
-        tables, notes = hub.read_splits(task)
+    tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
     parts: dict[str, Split] = {}
-    documents: cache.Documents = []
+    rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
-        parts[name], kept = read_split(resolved, table, name, text_columns, notes)
-        if name == "train":
-            documents = _read_texts(table, task.corpus_columns or text_columns, kept)
+        parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
-            documents = _cut(resolved, parts, documents, name, size, notes)
+            rows["train"] = rows["train"][~_cut(resolved, parts, name, size, notes)]
+    documents = _read_texts(tables["train"], task.corpus_columns or text_columns, rows["train"])
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -174,8 +170,8 @@ def read_split(
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
     order = splits.compute_order(texts, values[rows], ids)
-    ordered = [texts[row] for row in order.tolist()]
-    names = [ids[row] for row in order.tolist()] if ids else splits.name_by_content(ordered)
+    ordered = [texts[row] for row in order]
+    names = [ids[row] for row in order] if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
 
 
@@ -187,19 +183,6 @@ def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[
         name: tuple(example for example, key in zip(parts[name].ids, own, strict=True) if key in known)
         for name, own in keys.items()
     }
-
-
-def _describe(task: TaskConfig, parts: dict[str, Split], overlaps: dict[str, tuple[str, ...]]) -> list[str]:
-    labels_of_train = parts["train"].labels
-    missing = "; none is missing (an empty cell, null or NaN would be)" if task.loader == "local" else ""
-    lines = [description.describe_labels(task, labels_of_train) + missing]
-    form = get_kind(task.label_kind).form
-    if form is CLASSES:
-        counts = np.bincount(labels_of_train, minlength=len(task.label_names)).tolist()
-        lines += description.warn_of_names(task.label_names, dict(zip(task.label_names, counts, strict=True)))
-    elif form is SETS:
-        lines += description.warn_of_names(task.label_names, {})
-    return [*lines, description.describe_overlap(parts, overlaps)]
 
 
 def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
@@ -222,10 +205,8 @@ def _select(split: Split, rows: np.ndarray) -> Split:
     return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
 
 
-def _cut(
-    task: TaskConfig, parts: dict[str, Split], documents: cache.Documents, name: str, size: int, notes: list[str]
-) -> cache.Documents:
-    """Move about ``size`` examples from train to ``name`` in ``parts``; returns the documents that stay."""
+def _cut(task: TaskConfig, parts: dict[str, Split], name: str, size: int, notes: list[str]) -> np.ndarray:
+    """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
     train = parts["train"]
     held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)
     if not held_out.any():
@@ -236,14 +217,18 @@ def _cut(
     parts[name] = _select(train, np.flatnonzero(held_out))
     parts["train"] = _select(train, np.flatnonzero(~held_out))
     notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
-    return [document for document, out in zip(documents, held_out.tolist(), strict=True) if not out]
+    return held_out
 
 
-def _subsample(task: TaskConfig, train: Split) -> Split:
-    assert task.max_train_examples is not None
+def _subsample(task: TaskConfig, train: Split, size: int) -> Split:
     strata = splits.compute_strata(train.labels)
-    splits.check_subsample(task, strata)
-    return _select(train, splits.subsample(_compute_keys(task, train), strata, task.max_train_examples))
+    num_strata = len(np.unique(strata))
+    if size < num_strata:
+        raise UserError(
+            f"task.max_train_examples={size} is less than one example for each of the "
+            f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
+        )
+    return _select(train, splits.subsample(_compute_keys(task, train), strata, size))
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:

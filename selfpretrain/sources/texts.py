@@ -10,10 +10,12 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import TextCard, UserError
+from selfpretrain.files import compute_checksum
 from selfpretrain.sources import hub
 from selfpretrain.sources.cache import remember
 from selfpretrain.sources.paragraphs import MAX_DOCUMENT_BYTES, RULE_VERSION, cut_document, join_paragraphs
@@ -24,15 +26,13 @@ def iter_text(card: TextCard, runs_dir: str) -> Iterator[str]:
     if card.loader == "docs":
         from selfpretrain.sources.docs import iter_docs_text
 
-        yield from iter_docs_text(card, runs_dir)
-        return
-    paths = _find_mirror_files(card)
-    if paths:
+        yield from iter_docs_text(runs_dir)
+    elif paths := _find_mirror_files(card):
         for path in paths:
             yield from join_paragraphs(_iter_lines(path))
-        return
-    for part in card.parts:
-        yield from _iter_hub_part(part)
+    else:
+        for part in card.parts:
+            yield from _iter_hub_part(part)
 
 
 def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
@@ -42,7 +42,7 @@ def compute_text_fingerprint(card: TextCard, runs_dir: str) -> str:
 
         return compute_docs_fingerprint()
     files = _find_mirror_files(card)
-    sources = [remember(runs_dir, ["file"], [path], lambda path=path: _hash_file(path)) for path in files]  # type: ignore[misc]
+    sources = [remember(runs_dir, ["file"], [path], partial(compute_checksum, path, "sha256")) for path in files]
     sources = sources or [_resolve_part(part) for part in card.parts]
     return hashlib.sha256(json.dumps([card.name, card.version, RULE_VERSION, sources]).encode()).hexdigest()
 
@@ -54,7 +54,7 @@ def _find_mirror_files(card: TextCard) -> list[Path]:
         return []
     paths = [mirror / name for name in card.mirror]
     missing = [path for path in paths if not path.is_file()]
-    if missing and len(missing) < len(paths):
+    if 0 < len(missing) < len(paths):
         raise UserError(
             f"text collection {card.name}: {missing[0]} is missing beside its other files; "
             f"add it, or unset SELFPRETRAIN_DATA to read the hub"
@@ -76,14 +76,6 @@ def _iter_lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path} is damaged after line {number}: {error}; copy the file again") from error
 
 
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:
     """One part of a card: ``rows: documents`` (an article each) or ``rows: lines`` (a sentence each, no book ids)."""
     data = hub.load_hub_split(part["hub_id"], part.get("hub_config"), part.get("revision"), part["split"])
@@ -93,9 +85,9 @@ def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:
     rows = (text for batch in data.select_columns([column]).iter(batch_size=1000) for text in batch[column])
     if part.get("rows", "documents") == "lines":
         yield from join_paragraphs(rows, blank_ends=False)
-        return
-    for text in rows:
-        yield from cut_document(text, MAX_DOCUMENT_BYTES)
+    else:
+        for text in rows:
+            yield from cut_document(text, MAX_DOCUMENT_BYTES)
 
 
 def _resolve_part(part: dict[str, Any]) -> str:

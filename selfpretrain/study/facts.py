@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfpretrain.config import Settings
-from selfpretrain.data.lengths import describe_cut
+from selfpretrain.data.examples import describe_cut
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.runs import identity

@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
-from selfpretrain.data.store import compute_checksum
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
-from selfpretrain.files import new_folder, read_json, remove_folder, write_json
+from selfpretrain.files import compute_checksum, new_folder, read_json, remove_folder, write_json
 from selfpretrain.model.encoder import Encoder
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")

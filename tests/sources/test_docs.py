@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfpretrain.config import TaskConfig, TextCard, UserError
+from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.sources import docs, docs_extract, splits
 from selfpretrain.sources.docs_clean import clean_docstring, split_sentences
 from selfpretrain.sources.docs_extract import (
@@ -66,8 +66,15 @@ def make_packages(
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory) -> list[Package]:
+def made(tmp_path_factory) -> list[Package]:
     return make_packages(tmp_path_factory.mktemp("site-packages"))
+
+
+@pytest.fixture
+def packages(made, monkeypatch) -> list[Package]:
+    """What is installed, for the test."""
+    monkeypatch.setattr(docs, "find_packages", lambda: made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +198,7 @@ def test_roles_have_their_shares():
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_tasks_split_by_module_and_share_no_text(name, packages, runs_dir):
-    task, parts, _ = docs.load_docs_task(TASKS[name], runs_dir, packages)
+    task, parts, _ = docs.load_docs_task(TASKS[name], runs_dir)
     assert set(parts) == {"train", "validation", "test"}
     seen: dict[str, str] = {}
     for role, split in parts.items():
@@ -204,12 +211,12 @@ def test_tasks_split_by_module_and_share_no_text(name, packages, runs_dir):
     dtype = np.float32 if name == "docs_score" else np.int64
     assert all(split.labels.dtype == dtype for split in parts.values())
     assert task.metric == ("pearson" if name == "docs_score" else "accuracy")
-    _, again, _ = docs.load_docs_task(TASKS[name], runs_dir, packages)
+    _, again, _ = docs.load_docs_task(TASKS[name], runs_dir)
     assert again["train"].texts == parts["train"].texts
 
 
 def test_topic_hides_the_package_name(packages, runs_dir):
-    task, parts, _ = docs.load_docs_task(TASKS["docs_topic"], runs_dir, packages)
+    task, parts, _ = docs.load_docs_task(TASKS["docs_topic"], runs_dir)
     for split in parts.values():
         for example_id, (text,), label in zip(split.ids, split.texts, split.labels, strict=True):
             assert example_id.startswith(task.label_names[label])
@@ -223,7 +230,7 @@ def test_pairs_are_neighbours_or_of_another_docstring(packages, runs_dir):
         for record in iter_records(folder, docs.SPLITS)
         for place, sentence in enumerate(s for text in record["paragraphs"] for s in split_sentences(text))
     }
-    _, parts, _ = docs.load_docs_task(TASKS["docs_pair"], runs_dir, packages)
+    _, parts, _ = docs.load_docs_task(TASKS["docs_pair"], runs_dir)
     for split in parts.values():
         assert 0.3 < split.labels.mean() < 0.7
         for (first, second), label in zip(split.texts, split.labels, strict=True):
@@ -234,7 +241,7 @@ def test_pairs_are_neighbours_or_of_another_docstring(packages, runs_dir):
 
 
 def test_scores_are_the_lengths(packages, runs_dir):
-    split = docs.load_docs_task(TASKS["docs_score"], runs_dir, packages)[1]["train"]
+    split = docs.load_docs_task(TASKS["docs_score"], runs_dir)[1]["train"]
     roots = {package.name: Path(package.root) for package in packages}
     for example_id, label in zip(split.ids[:20], split.labels[:20], strict=True):
         module, function, _ = example_id.split(":")
@@ -244,20 +251,20 @@ def test_scores_are_the_lengths(packages, runs_dir):
 
 
 def test_general_text_is_of_no_task(packages, runs_dir):
-    documents = list(docs.iter_docs_text(TextCard(name="docs", loader="docs"), runs_dir, packages))
+    documents = list(docs.iter_docs_text(runs_dir))
     general = [path for p in packages for path in sorted(Path(p.root).glob("m*.py"))
                if get_role(f"{p.name}.{path.stem}") == "general"]  # fmt: skip
     assert len(documents) == len(general) > 30
     text = "\n".join(documents)
     for name, task in TASKS.items():
-        for split in docs.load_docs_task(task, runs_dir, packages)[1].values():
+        for split in docs.load_docs_task(task, runs_dir)[1].values():
             assert not any(column in text for columns in split.texts for column in columns), name
 
 
 def test_equal_classes_at_most(monkeypatch, tmp_path, packages):
     monkeypatch.setattr(docs, "MAX_EXAMPLES", {"train": 30, "validation": 9, "test": 12})
     docs._build_examples.cache_clear()
-    _, parts, _ = docs.load_docs_task(TASKS["docs_topic"], str(tmp_path), packages)
+    _, parts, _ = docs.load_docs_task(TASKS["docs_topic"], str(tmp_path))
     assert np.bincount(parts["train"].labels).tolist() == [10, 10, 10]
     assert len(set(parts["train"].labels[:10].tolist())) > 1
 
@@ -296,24 +303,26 @@ def test_a_changed_file_is_refused(tmp_path, packages):
         build_documents(str(tmp_path), packages)
 
 
-def test_too_little_text_is_refused(tmp_path):
+def test_too_little_text_is_refused(tmp_path, monkeypatch):
     few = make_packages(tmp_path / "site", names=("numpy",), modules=3)
+    monkeypatch.setattr(docs, "find_packages", lambda: few)
     with pytest.raises(UserError, match="too few") as error:
-        docs.load_docs_task(TASKS["docs_pair"], str(tmp_path), few)
+        docs.load_docs_task(TASKS["docs_pair"], str(tmp_path))
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="docs_topic, docs_pair, docs_score"):
-        docs.load_docs_task(TaskConfig(name="docs_other", loader="docs"), str(tmp_path), few)
+        docs.load_docs_task(TaskConfig(name="docs_other", loader="docs"), str(tmp_path))
 
 
-def test_fingerprint_is_quick_and_follows_the_versions(tmp_path):
+def test_fingerprint_is_quick_and_follows_the_versions(tmp_path, monkeypatch):
     start = time.perf_counter()
     found = find_packages()
     first = docs.compute_docs_fingerprint()
     assert time.perf_counter() - start < 1.0
     assert {"stdlib", "numpy", "torch"} <= {package.name for package in found}
-    assert first == docs.compute_docs_fingerprint(found[::-1])
-    other = [Package(found[0].name, "0.0", found[0].root), *found[1:]]
-    assert first != docs.compute_docs_fingerprint(other)
+    monkeypatch.setattr(docs, "find_packages", lambda: found[::-1])
+    assert first == docs.compute_docs_fingerprint()
+    monkeypatch.setattr(docs, "find_packages", lambda: [Package(found[0].name, "0.0", found[0].root), *found[1:]])
+    assert first != docs.compute_docs_fingerprint()
     assert list(tmp_path.iterdir()) == []
 
 
