@@ -124,8 +124,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             sync_file(path.parent)
         finally:
-            if temporary.exists():
-                shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_stem(name: str) -> str:
