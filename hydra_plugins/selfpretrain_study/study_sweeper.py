@@ -41,5 +41,4 @@ class StudySweeper(Sweeper):
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
         plan = run_study(own, list(arguments), launch)
         write_report(plan, Terminal(), arguments)
-        if code := end_study(plan):
-            raise SystemExit(code)  # Hydra drops what a sweep returns
+        end_study(plan)

@@ -73,7 +73,6 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     stand_in = "" if plan.general == "bookwiki" else ", in the place of BookWiki"
     is_general = any(find_condition(condition).is_general for condition in plan.conditions)
     lengths = describe_lengths(plan)
-    cut = {name: [line for task, line in lengths if task == name] for name in plan.data}
     measured = [_measure_seconds(cell, found[-1]) for cell, found in started.values() if found]
     facts = {
         "command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)]),
@@ -83,7 +82,7 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         "general text": plan.general + stand_in if is_general else "",
         "budget": budget.describe(plan.settings.pretrain),
         "FLOPs of a pretraining": compare_pretraining(plan) if plan.pretrainings else "",
-        **{f"data of {name}": "; ".join([*data.notes, *cut[name]]) for name, data in plan.data.items()},
+        **{f"data of {name}": "; ".join([*data.notes, *lengths[name]]) for name, data in plan.data.items()},
         "time": _describe_time([seconds for seconds in measured if seconds is not None]),
     }
     return {name: fact for name, fact in facts.items() if fact}
