@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selfpretrain.cards import follow_card
 from selfpretrain.config import RuntimeConfig, Settings
 from selfpretrain.data.lengths import describe_cut
 from selfpretrain.data.store import load_tokenizer
@@ -14,6 +15,7 @@ from selfpretrain.study.plan import StudyPlan
 
 def describe_task(settings: Settings) -> list[str]:
     """The facts of the one task of a fine-tuning; lengths by the tokenizer of its start where that is at hand."""
+    settings = follow_card(settings, settings.task)
     data, start = read_task(settings.task, settings.runtime.runs_dir), settings.start
     corpora: list[str] = []
     if start.is_fresh:
