@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from selfpretrain import __version__
+
 COMMANDS = {
     "corpus": "Turn text into token files.",
     "pretrain": "Pretrain an encoder on BookWiki, on a task's own text, or on any other corpus.",
@@ -20,9 +22,11 @@ COMMANDS = {
 }
 
 
-def print_commands() -> None:
-    from selfpretrain import __version__
+# of Hydra: what only asks, and what says already that it is a sweep
+UNSWEPT = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc", "-m", "--multirun"}
 
+
+def print_commands() -> None:
     print(f"selfpretrain {__version__}: does a task need web-scale pretraining, or is its own training text enough?\n")
     for name, purpose in COMMANDS.items():
         print(f"  selfpretrain {name:<9} {purpose}")
@@ -205,8 +209,6 @@ def main() -> None:
         print_commands()
         return
     if arguments[0] == "--version":
-        from selfpretrain import __version__
-
         print(__version__)
         return
     command = arguments[0]
@@ -222,11 +224,8 @@ def main() -> None:
         flush_output()
         return
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
-    asks_only = any(
-        a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]
-    )
-    is_sweep = command == "study" and not any(a.startswith("study.cell=") for a in sys.argv[1:])
-    if is_sweep and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
+    is_sweep = command == "study" and not any(argument.startswith("study.cell=") for argument in arguments)
+    if is_sweep and not UNSWEPT.intersection(arguments):
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1
     for name in ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):

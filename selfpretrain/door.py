@@ -17,17 +17,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import (
-    FAMILIES,
-    FinetuneConfig,
-    Limit,
-    Settings,
-    Start,
-    StudyConfig,
-    TaskConfig,
-    UserError,
-    iter_settings,
-)
+from selfpretrain.config import FAMILIES, FinetuneConfig, Limit, Settings, Start, TaskConfig, UserError, iter_settings
 from selfpretrain.engines import ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
@@ -136,10 +126,10 @@ def _expand_home(path: T) -> T:
     return path if Path(name).exists() else kind + os.path.expanduser(name)  # type: ignore[return-value]
 
 
-def choose_general(study: StudyConfig) -> str:
-    """The text collection behind ``bookwiki``: as set, or (auto) BookWiki where the mirror has it, else docs."""
-    if study.general != "auto":
-        return study.general
+def choose_general(general: str) -> str:
+    """The text collection behind ``bookwiki``: the one set, or (auto) BookWiki where the mirror has it, else docs."""
+    if general != "auto":
+        return general
     mirror = os.environ.get("SELFPRETRAIN_DATA")
     return "bookwiki" if mirror and (Path(mirror) / "bookwiki").is_dir() else "docs"
 
@@ -184,7 +174,7 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     settings = _to_schema(config, Settings)
     tokenizer = settings.tokenizer
     if tokenizer.source == "general" and tokenizer.card is None:  # the same for a single command as within a study
-        tokenizer = dataclasses.replace(tokenizer, card=choose_general(settings.study))
+        tokenizer = dataclasses.replace(tokenizer, card=choose_general(settings.study.general))
     settings = dataclasses.replace(
         settings,
         init=_expand_home(settings.init),
@@ -200,20 +190,17 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
 def check(settings: Settings) -> None:
     """Refuse values that are not allowed or contradict one another."""
     for key, field, value in iter_settings(settings):
-        _check_value(key, value, _get_allowed(key, field))
+        allowed = _get_allowed(key, field)
+        if isinstance(allowed, Limit):
+            numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
+            if not all(allowed.holds(number) for number in numbers if number is not None):
+                raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
+        elif allowed and value not in allowed:
+            raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
     Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
-
-
-def _check_value(key: str, value: Any, allowed: Limit | Collection[str | None] | None) -> None:
-    if isinstance(allowed, Limit):
-        numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
-        if not all(allowed.holds(number) for number in numbers if number is not None):
-            raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
-    elif allowed and value not in allowed:
-        raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
 
 
 def _get_allowed(key: str, field: dataclasses.Field[Any]) -> Limit | Collection[str | None] | None:

@@ -34,7 +34,9 @@ def show_progress(
     row = bars.add_task(label, total=total, completed=done, note="")
 
     def advance(done: int, note: str) -> None:
-        bars.update(row, completed=done, **({"note": note} if note else {}))
+        bars.update(row, completed=done)
+        if note:
+            bars.update(row, note=note)
 
     try:
         yield advance

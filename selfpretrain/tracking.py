@@ -180,9 +180,8 @@ def get_helper() -> Helper:
 
 
 def start_process() -> subprocess.Popen[str]:
-    package = str(Path(__file__).resolve().parent.parent)
-    known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*known, package])}
+    places = [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     # names and services of an outer W&B run are not ours
     for name in ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS"):
         environment.pop(name, None)
