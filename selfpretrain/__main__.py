@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+from selfpretrain import __version__
 
 COMMANDS = {
     "corpus": "Turn text into token files.",
@@ -19,9 +22,11 @@ COMMANDS = {
 }
 
 
-def print_commands() -> None:
-    from selfpretrain import __version__
+# of Hydra: what only asks, and what says already that it is a sweep
+UNSWEPT = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc", "-m", "--multirun"}
 
+
+def print_commands() -> None:
     print(f"selfpretrain {__version__}: does a task need web-scale pretraining, or is its own training text enough?\n")
     for name, purpose in COMMANDS.items():
         print(f"  selfpretrain {name:<9} {purpose}")
@@ -30,7 +35,7 @@ def print_commands() -> None:
     print("     selfpretrain <command> --help")
 
 
-def run_corpus(settings: Any) -> Any:
+def run_corpus(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.files import read_json
     from selfpretrain.stages.corpus import prepare_corpus
 
@@ -39,29 +44,30 @@ def run_corpus(settings: Any) -> Any:
     print(f"{folder}: {manifest['documents']:,} documents, {manifest['tokens']:,} tokens")
 
 
-def run_pretrain(settings: Any) -> Any:
+def run_pretrain(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.stages.pretrain import pretrain
 
     run = pretrain(settings)
-    next_step = f"selfpretrain finetune model={settings.model.preset} task=<name> init=run:{run.id}"
-    print_result(run, f"fine-tune it with: {next_step}")
+    print_result(run)
+    preset = settings.model.preset
+    print_once(f"fine-tune it with: selfpretrain finetune model={preset} task=<name> init=run:{run.id}")
 
 
-def run_finetune(settings: Any) -> Any:
+def run_finetune(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.stages.finetune import finetune
     from selfpretrain.study.facts import describe_task
 
-    print_once(describe_task(settings))
+    print_once(*describe_task(settings))
     print_result(finetune(settings))
 
 
-def run_evaluate(settings: Any) -> Any:
+def run_evaluate(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.stages.evaluate import evaluate
 
     print_result(evaluate(settings))
 
 
-def run_study_cell(settings: Any) -> Any:
+def run_study_cell(settings: Any, overrides: list[str]) -> str:
     """A job of a study, or by hand ``selfpretrain study study.cell=<file>``."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -80,51 +86,39 @@ def run_study_cell(settings: Any) -> Any:
     return statuses
 
 
-def run_report(settings: Any) -> Any:
-    from hydra.core.hydra_config import HydraConfig
-
+def run_report(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.endings import Terminal
     from selfpretrain.report import write_report
     from selfpretrain.study.sweep import build_plan
 
-    overrides = list(HydraConfig.get().overrides.task)
     write_report(build_plan(settings, overrides), Terminal(), overrides)
 
 
-def run_plan(settings: Any) -> Any:
-    from hydra.core.hydra_config import HydraConfig
-
+def run_plan(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.endings import Terminal
     from selfpretrain.study.preview import print_preview
     from selfpretrain.study.sweep import build_plan
 
-    print_preview(build_plan(settings, list(HydraConfig.get().overrides.task)), Terminal())
+    print_preview(build_plan(settings, overrides), Terminal())
 
 
-def print_once(lines: list[str]) -> None:
+def print_once(*lines: str) -> None:
     """Lines for the reader: rank 0 for all that torchrun started."""
     from selfpretrain.train.distributed import get_rank
 
     if get_rank() == 0:
-        print("\n".join(lines))
+        print(*lines, sep="\n")
 
 
-def print_result(run: Any, advice: str = "") -> None:
-    """Say where a run is and what it found: rank 0 for all that torchrun started."""
+def print_result(run: Any) -> None:
+    """Say where a run is and what it found."""
     import json
 
-    from selfpretrain.train.distributed import get_rank
-
-    if get_rank() != 0:
-        return
     result = {key: value for key, value in run.read_result().items() if key != "history"}
-    print(f"{run.path}: {run.status}")
-    print(json.dumps(result, indent=1))
-    if advice:
-        print(advice)
+    print_once(f"{run.path}: {run.status}", json.dumps(result, indent=1))
 
 
-RUNNERS: dict[str, Callable[[Any], Any]] = {
+RUNNERS: dict[str, Callable[[Any, list[str]], Any]] = {
     "corpus": run_corpus, "pretrain": run_pretrain, "finetune": run_finetune, "evaluate": run_evaluate,
     "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
@@ -146,14 +140,13 @@ def run_hydra(command: str) -> Any:
         overrides = list(HydraConfig.get().overrides.task)
 
         def work() -> Any:
-            return RUNNERS[command](open_config(config, overrides))
+            return RUNNERS[command](open_config(config, overrides), overrides)
 
         if command != "study" and HydraConfig.get().mode == RunMode.MULTIRUN:
             return guard(lambda: run_job([to_typed(override) for override in overrides], work))
         return guard(work)
 
-    decorated = hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)
-    return decorated()
+    return hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)()
 
 
 def read_command_line(command: str) -> None:
@@ -216,8 +209,6 @@ def main() -> None:
         print_commands()
         return
     if arguments[0] == "--version":
-        from selfpretrain import __version__
-
         print(__version__)
         return
     command = arguments[0]
@@ -227,26 +218,20 @@ def main() -> None:
     if command not in COMMANDS:
         fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
     if command == "settings":
-        from selfpretrain.manual import print_settings
+        from selfpretrain.door import print_settings
 
         guard(lambda: print_settings(arguments[1:]))
         flush_output()
         return
     sys.argv = [f"selfpretrain {command}", *arguments[1:]]
-    asks_only = any(
-        a in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-sc") for a in sys.argv[1:]
-    )
-    is_sweep = command == "study" and not any(a.startswith("study.cell=") for a in sys.argv[1:])
-    if is_sweep and not asks_only and "-m" not in sys.argv and "--multirun" not in sys.argv:
+    is_sweep = command == "study" and not any(argument.startswith("study.cell=") for argument in arguments)
+    if is_sweep and not UNSWEPT.intersection(arguments):
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1
     for name in ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # what fails in the end is said in one line, not every attempt
-    import signal
-
     from hydra.errors import HydraException
-
-    from omegaconf.errors import OmegaConfBaseException  # isort: skip
+    from omegaconf.errors import OmegaConfBaseException
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(75)
@@ -258,15 +243,9 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain_composition(error, command), 2)
     finally:
-        leave_group()
+        if distributed := sys.modules.get("selfpretrain.train.distributed"):  # a command without torch is in no group
+            distributed.leave()
     flush_output()
-
-
-def leave_group() -> None:
-    """End torchrun's group of processes, whatever came of the work; a command that needed no torch is in none."""
-    distributed = sys.modules.get("selfpretrain.train.distributed")
-    if distributed is not None:
-        distributed.leave()
 
 
 if __name__ == "__main__":

@@ -42,15 +42,14 @@ def follow_card(settings: Settings, task: TaskConfig) -> Settings:
     efforts say ``recipe=preset``, and so do the settings returned: their section says it all.
     """
     config = settings.finetune
-    changes = dict(task.finetune.get(settings.model.family, {})) if config.recipe == "card" else {}
+    changes = task.finetune.get(settings.model.family, {}) if config.recipe == "card" else {}
     fixed = set(config.given)
     if fixed & set(WARMUP):  # the two say one thing
         fixed |= set(WARMUP)
     kept = {name: value for name, value in changes.items() if name not in fixed}
     if set(kept) & set(WARMUP):
         kept = {**dict.fromkeys(WARMUP), **kept}
-    plain = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    finetune = to_dataclass({**plain, **kept, "recipe": "preset"}, FinetuneConfig)
+    finetune = to_dataclass({**dataclasses.asdict(config), **kept, "recipe": "preset"}, FinetuneConfig)
     settings = dataclasses.replace(settings, task=task, finetune=finetune)
     if kept:
         check(settings)

@@ -76,11 +76,8 @@ def keep_freed_memory() -> bool:
     libc = _open_glibc()
     if libc is None:
         return False
-    accepted = [
-        libc.mallopt(M_MMAP_THRESHOLD, KEEP),
-        libc.mallopt(M_TRIM_THRESHOLD, NEVER),
-        libc.mallopt(M_TOP_PAD, KEEP >> 4),
-    ]
+    wanted = {M_MMAP_THRESHOLD: KEEP, M_TRIM_THRESHOLD: NEVER, M_TOP_PAD: KEEP >> 4}
+    accepted = [libc.mallopt(name, value) for name, value in wanted.items()]
     return all(accepted)
 
 

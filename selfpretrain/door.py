@@ -1,4 +1,4 @@
-"""The one door from YAML and the command line to checked dataclasses.
+"""The one door from YAML and the command line to checked dataclasses, and what each setting may be.
 
 Only this file, ``__main__`` and the sweeper know Hydra and OmegaConf; everything else gets dataclasses.
 """
@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import (
-    FAMILIES,
-    FinetuneConfig,
-    Limit,
-    Settings,
-    Start,
-    StudyConfig,
-    TaskConfig,
-    TokenizerConfig,
-    UserError,
-    iter_settings,
-)
+from selfpretrain.config import FAMILIES, FinetuneConfig, Limit, Settings, Start, TaskConfig, UserError, iter_settings
 from selfpretrain.engines import ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
@@ -135,19 +126,12 @@ def _expand_home(path: T) -> T:
     return path if Path(name).exists() else kind + os.path.expanduser(name)  # type: ignore[return-value]
 
 
-def choose_general(study: StudyConfig) -> str:
-    """The text collection behind ``bookwiki``: as set, or (auto) BookWiki where the mirror has it, else docs."""
-    if study.general != "auto":
-        return study.general
+def choose_general(general: str) -> str:
+    """The text collection behind ``bookwiki``: the one set, or (auto) BookWiki where the mirror has it, else docs."""
+    if general != "auto":
+        return general
     mirror = os.environ.get("SELFPRETRAIN_DATA")
     return "bookwiki" if mirror and (Path(mirror) / "bookwiki").is_dir() else "docs"
-
-
-def _complete_tokenizer(tokenizer: TokenizerConfig, study: StudyConfig) -> TokenizerConfig:
-    """With the text a general vocabulary is learnt from: the same for a single command as within a study."""
-    wanted = tokenizer.source == "general" and tokenizer.card is None
-    card = choose_general(study) if wanted else tokenizer.card
-    return dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path), card=card)
 
 
 def _check_card(task: TaskConfig) -> None:
@@ -165,24 +149,21 @@ def _check_card(task: TaskConfig) -> None:
                 raise UserError(f"task.finetune.{family} has {name!r}; {hint}allowed: {', '.join(allowed)}")
 
 
-def _list_given(overrides: Sequence[str]) -> list[str]:
-    """The settings of fine-tuning that a command line names, by themselves or as ``finetune={...}``."""
+def _note_given(config: FinetuneConfig, overrides: Sequence[str]) -> FinetuneConfig:
+    """With the settings that a command line names, by themselves or as ``finetune={...}``.
+
+    A rate there is the only one, unless a grid stands beside it.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    names: set[str] = set()
+    given: set[str] = set()
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         section, _, name = override.key_or_group.partition(".")
         if section == "finetune":
             value = override.value()
-            names |= {name} if name else set(value) if isinstance(value, dict) else set()
-    return sorted(names)
-
-
-def _note_given(config: FinetuneConfig, overrides: Sequence[str]) -> FinetuneConfig:
-    """A rate on the command line is the only one, unless a grid stands beside it."""
-    given = _list_given(overrides)
+            given |= {name} if name else set(value) if isinstance(value, dict) else set()
     grid = [] if "peak_lr" in given and "lr_grid" not in given else config.lr_grid
-    return dataclasses.replace(config, given=given, lr_grid=grid)
+    return dataclasses.replace(config, given=sorted(given), lr_grid=grid)
 
 
 def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
@@ -191,13 +172,16 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     Raises :class:`UserError` for unknown keys, wrong types and contradictory values.
     """
     settings = _to_schema(config, Settings)
+    tokenizer = settings.tokenizer
+    if tokenizer.source == "general" and tokenizer.card is None:  # the same for a single command as within a study
+        tokenizer = dataclasses.replace(tokenizer, card=choose_general(settings.study.general))
     settings = dataclasses.replace(
         settings,
         init=_expand_home(settings.init),
         runtime=dataclasses.replace(settings.runtime, runs_dir=_expand_home(settings.runtime.runs_dir)),
         task=complete_task(settings.task),
         finetune=_note_given(settings.finetune, overrides),
-        tokenizer=_complete_tokenizer(settings.tokenizer, settings.study),
+        tokenizer=dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path)),
     )
     check(settings)
     return settings
@@ -206,25 +190,45 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
 def check(settings: Settings) -> None:
     """Refuse values that are not allowed or contradict one another."""
     for key, field, value in iter_settings(settings):
-        _check_value(key, value, get_allowed(key, field))
+        allowed = _get_allowed(key, field)
+        if isinstance(allowed, Limit):
+            numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
+            if not all(allowed.holds(number) for number in numbers if number is not None):
+                raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
+        elif allowed and value not in allowed:
+            raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
     Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
 
 
-def _check_value(key: str, value: Any, allowed: Limit | Collection[str | None] | None) -> None:
-    if isinstance(allowed, Limit):
-        numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
-        if not all(allowed.holds(number) for number in numbers if number is not None):
-            raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
-    elif allowed and value not in allowed:
-        raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
-
-
-def get_allowed(key: str, field: dataclasses.Field[Any]) -> Limit | Collection[str | None] | None:
+def _get_allowed(key: str, field: dataclasses.Field[Any]) -> Limit | Collection[str | None] | None:
     """What a setting may be: as its field says, or one of the names of its table; None: anything of its type."""
     return NAMED.get(key) or field.metadata.get("allowed")
+
+
+def print_settings(sections: Sequence[str]) -> None:
+    """The settings of these sections (of all, if none is named): what is set, its type, what is allowed and its meaning."""
+    known = {section.name: section.default_factory for section in dataclasses.fields(Settings)}
+    for name in sections:
+        if name not in known:
+            raise UserError(f"{name!r} is no section of the settings; allowed: {', '.join(known)}")
+    for name in sections or known:
+        rows = [_describe_setting(*each) for each in iter_settings(Settings()) if each[0].partition(".")[0] == name]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        print(f"{name}: {known[name].__doc__}" if len(rows) > 1 else name)
+        for row in rows:
+            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tuple[str, str, str]:
+    """``<key>=<default>``, its type, and what is allowed and meant."""
+    allowed = _get_allowed(key, field)
+    words = allowed.words if isinstance(allowed, Limit) else " | ".join(name or "null" for name in allowed or ())
+    written = value if isinstance(value, str) else json.dumps(value)
+    meaning = "; ".join(part for part in (words, field.metadata.get("help")) if part)
+    return f"{key}={written}", str(field.type).replace("None", "null"), meaning
 
 
 def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
@@ -262,12 +266,10 @@ def register_schema() -> None:
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="settings", node=Settings)
-    OmegaConf.register_new_resolver("choices", _describe_choices, replace=True)
-
-
-def _describe_choices(*groups: str) -> str:
-    """A line per group; Hydra's own list has those of the other commands, too."""
-    return "\n".join(f"{group}: {', '.join(list_choices(group))}" for group in groups)
+    # a line per group; Hydra's own list has those of the other commands, too
+    OmegaConf.register_new_resolver(
+        "choices", lambda *names: "\n".join(f"{name}: {', '.join(list_choices(name))}" for name in names), replace=True
+    )
 
 
 def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
@@ -279,9 +281,8 @@ def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
     from hydra.core.global_hydra import GlobalHydra
 
     register_schema()
-    if GlobalHydra.instance().is_initialized():
-        return open_config(compose(command, overrides=list(overrides)), overrides)
-    with initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
         return open_config(compose(command, overrides=list(overrides)), overrides)
 
 

@@ -50,8 +50,7 @@ def guard(function: Callable[[], Any]) -> Any:
         _forget_output()
         fail("its output is closed; the same command continues where it was", PIPE_CLOSED)
     except Exception as error:
-        explained = explain(error)
-        if explained is None:
+        if not (explained := explain(error)):
             raise
         fail(*explained)
 
@@ -89,9 +88,9 @@ def run_job(overrides: Sequence[str], function: Callable[[], Any]) -> Outcome:
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001 - of this job alone; the sweep lists it at its end
-        message, code = explain(error) or (f"{type(error).__name__}: {error}", FAILED)
-        if explain(error) is None:
+        if not (explained := explain(error)):
             traceback.print_exc()
+        message, code = explained or (f"{type(error).__name__}: {error}", FAILED)
         print(f"failed: {message}", flush=True)
         return Outcome(tuple(overrides), message, code)
     return Outcome(tuple(overrides))

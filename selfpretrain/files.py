@@ -134,8 +134,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             sync_file(path.parent)
         finally:
-            if temporary.exists():
-                shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_stem(name: str) -> str:
@@ -155,15 +154,13 @@ def build_folder(path: Path, write: Callable[[Path], None], progress: bool = Fal
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     with explain_write_errors(path):
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout:
             if progress:
                 print(f"{path.parent.name}/{path.name}: another process builds it, waiting", file=sys.stderr)
-            lock.acquire()
-    try:
+            held = lock.acquire()
+    with held:
         if not (path / last).exists():
             with new_folder(path) as new:
                 write(new)
-    finally:
-        lock.release()
     return path

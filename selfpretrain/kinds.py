@@ -41,9 +41,8 @@ class TaskKind:
     decode: Callable[[Array], Array]  # stored outputs -> what the metrics compare with the labels
     count_outputs: Callable[[TaskConfig], int] = lambda task: len(task.label_names)  # K
     encode: Callable[[TaskConfig, Array], Array] = lambda task, labels: labels  # labels -> what the loss is given
-    restore: Callable[[TaskConfig, Array], Array] = lambda task, outputs: (
-        outputs
-    )  # outputs -> as they are stored, in the labels' range
+    # outputs -> as they are stored, in the labels' range
+    restore: Callable[[TaskConfig, Array], Array] = lambda task, outputs: outputs
 
 
 def get_kind(name: str | None) -> TaskKind:

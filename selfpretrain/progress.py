@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 _bars: Progress | None = None  # of this process; on the screen while it has rows
 
@@ -26,12 +26,7 @@ def show_progress(
         yield lambda done, note: None
         return
     if _bars is None or not _bars.tasks:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
         # of standard output, what is on the same screen goes above the bars, and what is not stays where it goes
         _bars = Progress(*columns, transient=True, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
         _bars.start()

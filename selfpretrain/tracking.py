@@ -20,7 +20,8 @@ import types
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import TrackingConfig
+from selfpretrain.config import Settings
+from selfpretrain.hashing import to_plain
 
 QUEUE_SIZE = 2000  # messages
 INIT_TIMEOUT_SECONDS = 30  # W&B's own limit for reaching the server
@@ -40,22 +41,19 @@ class NullTracker:
         """The run has ended; call it in a finally."""
 
 
-def build_tracker(
-    config: TrackingConfig, *, run_id: str, group: str, job_type: str, name: str, settings: dict[str, Any], folder: Path
-) -> Tracker:
-    """The tracker the settings name; for ranks other than 0 one that does nothing.
+def build_tracker(settings: Settings, folder: Path, group: str, name: str) -> Tracker:
+    """The tracker that the settings of a run name; for ranks other than 0 one that does nothing.
 
-    Args:
-        run_id: stable over interruptions: the run is continued under it.
-        group: the study. job_type: the stage. name: for people.
-        settings: everything that was set, shown beside the metrics.
-        folder: W&B's own files go here, under wandb/.
+    ``folder`` is the run's, <stage>/<id>, under whose id an interrupted run is continued; W&B's own files go there,
+    under wandb/. ``group`` is the study, ``name`` is for people.
     """
+    config = settings.tracking
     if config.name == "none" or int(os.environ.get("RANK", "0")) != 0:
         return NullTracker()
     start = {
-        "project": config.project, "entity": config.entity, "mode": config.mode, "id": run_id, "group": group or None,
-        "job_type": job_type, "name": name, "config": settings, "dir": str(folder.resolve()),
+        "project": config.project, "entity": config.entity, "mode": config.mode, "id": folder.name,
+        "group": group or None, "job_type": folder.parent.name, "name": name, "config": to_plain(settings),
+        "dir": str(folder.resolve()),
     }  # fmt: skip
     return WandbTracker(start)
 
@@ -182,9 +180,8 @@ def get_helper() -> Helper:
 
 
 def start_process() -> subprocess.Popen[str]:
-    package = str(Path(__file__).resolve().parent.parent)
-    known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*known, package])}
+    places = [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     # names and services of an outer W&B run are not ours
     for name in ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS"):
         environment.pop(name, None)

@@ -20,7 +20,7 @@ FLOORS = [
     ["files", "children", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],
     ["door", "endings", "progress", "devices", "kinds"],
-    ["cards", "manual"],
+    ["cards"],
     ["sources"],
     ["data"],
     ["tasks", "runs"],

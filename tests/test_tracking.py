@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from selfpretrain import tracking
-from selfpretrain.config import TrackingConfig
+from selfpretrain.config import Settings, TrackingConfig
 
 FAKE = """
 import json, os, time
@@ -58,11 +58,9 @@ def fake(tmp_path, monkeypatch):
     close_helper(20)
 
 
-def build(folder, run_id="abc", **config):
-    return tracking.build_tracker(
-        TrackingConfig(name="wandb", **config), run_id=run_id, group="study", job_type="pretrain", name="cell",
-        settings={"peak_lr": 1e-3}, folder=Path(folder),
-    )  # fmt: skip
+def build(folder, run_id="abc", name="wandb", **config):
+    settings = Settings(tracking=TrackingConfig(name=name, **config))
+    return tracking.build_tracker(settings, Path(folder) / "pretrain" / run_id, "study", "cell")
 
 
 def read(calls):
@@ -70,9 +68,7 @@ def read(calls):
 
 
 def test_none_and_other_ranks_track_nothing(monkeypatch, fake, tmp_path):
-    config = TrackingConfig(name="none")
-    arguments = {"run_id": "a", "group": "", "job_type": "finetune", "name": "n", "settings": {}, "folder": tmp_path}
-    tracker = tracking.build_tracker(config, **arguments)
+    tracker = build(tmp_path, name="none")
     tracker.log({"loss": 1.0}, step=1)
     tracker.finish(0)
     monkeypatch.setenv("RANK", "1")
@@ -89,8 +85,9 @@ def test_rows_arrive_under_a_stable_id(fake, tmp_path):
     assert close_helper(20)
     start, *rows, end = read(fake)
     expected = {"id": "abc", "group": "study", "job_type": "pretrain", "name": "cell", "resume": "allow",
-                "mode": "offline", "dir": str(tmp_path.resolve()), "config": {"peak_lr": 1e-3}}  # fmt: skip
+                "mode": "offline", "dir": str(tmp_path.resolve() / "pretrain" / "abc")}  # fmt: skip
     assert expected.items() <= start["start"].items()
+    assert start["start"]["config"]["pretrain"]["peak_lr"] == 5e-4
     assert start["settings"] == {"console": "off", "silent": True, "disable_git": True, "save_code": False}
     assert [row["step"] for row in rows] == [20, 40]
     assert rows[0]["loss"] == 2.5
@@ -194,9 +191,9 @@ def test_a_killed_training_still_ends_its_run(fake, tmp_path):
 import os, sys, time
 from pathlib import Path
 from selfpretrain import tracking
-from selfpretrain.config import TrackingConfig
-tracker = tracking.build_tracker(TrackingConfig(name="wandb"), run_id="abc", group="", job_type="x", name="n",
-                                 settings={{}}, folder=Path({str(tmp_path)!r}))
+from selfpretrain.config import Settings, TrackingConfig
+settings = Settings(tracking=TrackingConfig(name="wandb"))
+tracker = tracking.build_tracker(settings, Path({str(tmp_path)!r}) / "x" / "abc", "", "n")
 tracker.log({{"loss": 1.0}}, step=1)
 while tracker.helper.process is None or tracker.helper.messages.qsize(): time.sleep(0.01)
 time.sleep(0.1)
@@ -220,7 +217,7 @@ def test_the_real_library_writes_an_offline_folder(tmp_path, monkeypatch):
         tracker.log({"loss": 1.0 / (step + 1)}, step=step + 1)
     tracker.finish()
     assert close_helper(60)
-    files = list(tmp_path.glob("wandb/offline-run-*/run-abc.wandb"))
+    files = list(tmp_path.glob("pretrain/abc/wandb/offline-run-*/run-abc.wandb"))
     assert len(files) == 1
     assert b"loss" in files[0].read_bytes()
     assert "WANDB_SERVICE" not in os.environ

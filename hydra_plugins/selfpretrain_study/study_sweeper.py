@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +28,7 @@ class StudySweeper(Sweeper):
 
         started = 0
         # jobs of other processes would draw over the bars of this one
-        bars = [] if isinstance(self.launcher, BasicLauncher) else ["runtime.progress=false"]
+        bars = [] if self.config.hydra.runtime.choices["hydra/launcher"] == "basic" else ["runtime.progress=false"]
 
         def launch(paths: list[str]) -> list[str]:
             """Carry out the jobs that these files describe; returns the statuses of their cells."""
@@ -42,5 +41,4 @@ class StudySweeper(Sweeper):
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
         plan = run_study(own, list(arguments), launch)
         write_report(plan, Terminal(), arguments)
-        if code := end_study(plan):
-            raise SystemExit(code)  # Hydra drops what a sweep returns
+        end_study(plan)

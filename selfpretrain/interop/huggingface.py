@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.data.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -182,7 +182,9 @@ def export_huggingface(
         settings |= _describe_labels(label_kind, label_names, head.out.out_features)
     tensors = get_huggingface_tensors(encoder, head)
     if head is None and encoder.config.family != "electra":
-        tensors |= _build_pooler(encoder.config)
+        # RobertaModel and BertModel end in a pooler, which our encoder lacks: the identity, so tanh(first token)
+        width, pooler = encoder.config.hidden_size, f"{encoder.config.family}.pooler.dense"
+        tensors |= {f"{pooler}.weight": torch.eye(width), f"{pooler}.bias": torch.zeros(width)}
     with new_folder(folder) as new:
         save_tensors(tensors, new / WEIGHTS, metadata={"format": "pt"})  # older transformers want pt
         write_json(new / "config.json", settings)
@@ -219,12 +221,6 @@ def _describe_labels(label_kind: str, label_names: Sequence[str], num_outputs: i
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
     }
-
-
-def _build_pooler(config: ModelConfig) -> dict[str, Tensor]:
-    """RobertaModel and BertModel end in a pooler, which our encoder lacks: the identity, so tanh(first token)."""
-    prefix = f"{config.family}.pooler.dense"
-    return {f"{prefix}.weight": torch.eye(config.hidden_size), f"{prefix}.bias": torch.zeros(config.hidden_size)}
 
 
 def _name_special_tokens(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -6,6 +6,8 @@ every published checkpoint. Our fused projection for queries, keys and values is
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,7 @@ MASKED_TOKEN_NAMES = {
     "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
 }
+REPLACED_TOKEN_NAMES = ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")
 SEQUENCE_NAMES = {
     "electra": ("classifier.dense", "classifier.out_proj"),
     "roberta": ("classifier.dense", "classifier.out_proj"),
@@ -102,13 +105,10 @@ def _name_head(family: str, head: nn.Module | None) -> Names:
     if isinstance(head, MaskedTokenHead):
         dense, norm, bias = MASKED_TOKEN_NAMES[family]
         return _name_part("head.dense", dense) | _name_part("head.norm", norm) | {"head.bias": (bias,)}
-    if isinstance(head, ReplacedTokenHead):
-        parts = ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")
-    elif isinstance(head, SequenceHead):
-        parts = SEQUENCE_NAMES[family]
-    else:
+    if head is None:
         return {}
-    return _name_part("head.dense", parts[0]) | _name_part("head.out", parts[1])
+    dense, out = SEQUENCE_NAMES[family] if isinstance(head, SequenceHead) else REPLACED_TOKEN_NAMES
+    return _name_part("head.dense", dense) | _name_part("head.out", out)
 
 
 def to_huggingface(tensors: Tensors, names: Names) -> Tensors:
@@ -122,16 +122,15 @@ def to_huggingface(tensors: Tensors, names: Names) -> Tensors:
 
 def from_huggingface(tensors: Tensors, names: Names, origin: str) -> Tensors:
     """transformers' tensors under our names; UserError for the first one that ``origin`` lacks."""
-    for theirs in names.values():
-        for name in theirs:
-            if name not in tensors:
-                raise UserError(f"{origin} has no tensor {name}: not a whole checkpoint of this family; choose another")
+    for name in chain.from_iterable(names.values()):
+        if name not in tensors:
+            raise UserError(f"{origin} has no tensor {name}: not a whole checkpoint of this family; choose another")
     return {ours: torch.cat([tensors[name] for name in theirs]) for ours, theirs in names.items()}
 
 
 def check_tensors(tensors: Tensors, names: Names, family: str, origin: str) -> None:
     """Raise UserError for the first tensor without which, or read as plain numbers, the encoder would be another."""
-    used = {name for theirs in names.values() for name in theirs}
+    used = set(chain.from_iterable(names.values()))
     for name, value in tensors.items():
         if name in used and value.dtype not in FLOATS:
             kind = str(value.dtype).removeprefix("torch.")

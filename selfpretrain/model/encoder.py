@@ -60,11 +60,8 @@ class Embeddings(nn.Module):
             end = self.position_offset + input_ids_BL.shape[1]
             positions = self.position.weight[self.position_offset : end]
         else:
-            positions = F.embedding(packing.positions_1L + self.position_offset, self.position.weight)
-        if token_type_ids_BL is None:
-            types = self.token_type.weight[0]
-        else:
-            types = F.embedding(token_type_ids_BL, self.token_type.weight)
+            positions = self.position(packing.positions_1L + self.position_offset)
+        types = self.token_type.weight[0] if token_type_ids_BL is None else self.token_type(token_type_ids_BL)
         return self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
 
 
@@ -127,9 +124,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int, pad_id: int, embeddings: Embeddings | None = None):
         super().__init__()
-        self.config = config
-        self.vocab_size = vocab_size
-        self.pad_id = pad_id
+        self.config, self.vocab_size, self.pad_id = config, vocab_size, pad_id
         self.embeddings = embeddings or Embeddings(config, vocab_size, pad_id)
         same = config.embedding_size == config.hidden_size
         self.project = nn.Identity() if same else Linear(config.embedding_size, config.hidden_size)

@@ -39,15 +39,10 @@ def count_encoder_flops(model: ModelConfig, batch_size: int, seq_len: int, num_p
     return project + below + count_layer_flops(model, batch_size, seq_len, num_positions)
 
 
-def count_token_head_flops(model: ModelConfig, vocab_size: int, num_states: int) -> int:
-    """Logits over the vocabulary for N states: 2 N D E + 2 N E V."""
-    return 2 * num_states * model.embedding_size * (model.hidden_size + vocab_size)
-
-
 def count_mlm_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size: int, seq_len: int) -> int:
-    """Masked language modelling forward: the encoder, and the token head at the M chosen positions."""
-    encoder = count_encoder_flops(model, batch_size, seq_len, slots)
-    return encoder + count_token_head_flops(model, vocab_size, batch_size * slots)
+    """Masked language modelling forward: the encoder, and at the M chosen positions the token head, 2 B M (D E + E V)."""
+    head = 2 * batch_size * slots * model.embedding_size * (model.hidden_size + vocab_size)
+    return count_encoder_flops(model, batch_size, seq_len, slots) + head
 
 
 def count_rtd_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size: int, seq_len: int) -> int:

@@ -49,10 +49,8 @@ def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Genera
         for part in module.modules():
             if isinstance(part, Embeddings):
                 init_mimetic_positions(part, config.init_std)
-            if isinstance(part, Encoder):
-                for layer in part.layers:
-                    assert isinstance(layer, Layer)
-                    init_mimetic_attention(layer, generator)
+            if isinstance(part, Layer):
+                init_mimetic_attention(part, generator)
 
 
 def build_orthogonal(size: int, generator: torch.Generator) -> Tensor:

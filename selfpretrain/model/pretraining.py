@@ -173,9 +173,7 @@ class ReplacedTokenDetection(PretrainModule):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """gen_weight * generator loss + disc_weight * discriminator loss, and named measures."""
-        types_BL, mask_BL, weights_BL = (
-            batch.get(name) for name in ("token_type_ids", "attention_mask", "token_weights")
-        )
+        types_BL, mask_BL, weights_BL = map(batch.get, ("token_type_ids", "attention_mask", "token_weights"))
         hidden_BMG = self.generator(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
         logits_NV = self.generator_head(hidden_BMG.flatten(0, 1), self.encoder.embeddings.word.weight)
         # over all chosen positions, masked or kept

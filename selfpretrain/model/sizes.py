@@ -20,12 +20,6 @@ def build_generator_config(config: ModelConfig) -> ModelConfig:
     )
 
 
-def count_embedding_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
-    """E (V + P + T + 2): three tables and a LayerNorm; RoBERTa's positions begin after ``pad_id``."""
-    positions = model.max_positions + (pad_id + 1 if model.family == "roberta" else 0)
-    return model.embedding_size * (vocab_size + positions + model.type_vocab_size + 2)
-
-
 def count_body_parameters(model: ModelConfig) -> int:
     """Per layer 4 D^2 + 2 D I + 9 D + I, and the projection D (E + 1) where E is not D."""
     width, inner = model.hidden_size, model.intermediate_size
@@ -34,8 +28,13 @@ def count_body_parameters(model: ModelConfig) -> int:
 
 
 def count_encoder_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
-    """Embeddings, projection and layers: what fine-tuning starts from."""
-    return count_embedding_parameters(model, vocab_size, pad_id) + count_body_parameters(model)
+    """What fine-tuning starts from: three tables and a LayerNorm, E (V + P + T + 2), and the body.
+
+    RoBERTa's positions begin after ``pad_id``.
+    """
+    positions = model.max_positions + (pad_id + 1 if model.family == "roberta" else 0)
+    embeddings = model.embedding_size * (vocab_size + positions + model.type_vocab_size + 2)
+    return embeddings + count_body_parameters(model)
 
 
 def count_mlm_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:

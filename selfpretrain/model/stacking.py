@@ -91,8 +91,7 @@ def vmap_seeds(stacked: nn.Module, streams: SeedStreams) -> Forward:
 
     def forward(batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         with nullcontext() if torch.compiler.is_compiling() else StackedRules():
-            losses, measures = run_all(dict(stacked.named_parameters()), batch)
-        return losses, measures
+            return run_all(dict(stacked.named_parameters()), batch)
 
     return forward
 
@@ -103,33 +102,24 @@ def vmap_seeds(stacked: nn.Module, streams: SeedStreams) -> Forward:
 def make_rule(operate: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function to call under ``vmap`` as if for one seed: ``operate`` gets its tensors stacked, seeds in front."""
 
-    class Rule(torch.autograd.Function):
-        @staticmethod
-        def forward(*_: Any) -> Tensor:  # type: ignore[override]
-            raise AssertionError("a stacked operation outside of vmap")
+    def stack(value: Any, dim: int | None, num_seeds: int) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.expand(num_seeds, *value.shape) if dim is None else value.movedim(dim, 0)
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            raise AssertionError("a stacked operation outside of vmap")
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a stacked operation outside of vmap")
+
+    class Rule(torch.autograd.Function):
+        forward = setup_context = staticmethod(refuse)  # type: ignore[assignment]
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, names: tuple[str, ...], *values: Any) -> tuple[Tensor, int]:
-            stacked = [
-                _stack_argument(value, dim, info.batch_size) for value, dim in zip(values, in_dims[1:], strict=True)
-            ]
+            stacked = [stack(value, dim, info.batch_size) for value, dim in zip(values, in_dims[1:], strict=True)]
             split = len(values) - len(names)
             return operate(*stacked[:split], **dict(zip(names, stacked[split:], strict=True))), 0
 
-    def call(*args: Any, **kwargs: Any) -> Tensor:
-        return Rule.apply(tuple(kwargs), *args, *kwargs.values())
-
-    return call
-
-
-def _stack_argument(value: Any, dim: int | None, num_seeds: int) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return value.expand(num_seeds, *value.shape) if dim is None else value.movedim(dim, 0)
+    return lambda *args, **kwargs: Rule.apply(tuple(kwargs), *args, *kwargs.values())
 
 
 def run_each(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -140,15 +130,17 @@ def run_each(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         columns = [
             value.unbind() if isinstance(value, Tensor) else [value] * num_seeds for value in (*args, *kwargs.values())
         ]
-        outs = []
-        for own in zip(*columns, strict=True):
-            outs.append(function(*own[: len(args)], **dict(zip(kwargs, own[len(args) :], strict=True))))
+        split = len(args)
+        outs = [
+            function(*own[:split], **dict(zip(kwargs, own[split:], strict=True))) for own in zip(*columns, strict=True)
+        ]
         return torch.stack(outs)
 
     return operate
 
 
-def _drop(x: Tensor, prob: float, streams: SeedStreams) -> Tensor:
+@make_rule
+def _apply_dropout(x: Tensor, prob: float, streams: SeedStreams) -> Tensor:
     return MaskedScale.apply(x, streams.draw_keep_masks(x.shape, prob), 1 / (1 - prob))
 
 
@@ -179,25 +171,18 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return out_SNE.view(*input.shape[:-1], out_SNE.shape[-1])
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0
-) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
     mask = None if attn_mask is None else attn_mask.flatten(0, 1)
-    rows = F.scaled_dot_product_attention(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, dropout_p)
-    return rows.unflatten(0, query.shape[:2])
+    rows = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask, dropout_p)
+    return rows.unflatten(0, q.shape[:2])
 
 
-def _attend_packed(
-    q: Tensor, k: Tensor, v: Tensor, queries: Tensor, keys: Tensor, weight_dropout: SeedDropout
-) -> Tensor:
+def _attend_packed(q: Tensor, k: Tensor, v: Tensor, queries: Tensor, keys: Tensor, dropout: SeedDropout) -> Tensor:
     """Seed by seed, since each has texts of its own."""
-    outs = []
-    for *own, generator in zip(q, k, v, queries, keys, weight_dropout.streams.generators, strict=True):
-        outs.append(attend_packed(*own, Dropout(weight_dropout.prob, generator).train(weight_dropout.training)))
-    return torch.stack(outs)
+    dropouts = [Dropout(dropout.prob, own).train(dropout.training) for own in dropout.streams.generators]
+    return torch.stack([attend_packed(*own) for own in zip(q, k, v, queries, keys, dropouts, strict=True)])
 
 
-_apply_dropout = make_rule(_drop)
 RULES: dict[Any, Callable[..., Tensor]] = {
     F.linear: make_rule(_linear),  # one product with its bias, not two passes
     F.scaled_dot_product_attention: make_rule(_attend),  # seeds as rows: the fused kernels stay

@@ -18,7 +18,7 @@ from selfpretrain.runs.provenance import read_starts
 from selfpretrain.runs.results import DIVERGED, FAILED, CellResult, StudyResults
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
-from selfpretrain.study.facts import describe_lengths
+from selfpretrain.study.facts import describe_data
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, StudyPlan
@@ -72,8 +72,6 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     starts = [start for _, found in started.values() for start in found]
     stand_in = "" if plan.general == "bookwiki" else ", in the place of BookWiki"
     is_general = any(find_condition(condition).is_general for condition in plan.conditions)
-    lengths = describe_lengths(plan)
-    cut = {name: [line for task, line in lengths if task == name] for name in plan.data}
     measured = [_measure_seconds(cell, found[-1]) for cell, found in started.values() if found]
     facts = {
         "command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)]),
@@ -83,7 +81,7 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         "general text": plan.general + stand_in if is_general else "",
         "budget": budget.describe(plan.settings.pretrain),
         "FLOPs of a pretraining": compare_pretraining(plan) if plan.pretrainings else "",
-        **{f"data of {name}": "; ".join([*data.notes, *cut[name]]) for name, data in plan.data.items()},
+        **{f"data of {name}": "; ".join(facts) for name, facts in describe_data(plan).items()},
         "time": _describe_time([seconds for seconds in measured if seconds is not None]),
     }
     return {name: fact for name, fact in facts.items() if fact}

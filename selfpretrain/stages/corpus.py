@@ -139,12 +139,8 @@ def _describe_owner(
         return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
-    described = {
-        "name": owner.name,
-        "version": owner.version,
-        "split": "train",
-        "fingerprint": data.fingerprint,
-    }
-    evaluation = ("\n".join(columns) for split in ("validation", "test") for columns in data.splits[split].texts)
+    described = {"name": owner.name, "version": owner.version, "split": "train", "fingerprint": data.fingerprint}
+    against = ["validation", "test"]
+    evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
-    return described, {"against": ["validation", "test"], **audit.compute_overlap(text, evaluation)}, data.notes
+    return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes

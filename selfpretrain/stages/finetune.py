@@ -81,10 +81,7 @@ class Finetuning:
         multiplier = functools.partial(
             compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
         )
-        tracker = build_tracker(
-            settings.tracking, run_id=self.run.id, group=self.group, job_type="finetune", name=self.name,
-            settings=to_plain(settings), folder=self.run.path,
-        )  # fmt: skip
+        tracker = build_tracker(settings, self.run.path, self.group, self.name)
         steps = choose_evaluation_steps(config, total_steps, num_examples)
         evaluation = Evaluation(self.evaluate, steps, best_of="score")
         keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)

@@ -15,7 +15,6 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import load_engine
-from selfpretrain.hashing import to_plain
 from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
@@ -121,10 +120,7 @@ class Pretraining:
         self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)
         config = settings.pretrain
-        tracker = build_tracker(
-            settings.tracking, run_id=self.run.id, group=self.group, job_type="pretrain", name=self.name,
-            settings=to_plain(settings), folder=self.run.path,
-        )  # fmt: skip
+        tracker = build_tracker(settings, self.run.path, self.group, self.name)
         steps = choose_held_out_steps(config, config.total_steps)
         keeper = Keeper(self.module, self.run, settings.runtime, tracker, Evaluation(self.evaluate, steps))
         seed = identity.get_pretrain_seeds(settings.seeds)["mask"]

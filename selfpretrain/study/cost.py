@@ -14,14 +14,8 @@ from selfpretrain.data.store import read_manifest
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
-from selfpretrain.stages.work import (
-    BYTES_PER_TOKEN,
-    FILES,
-    Work,
-    describe_corpus,
-    describe_finetuning,
-    describe_pretraining,
-)
+from selfpretrain.stages import work
+from selfpretrain.stages.work import BYTES_PER_TOKEN, Work
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.plan import StudyPlan
 
@@ -40,11 +34,12 @@ class Costs:
     def compute_work(self, cell: Cell) -> Work:
         """What the run takes, as far as it is known."""
         if cell.stage == "corpus":
-            return describe_corpus(cell.settings.tokenizer.vocab_size, self.estimate_text_bytes(cell))
+            return work.describe_corpus(cell.settings.tokenizer.vocab_size, self.estimate_text_bytes(cell))
         vocab_size = self.get_vocab_size(cell)
         if cell.stage == "pretrain":
-            return describe_pretraining(cell.settings, vocab_size, self._count_steps(cell, vocab_size))
-        return describe_finetuning(cell.settings, self.plan.data[cell.task], vocab_size, self.measure_length(cell))
+            return work.describe_pretraining(cell.settings, vocab_size, self._count_steps(cell, vocab_size))
+        data, length = self.plan.data[cell.task], self.measure_length(cell)
+        return work.describe_finetuning(cell.settings, data, vocab_size, length)
 
     def _count_steps(self, cell: Cell, vocab_size: int) -> int | None:
         """Of a pretraining."""
@@ -66,9 +61,8 @@ class Costs:
         if source is None:
             return None
         corpus_id, runtime = identity.identify_corpus(source.settings), cell.settings.runtime
-        if not is_corpus_built(corpus_id, runtime):
-            return None
-        return self._read_manifest(get_corpus_folder(corpus_id, runtime))
+        is_built = is_corpus_built(corpus_id, runtime)
+        return self._read_manifest(get_corpus_folder(corpus_id, runtime)) if is_built else None
 
     def get_vocab_size(self, cell: Cell) -> int:
         manifest = self.find_manifest(cell)
@@ -76,8 +70,7 @@ class Costs:
 
     def measure_length(self, cell: Cell) -> int:
         """Mean tokens of a task's examples, each cut to the sequence length, estimated from their bytes."""
-        seq_len = min(cell.settings.finetune.seq_len, cell.settings.model.max_positions)
-        manifest, rate = self.find_manifest(cell), BYTES_PER_TOKEN
+        seq_len, manifest, rate = cell.settings.finetune.seq_len, self.find_manifest(cell), BYTES_PER_TOKEN
         if manifest:  # a separator follows every document
             rate = manifest["text_bytes"] / max(1, manifest["tokens"] - manifest["documents"])
         key = (cell.task, seq_len, rate)
@@ -93,17 +86,15 @@ class Costs:
         settings = cell.settings
         corpus_id = identity.identify_corpus(settings)
         if corpus_id not in self._text_bytes:
-            self._text_bytes[corpus_id] = documents.estimate_bytes(
-                settings.corpus, settings.task, settings.runtime.runs_dir
-            )
+            runs_dir = settings.runtime.runs_dir
+            self._text_bytes[corpus_id] = documents.estimate_bytes(settings.corpus, settings.task, runs_dir)
         return self._text_bytes[corpus_id]
 
 
 def measure_bytes(cell: Cell) -> dict[str, int]:
     """What a run's folder holds now, by kind; empty before it was begun."""
-    folder = get_corpus_folder(cell.id, cell.settings.runtime) if cell.stage == "corpus" else cell.run.path
-    sizes = {kind: sum(file.stat().st_size for file in folder.glob(files) if file.is_file())
-             for kind, files in FILES[cell.stage].items()}  # fmt: skip
+    found = {kind: cell.folder.glob(files) for kind, files in work.FILES[cell.stage].items()}
+    sizes = {kind: sum(file.stat().st_size for file in files if file.is_file()) for kind, files in found.items()}
     return {kind: size for kind, size in sizes.items() if size}
 
 

@@ -78,7 +78,7 @@ class StudyPlan:
 
     def __init__(self, settings: Settings, settings_of: Callable[[str], Settings]):
         self.settings, self.study = settings, settings.study
-        self.general = choose_general(settings.study)
+        self.general = choose_general(settings.study.general)
         self.cards = {task.name: task for task in choose_tasks(settings)}
         self.conditions = list_conditions(settings, list(self.cards))
         check_models_of(self.study, list(self.cards))

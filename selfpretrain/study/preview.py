@@ -13,9 +13,10 @@ from selfpretrain.runs.provenance import describe_machine
 from selfpretrain.stages.work import DISK_KINDS
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once, measure_bytes
+from selfpretrain.study.facts import list_data
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
-from selfpretrain.study.sweep import describe_choices, list_data
+from selfpretrain.study.sweep import describe_choices
 
 UNKNOWN = "unknown"
 
@@ -32,9 +33,8 @@ def print_preview(plan: StudyPlan, console: Console) -> None:
 
 def build_work_table(plan: StudyPlan, costs: Costs, waves: dict[str, list[Cell]], estimate: Estimate) -> Table:
     """A row per wave; a run that two waves share stands in the first."""
-    table = _build_table(
-        f"plan of study {plan.study.name}", "wave", "cells", "done", "FLOPs", "FLOPs left", "hours left"
-    )
+    columns = ("cells", "done", "FLOPs", "FLOPs left", "hours left")
+    table = _build_table(f"plan of study {plan.study.name}", "wave", *columns)
     for name, cells in waves.items():
         table.add_row(*_build_row(costs, name, cells, estimate.seconds[name], estimate.unknown[name]))
     table.add_section()

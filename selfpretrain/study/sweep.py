@@ -13,11 +13,11 @@ from rich.table import Column, Table
 
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
-from selfpretrain.endings import Terminal, explain
+from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
 from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
-from selfpretrain.study.facts import describe_data, describe_lengths
+from selfpretrain.study.facts import describe_lengths, list_data
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.watch import Watch
 
@@ -35,11 +35,7 @@ def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
     if not settings.study.models:
         study = dataclasses.replace(settings.study, models=[settings.model.preset])
         settings = dataclasses.replace(settings, study=study)
-
-    def settings_of(model: str) -> Settings:
-        return compose_settings("study", [*chosen, f"model={model}"])
-
-    return StudyPlan(settings, settings_of)
+    return StudyPlan(settings, lambda model: compose_settings("study", [*chosen, f"model={model}"]))
 
 
 def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> StudyPlan:
@@ -58,18 +54,17 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
         is_new = any(cell.status not in FINISHED for cell in open_cells)
         run_wave(name, open_cells, launch, watch)
         if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
-            print("\n".join(f"data of {task}: {line}" for task, line in describe_lengths(plan)))
+            print("\n".join(f"data of {task}: {line}" for task, cut in describe_lengths(plan).items() for line in cut))
     return plan
 
 
-def end_study(plan: StudyPlan) -> int:
-    """Say how many cells are not done; returns the exit code."""
-    failed = [
-        c for cells in plan.count_cells().values() for c in cells if c.status not in FINISHED and not c.is_blocked
-    ]
+def end_study(plan: StudyPlan) -> None:
+    """Say how many cells are not done, if any, and exit with 1 then."""
+    every = [cell for cells in plan.count_cells().values() for cell in cells]
+    failed = sum(cell.status not in FINISHED and not cell.is_blocked for cell in every)
     if failed:
-        print(f"{len(failed)} cells are not done; the same command tries them again", file=sys.stderr)
-    return 1 if failed else 0
+        print(f"{failed} cells are not done; the same command tries them again", file=sys.stderr)
+        raise SystemExit(FAILED)  # Hydra drops what a sweep returns
 
 
 def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], watch: Watch) -> None:
@@ -98,7 +93,13 @@ def run_job(job: Job) -> str:
     What cannot be done together, for whatever reason, is then done alone.
     """
     if len(job.cells) > 1:
-        run_together(job.cells, job.study)
+        from selfpretrain.train.engine import carry_out_together
+
+        try:
+            carry_out_together([build_training(cell, job.study) for cell in job.cells])
+        except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
+            names = ", ".join(cell.name for cell in job.cells)
+            print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
     return "+".join(cell.status if cell.status in FINISHED else run_cell(cell, job.study) for cell in job.cells)
 
 
@@ -115,16 +116,6 @@ def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
             "machine's precision is another (then name pretrain.precision and finetune.precision)"
         )
     return training
-
-
-def run_together(cells: Sequence[Cell], group: str) -> None:
-    from selfpretrain.train.engine import carry_out_together
-
-    try:
-        carry_out_together([build_training(cell, group) for cell in cells])
-    except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
-        names = ", ".join(cell.name for cell in cells)
-        print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def run_cell(cell: Cell, group: str) -> str:
@@ -178,15 +169,6 @@ def describe(plan: StudyPlan) -> Estimate | None:
     rest = f"; without {open_runs} runs whose size is unknown until the corpora are built" if open_runs else ""
     print(f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})")
     return estimate
-
-
-def list_data(plan: StudyPlan) -> list[str]:
-    """What is known of each task's data, lengths included, one line each."""
-    lengths = describe_lengths(plan)
-    lines = []
-    for name, data in plan.data.items():
-        lines += [*describe_data(data), *(f"data of {name}: {line}" for task, line in lengths if task == name)]
-    return lines
 
 
 def describe_choices(plan: StudyPlan) -> str:

@@ -78,18 +78,15 @@ class Watch:
             status = cell.status
             if status in FINISHED or (status == "failed" and cell.id not in unsure):
                 outcome = describe_outcome(cell)
-                self._count(cell, status)
+                del self.waiting[cell.id]
+                stage, seconds = self.left.pop(cell.key)
+                self.ended = time.monotonic()
+                if status == "done":
+                    self.estimated += seconds
+                    self.factors[stage] = (self.ended - self.started) / self.estimated
                 line = f"[{self.total - len(self.left)}/{self.total}] {outcome}{self._format_left('; ')}\n"
                 (sys.stdout if status == "done" else sys.stderr).write(line)
         self.advance(self.total - len(self.left), self._format_left())
-
-    def _count(self, cell: Cell, status: str) -> None:
-        del self.waiting[cell.id]
-        stage, seconds = self.left.pop(cell.key)
-        self.ended = time.monotonic()
-        if status == "done":
-            self.estimated += seconds
-            self.factors[stage] = (self.ended - self.started) / self.estimated
 
     def _format_left(self, separator: str = "") -> str:
         """The time that the whole study still takes; empty where it is none or not known."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 from selfpretrain.config import FinetuneConfig, PretrainConfig, Settings, UserError
 from selfpretrain.report import plots
@@ -161,3 +164,24 @@ def test_seeds_that_diverge_together_are_each_shown(run_study, tmp_path):
     assert statuses == ["diverged"] * 3
     lines = outcome.err.splitlines()
     assert len(lines) == 3 and all("diverged: " in line and "not finite at step" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["basic", "elsewhere"])
+def test_jobs_of_other_processes_draw_no_bars(command, monkeypatch, name):
+    asked = []
+
+    class Launcher:
+        def launch(self, jobs, initial_job_idx):
+            asked.extend(jobs)
+            return [SimpleNamespace(return_value="done")]
+
+    def run_study(config, overrides, launch):
+        launch(["cells/a.json"])
+        raise UserError("asked")
+
+    ConfigStore.instance().store(group="hydra/launcher", name="elsewhere", node={"_target_": "elsewhere.Launcher"})
+    monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *_, **__: Launcher())
+    monkeypatch.setattr("selfpretrain.study.sweep.run_study", run_study)
+    assert command("study", f"hydra/launcher={name}").code == 2
+    bars = [] if name == "basic" else ["runtime.progress=false"]
+    assert asked == [[*bars, "study.cell='cells/a.json'"]]
