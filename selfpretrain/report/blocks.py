@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
-from selfpretrain.report.findings import Cross, Summary
+from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import Table, build_tables
 from selfpretrain.study.conditions import START
 
@@ -76,15 +77,22 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
     return forms
 
 
+_CURVES = {LABELS: "scores by labelled examples", TOKENS: "validation scores by tokens of pretraining"}
+
+
 def build_blocks(summary: Summary) -> list[Block]:
     """The report: the answers, the tables, the plots, how to read them, and how all of it was made."""
     return [
         Title(f"Study {summary.name}"),
         *(Sentence(panel.verdict, tuple(panel.evidence)) for panel in summary.panels),
         *build_tables(summary),
-        Figure("scores", "scores with intervals", partial(_draw, summary)),
+        Figure("scores", "scores with intervals", partial(_draw, "draw_scores", summary)),
         *(
-            Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, summary, cross))
+            Figure(name, _CURVES[name], partial(_draw, "draw_curves", summary, name))
+            for name in dict.fromkeys(curve.name for curve in summary.curves)
+        ),
+        *(
+            Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, "draw_cross", cross, summary))
             for cross in summary.crosses
         ),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
@@ -92,10 +100,9 @@ def build_blocks(summary: Summary) -> list[Block]:
     ]
 
 
-def _draw(summary: Summary, cross: Cross | None = None) -> dict[str, bytes]:
-    from selfpretrain.report import plots  # late: Matplotlib takes a second to import
-
-    return plots.draw_cross(cross, summary) if cross else plots.draw_scores(summary)
+def _draw(function: str, *arguments: Any) -> dict[str, bytes]:
+    files: dict[str, bytes] = resolve_name(f"selfpretrain.report.plots:{function}")(*arguments)
+    return files  # late: Matplotlib takes a second to import
 
 
 def list_explanations(summary: Summary) -> list[str]:

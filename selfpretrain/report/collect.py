@@ -43,7 +43,24 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     tasks = {name: data.task for name, data in plan.data.items()}
     facts = collect_facts(plan, overrides)
     overlaps = {name: data.overlap for name, data in plan.data.items()}
-    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes, overlaps)
+    num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}
+    curve = _collect_curve(plan)
+    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve)
+
+
+def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
+    """The first seed's fine-tunings from snapshots and from the end, beside the baseline's."""
+    found: list[tuple[float, CellResult]] = []
+    for group in plan.groups:
+        end = group.choose_cells()[0]
+        if cells := plan.list_curve(group):
+            config = plan.pretrainings[end.settings.start.run_id or ""].settings.pretrain
+            steps = {**cells, config.total_steps: end}
+            amounts = {step * config.batch_size * config.seq_len: cell for step, cell in steps.items()}
+        else:
+            amounts = {0: end} if plan.study.curve and group.condition == plan.study.baseline else {}
+        found += [(tokens, _collect_cell(plan, cell, group.condition)) for tokens, cell in amounts.items()]
+    return found
 
 
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:

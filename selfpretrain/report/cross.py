@@ -20,7 +20,7 @@ def _build(summary: Summary, model: str) -> Cross | None:
     others = list(dict.fromkeys(text for entry in entries if (text := entry.about.text_of) is not None))
     if not others:
         return None
-    texts = [task for task in panels if task in others or panels[task].find(OWN)]
+    texts = list(dict.fromkeys(p.card for p in panels.values() if p.card in others or p.find(OWN)))
     texts += [text for text in others if text not in texts]
     if any(panel.has_control for panel in panels.values()):
         texts.append(START_ROW)
@@ -32,7 +32,7 @@ def _build(summary: Summary, model: str) -> Cross | None:
 def _find(panel: Panel, text: str) -> Entry | None:
     if text == START_ROW:
         return panel.find(START)
-    return panel.find(OWN if text == panel.task else make_own_of(text).key)
+    return panel.find(OWN if text == panel.card else make_own_of(text).key)
 
 
 def _choose_unit(scored: list[Entry], summary: Summary) -> str:

@@ -13,6 +13,8 @@ from selfpretrain.stats import Decision
 from selfpretrain.study.conditions import OWN, Condition, find_condition
 
 PARTIAL, UNDEFINED = "partial", "undefined"
+LABELS, TOKENS = "labels", "tokens"  # what a curve runs along
+MARGIN = 0.01  # one point of the metric
 VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
 
 
@@ -68,7 +70,9 @@ class Panel:
     """One model on one task: its conditions, and the answer."""
 
     model: str
-    task: str
+    task: str  # its name, at one of study.label_counts with @count
+    card: str  # its name
+    num_labels: int  # training examples
     metric: str
     num_examples: int  # test examples; 0 if no run is done
     blind_score: float | None  # what a model reaches that never looks at the text
@@ -106,6 +110,26 @@ class Cross:
     cells: list[list[CrossCell]]
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """A score along an axis."""
+
+    x: float
+    score: Interval
+
+
+@dataclass
+class Curve:
+    """Scores of one model on one task by the number of labels, on test, or by tokens of pretraining, on validation."""
+
+    name: str  # labels | tokens
+    model: str
+    task: str
+    metric: str
+    lines: dict[str, list[CurvePoint]] = field(default_factory=dict)  # condition -> points by x
+    last_gains: dict[str, Interval] = field(default_factory=dict)  # condition -> last point minus the one before
+
+
 @dataclass
 class Summary:
     """A study's outcome. ``to_json`` holds all of it except facts that differ between identical studies."""
@@ -119,6 +143,7 @@ class Summary:
     panels: list[Panel]
     facts: dict[str, str]
     crosses: list[Cross] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from selfpretrain.numbers import format_score
 from selfpretrain.report.comparisons import UNITS, Interval
-from selfpretrain.report.findings import Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import LABELS, TOKENS, Cross, CrossCell, Curve, Entry, Panel, Summary
 from selfpretrain.study.conditions import find_condition
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
@@ -131,6 +131,48 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
     axes.set_xlim(low - margin, high + margin)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.locator_params(axis="x", nbins=5)
+
+
+def draw_curves(summary: Summary, name: str) -> dict[str, bytes]:
+    """The curves of one name, a model and task each: scores with intervals, a line per condition."""
+    curves = [curve for curve in summary.curves if curve.name == name]
+    conditions = list(dict.fromkeys(condition for curve in curves for condition in curve.lines))
+    num_columns = min(PANELS_PER_ROW, len(curves))
+    num_rows = math.ceil(len(curves) / num_columns)
+    with _open_style():
+        figure = Figure(figsize=(1.0 + 3.2 * num_columns, 0.9 + 2.5 * num_rows), layout="constrained")
+        places = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+        for axes, curve in zip(places, curves, strict=False):
+            _draw_curve(axes, curve)
+        for axes in places[len(curves) :]:
+            axes.set_visible(False)
+        title = {LABELS: "test score by labelled examples", TOKENS: "validation score by tokens, first seed"}[name]
+        figure.suptitle(f"{summary.name}: {title}, {summary.confidence:.0%} interval", fontsize=10)
+        handles = [Line2D([], [], color=find_condition(c).colour, marker="o", label=c) for c in conditions]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(conditions)), frameon=False)
+        return _save(figure)
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    axes.set_title(f"{curve.task}, {curve.model}", loc="left", fontsize=9, fontweight="bold")
+    axes.set_xlabel("labelled examples" if curve.name == LABELS else "M tokens of pretraining")
+    axes.set_ylabel(curve.metric)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    unit = 1.0 if curve.name == LABELS else 1e6
+    for index, (condition, points) in enumerate(curve.lines.items()):
+        x = np.array([point.x for point in points]) / unit
+        if curve.name == LABELS:
+            x = x * 1.03 ** (index - (len(curve.lines) - 1) / 2)  # side by side
+        y = np.array([point.score.point for point in points])
+        ends = np.array([[p.score.point - p.score.low, p.score.high - p.score.point] for p in points]).clip(0)
+        axes.errorbar(
+            x, y, yerr=ends.T, color=find_condition(condition).colour, marker="o", markersize=4, linewidth=1.4
+        )
+    if curve.name == LABELS:
+        axes.set_xscale("log")
+        ticks = sorted({point.x for points in curve.lines.values() for point in points})
+        axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        axes.set_xticks([], minor=True)
 
 
 def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
-from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.curves import build_label_curves, build_token_curves
+from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     DIVERGED,
@@ -25,7 +26,6 @@ from selfpretrain.runs.results import (
 from selfpretrain.stats import METRICS, Estimate, decide
 from selfpretrain.study.conditions import NONE, OWN, START, find_condition
 
-MARGIN = 0.01  # one point of the metric
 MARGIN_SHARE = 0.1  # of the reference's gain
 
 
@@ -48,25 +48,27 @@ def summarize(results: StudyResults) -> Summary:
         find_condition(study.reference).describe(study.general),
         study.confidence,
         study.num_replicates,
-        [_build_panel(model, results.tasks[task], cells, results) for (model, task), cells in groups.items()],
+        [_build_panel(model, task, cells, results) for (model, task), cells in groups.items()],
         dict(results.facts),
     )
     _correct_families(summary)
     for panel in summary.panels:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
+    summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
     for panel in summary.panels:
         panel.verdict, panel.evidence = compose(panel, summary)
     return summary
 
 
-def _build_panel(model: str, task: TaskConfig, groups: dict[str, list[CellResult]], results: StudyResults) -> Panel:
-    assert task.metric is not None, f"task {task.name} is not resolved"
-    study, overlap = results.study, frozenset(results.overlaps.get(task.name, ()))
+def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], results: StudyResults) -> Panel:
+    task = results.tasks[key]
+    assert task.metric is not None, f"task {key} is not resolved"
+    study, overlap = results.study, frozenset(results.overlaps.get(key, ()))
     aligned, problems = read_runs([cell for cells in groups.values() for cell in cells if cell.status == DONE], task)
     has_control = results.init_schemes.get(model) == START and START in groups and study.baseline != START
-    panel = Panel(model, task.name, task.metric, 0, None, "", [], has_control)
+    panel = Panel(model, key, task.name, results.num_labels.get(key, 0), task.metric, 0, None, "", [], has_control)
     runs: dict[str, AlignedRuns] = {}
     if aligned is not None:
         panel.num_examples = len(aligned.ids)

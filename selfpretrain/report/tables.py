@@ -10,7 +10,7 @@ from itertools import chain
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_p, format_score, format_signed
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import PARTIAL, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import LABELS, PARTIAL, Cross, CrossCell, Entry, Panel, Summary
 from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
@@ -38,6 +38,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_start_table(summary))
     if any(panel.find(OWN) and panel.find(summary.reference) for panel in summary.panels) and summary.reference != OWN:
         tables.append(build_reference_table(summary))
+    if any(curve.name == LABELS for curve in summary.curves):
+        tables.append(build_label_table(summary))
     return tables + [build_cross_table(cross, summary) for cross in summary.crosses]
 
 
@@ -121,6 +123,28 @@ def build_reference_table(summary: Summary) -> Table:
         if (own := panel.find(OWN)) and (reference := panel.find(name))
     ]
     return _build("reference", f"Own text against {summary.reference_name}", columns, rows, (2, 1))
+
+
+def build_label_table(summary: Summary) -> Table:
+    """Scores by the number of labelled examples, and own against the baseline at each."""
+    curves = {(curve.model, curve.task): curve for curve in summary.curves if curve.name == LABELS}
+    conditions = list(dict.fromkeys(condition for curve in curves.values() for condition in curve.lines))
+    columns = {
+        **_PANEL, "labels": ("labels",), **{condition: (condition,) for condition in conditions},
+        f"{OWN} - {summary.baseline}": _name_interval("gain"), **_P,
+    }  # fmt: skip
+    rows = []
+    for curve in curves:
+        panels = [panel for panel in summary.panels if (panel.model, panel.card) == curve]
+        for panel in sorted(panels, key=lambda panel: panel.num_labels):
+            own, labels = panel.find(OWN), str(panel.num_labels)
+            rows.append([
+                (panel.model, panel.model), (f"{panel.card} ({panel.metric})", panel.card, panel.metric),
+                (f"{panel.num_labels:,}", labels),
+                *(_fill_point(entry) if (entry := panel.find(c)) else (NOT_APPLICABLE, NA) for c in conditions),
+                *_fill_difference(own.gain if own else None),
+            ])  # fmt: skip
+    return _build("labels", "By the number of labelled examples", columns, rows, (2, 2))
 
 
 def build_cross_table(cross: Cross, summary: Summary) -> Table:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from selfpretrain.numbers import format_counted, format_p_clause, format_score
 from selfpretrain.report.comparisons import Difference
-from selfpretrain.report.findings import PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.curves import describe_length
+from selfpretrain.report.findings import PARTIAL, TOKENS, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.runs.results import DIVERGED, FAILED
 from selfpretrain.stats import METRICS, Decision
 from selfpretrain.study.conditions import OWN, find_condition
@@ -76,6 +77,7 @@ def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
         _describe_standing(own, panel, summary),
         _describe_room(panel, summary) if effect == OPEN else "",
         _advise(own, effect, standing, panel, summary),
+        *(describe_length(c) for c in summary.curves if (c.name, c.model, c.task) == (TOKENS, panel.model, panel.task)),
     ]
     if effect == HARMS:
         answer = "pretraining on the own text does harm: {base} is better."

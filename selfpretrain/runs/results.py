@@ -49,6 +49,9 @@ class StudyResults:
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal
     # task -> test examples whose text is in training
     overlaps: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    num_labels: dict[str, int] = field(default_factory=dict)  # task -> training examples
+    # fine-tunings of the first seed, with the tokens it had been pretrained on; the baseline's with none
+    curve: list[tuple[float, CellResult]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ class AlignedRuns:
     cells: tuple[CellResult, ...]  # [runs]
 
 
-def read_runs(cells: Sequence[CellResult], task: TaskConfig) -> tuple[AlignedRuns | None, dict[str, str]]:
-    """The test predictions of done cells, their rows brought into the order of the first; each file is read once.
+def read_runs(
+    cells: Sequence[CellResult], task: TaskConfig, split: str = "test"
+) -> tuple[AlignedRuns | None, dict[str, str]]:
+    """The predictions of done cells, their rows brought into the order of the first; each file is read once.
 
     Returns:
         the aligned runs (None if no cell is usable), and for each unusable run its id and why, in one line.
@@ -75,7 +80,7 @@ def read_runs(cells: Sequence[CellResult], task: TaskConfig) -> tuple[AlignedRun
     kind = get_kind(task.label_kind)
     for cell in cells:
         try:
-            usable.append((cell, _load(cell.folder / "predictions" / "test.parquet", kind.form.num_axes, task)))
+            usable.append((cell, _load(cell.folder / "predictions" / f"{split}.parquet", kind.form.num_axes, task)))
         except Unreadable as error:
             problems[cell.run_id] = str(error)
     if not usable:

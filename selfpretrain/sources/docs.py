@@ -1,4 +1,4 @@
-"""The docs suite: three tasks and a text collection cut from the docstrings of the installed packages.
+"""The docs suite: four tasks and a text collection cut from the docstrings of the installed packages.
 
 Real English on every machine, with nothing downloaded. Every module has one role (``docs_extract.get_role``):
 train, validation or test of the tasks, or the general text of the collection ``docs``, so no text leaks.
@@ -30,6 +30,7 @@ from selfpretrain.sources.labelled import SPLITS, Split
 
 RULE_VERSION = 1  # raised whenever the same documents would give other examples
 MAX_EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
+MAX_SENTENCES = {"train": 24_000, "validation": 1000, "test": 2000}  # of docs_order, whose texts are short
 MIN_EXAMPLES = {"train": 20, "validation": 5, "test": 5}  # an environment with less text cannot carry the task
 # package: class of docs_topic
 FAMILIES = {
@@ -46,6 +47,7 @@ _GIVEAWAYS = re.compile(
 BEGINNING_WORDS = 50  # the beginning of a docstring takes in paragraphs until it has as many
 SENTENCE_WORDS = (5, 50)  # fewest and most of a sentence of docs_pair
 PAIRS_PER_DOCUMENT = 3
+ORDER_WORDS = (8, 40)  # fewest and most of a sentence of docs_order
 SCORE_CAP = 7.0  # log2(1 + 127 statements) and above is the highest score
 SCORE_MAX = 5.0
 
@@ -57,7 +59,7 @@ class Example(NamedTuple):
 
 
 def load_docs_task(task: TaskConfig, runs_dir: str) -> tuple[TaskConfig, dict[str, Split], list[str]]:
-    """``docs_topic``, ``docs_pair`` or ``docs_score`` with its metric, its splits, and notes; the docstrings are read
+    """``docs_topic``, ``docs_pair``, ``docs_order`` or ``docs_score`` with its metric, its splits, and notes; the docstrings are read
     once per machine. Raises UserError for another name and for an environment that has too little text.
     """
     if task.name not in _MAKERS:
@@ -107,11 +109,14 @@ def _build_examples(
         unique = []
         for example in made:
             # a repeated sentence would leak just as well, so every text of a pair counts
-            keys = {splits.normalise(text) for text in example.texts}
+            # and so would the same words in their right order
+            arrange = sorted if name == "docs_order" else list
+            keys = {" ".join(arrange(splits.normalise(text).split())) for text in example.texts}
             if not keys & seen:
                 unique.append(example)
             seen |= keys
-        examples[split] = _cap(unique, MAX_EXAMPLES[split], len(label_names))
+        sizes = MAX_SENTENCES if name == "docs_order" else MAX_EXAMPLES
+        examples[split] = _cap(unique, sizes[split], len(label_names))
         notes.append(
             f"{split}: {len(examples[split])} of {len(unique)} examples used, {len(made) - len(unique)} duplicates dropped"
         )
@@ -204,4 +209,30 @@ def _iter_neighbours(paragraphs: list[str]) -> Iterator[tuple[str, str]]:
     )
 
 
-_MAKERS = {"docs_topic": _make_topics, "docs_pair": _make_pairs, "docs_score": _make_scores}
+def _make_orders(records: list[dict[str, Any]], label_names: tuple[str, ...]) -> list[Example]:
+    """A sentence as it stands (0), or with two neighbouring words exchanged (1) [Conneau et al. 2018, bigram shift].
+
+    Never the first word or the last, whose capital and full stop would tell.
+    """
+    assert len(label_names) == 2
+    fewest, most = ORDER_WORDS
+    examples = []
+    for record in records:
+        for index, sentence in enumerate(chain.from_iterable(map(split_sentences, record["paragraphs"]))):
+            name, words = f"{_get_id(record)}:{index}", sentence.split()
+            places = [
+                place
+                for place in range(1, len(words) - 2)
+                if words[place].isalpha() and words[place + 1].isalpha() and words[place] != words[place + 1]
+            ]
+            if not (fewest <= len(words) <= most and places):
+                continue
+            label = splits.compute_hash("docs order", name) % 2
+            if label:
+                place = places[splits.compute_hash("docs exchange", name) % len(places)]
+                words[place], words[place + 1] = words[place + 1], words[place]
+            examples.append(Example(name, (" ".join(words),), label))
+    return examples
+
+
+_MAKERS = {"docs_order": _make_orders, "docs_topic": _make_topics, "docs_pair": _make_pairs, "docs_score": _make_scores}
