@@ -127,8 +127,12 @@ def list_explanations(summary: Summary) -> list[str]:
         )
     if any(entry.added for entry in summary.entries):
         lines.append(f"Added: the condition minus {START}, the start that pretraining begins at, without pretraining.")
+    if any(panel.task != panel.card for panel in summary.panels):
+        lines.append(
+            "<task>@<count>: fine-tuned on so many labelled examples; its own text is all of the training split's."
+        )
     blind = [
-        f"{panel.task} {format_score(panel.blind_score)} ({panel.blind_rule})"
+        f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
         for panel in summary.panels
         if panel.blind_score is not None
     ]

@@ -24,6 +24,8 @@ class FakeStudy:
         self.folder = folder
         self.tasks: dict[str, TaskConfig] = {}
         self.cells: list[CellResult] = []
+        self.num_labels: dict[str, int] = {}
+        self.curve: list[tuple[float, CellResult]] = []
 
     def add_task(self, name="topics", label_kind="class", metric=None):
         metric = metric or METRICS[label_kind]
@@ -57,13 +59,31 @@ class FakeStudy:
                     self.write(cell, score, outputs)
         return self
 
-    def write(self, cell, score, outputs=None):
+    def add_counts(self, name="topics", counts=(100, 500)):
+        """The same task at several numbers of labels; scores are added by name@count."""
+        for count in counts:
+            self.tasks[f"{name}@{count}"] = TaskConfig(name=name, label_kind="class", metric="accuracy")
+            self.num_labels[f"{name}@{count}"] = count
+        return self
+
+    def add_curve(self, condition, scores, task="topics", model="tiny"):
+        """A run on validation for each number of tokens."""
+        for tokens, score in scores.items():
+            run_id = f"{model}-{condition}-{task}-{tokens}"
+            cell = CellResult(model, condition, task, 0, 0, "done", run_id, "", self.folder / "finetune" / run_id)
+            self.curve.append((tokens, cell))
+            self.write(cell, score, split="validation")
+        return self
+
+    def write(self, cell, score, outputs=None, split="test"):
         task = self.tasks[cell.task]
         ids = [f"row{index}" for index in range(NUM_EXAMPLES)]
         labels = make_labels(cell.task, task.label_kind)
         if outputs is None:
             outputs = make_outputs(labels, task.label_kind, score, cell.run_id)
-        write_predictions(cell.folder / "predictions" / "test.parquet", ids, labels, np.asarray(outputs, np.float32))
+        write_predictions(
+            cell.folder / "predictions" / f"{split}.parquet", ids, labels, np.asarray(outputs, np.float32)
+        )
 
     def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, **study):
         conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
@@ -72,7 +92,8 @@ class FakeStudy:
         )
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
-        return StudyResults(name, config, self.tasks, self.cells, facts, schemes, overlaps=overlaps or {})
+        more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve}
+        return StudyResults(name, config, self.tasks, self.cells, facts, schemes, **more)
 
 
 def make_labels(task, label_kind):

@@ -87,6 +87,7 @@ TASKS = {
         name="docs_topic", loader="docs", label_kind="class", label_names=["numpy", "pandas", "torch"]
     ),
     "docs_pair": TaskConfig(name="docs_pair", loader="docs", label_kind="class", label_names=["apart", "follows"]),
+    "docs_order": TaskConfig(name="docs_order", loader="docs", label_kind="class", label_names=["as", "exchanged"]),
     "docs_score": TaskConfig(name="docs_score", loader="docs", label_kind="score", score_range=[0, 5]),
 }
 
@@ -240,6 +241,29 @@ def test_pairs_are_neighbours_or_of_another_docstring(packages, runs_dir):
             assert label or one[:3] != other[:3]
 
 
+def test_two_inner_neighbours_are_exchanged_or_none(packages, runs_dir):
+    folder = build_documents(runs_dir, packages)
+    sentences = {
+        f"{record['module']}:{record['name']}:{record['line']}:{place}": sentence.split()
+        for record in iter_records(folder, docs.SPLITS)
+        for place, sentence in enumerate(s for text in record["paragraphs"] for s in split_sentences(text))
+    }
+    _, parts, _ = docs.load_docs_task(TASKS["docs_order"], runs_dir)
+    bags: dict[tuple[str, ...], str] = {}
+    for role, split in parts.items():
+        assert 0.3 < split.labels.mean() < 0.7
+        for example_id, (text,), label in zip(split.ids, split.texts, split.labels, strict=True):
+            words, given = sentences[example_id], text.split()
+            moved = [place for place, pair in enumerate(zip(words, given, strict=True)) if pair[0] != pair[1]]
+            assert (len(moved) == 2) == bool(label) and len(moved) in (0, 2)
+            if label:
+                first, second = moved
+                assert second == first + 1 and first >= 1 and second <= len(words) - 2
+                assert (given[first], given[second]) == (words[second], words[first])
+            # a sentence is in one split only, also where its words stand in another order
+            assert bags.setdefault(tuple(sorted(splits.normalise(text).split())), role) == role
+
+
 def test_scores_are_the_lengths(packages, runs_dir):
     split = docs.load_docs_task(TASKS["docs_score"], runs_dir)[1]["train"]
     roots = {package.name: Path(package.root) for package in packages}
@@ -309,7 +333,7 @@ def test_too_little_text_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="too few") as error:
         docs.load_docs_task(TASKS["docs_pair"], str(tmp_path))
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="docs_topic, docs_pair, docs_score"):
+    with pytest.raises(UserError, match="docs_order, docs_topic, docs_pair, docs_score"):
         docs.load_docs_task(TaskConfig(name="docs_other", loader="docs"), str(tmp_path))
 
 
