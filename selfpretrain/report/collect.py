@@ -51,14 +51,14 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
     """The first seed's fine-tunings from snapshots and from the end, beside the baseline's."""
     found: list[tuple[float, CellResult]] = []
-    for group in plan.groups:
+    for group in plan.groups if plan.study.curve else []:
         end = group.choose_cells()[0]
         if cells := plan.list_curve(group):
             config = plan.pretrainings[end.settings.start.run_id or ""].settings.pretrain
             steps = {**cells, config.total_steps: end}
             amounts = {step * config.batch_size * config.seq_len: cell for step, cell in steps.items()}
         else:
-            amounts = {0: end} if plan.study.curve and group.condition == plan.study.baseline else {}
+            amounts = {0: end} if group.condition == plan.study.baseline else {}
         found += [(tokens, _collect_cell(plan, cell, group.condition)) for tokens, cell in amounts.items()]
     return found
 

@@ -218,6 +218,9 @@ def test_the_curve_is_of_the_first_seed_and_of_what_was_kept(make_plan, run_wave
     assert len(plan.count_cells()["curve"]) == 2
     run_waves(plan, "corpora", "pretraining", "fine-tuning", "curve")
     assert [cell.status for cell in plan.list_curve(own).values()] == ["done"] * 2
+    per_step = plan.settings.pretrain.batch_size * plan.settings.pretrain.seq_len
+    tokens = [(cell.condition, amount / per_step) for amount, cell in collect_results(plan, []).curve]
+    assert tokens == [("none", 0), ("own", 2), ("own", 4), ("own", 8)]
     # a run that kept nothing stays as it is, and has no curve
     usual = make_plan("pretrain.total_steps=8", "study.pretrain_seeds=1", "seeds.seed=0")
     assert {*usual.pretrainings} < {*plan.pretrainings}
