@@ -15,7 +15,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/selfpretrain study study=quickstart
+	PATH="$(CURDIR)/$(BIN):$$PATH" launch/share_cores.sh study=quickstart
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
