@@ -117,7 +117,8 @@ class Trainer:
         norm = self.learner.clip(optimizer.parameters, self.config.clip_norm)
         self._watch(norm, step)
         optimizer.step(compute_lr(self.config, step, self.total_steps), step)
-        optimizer.zero_grad()
+        for parameter in optimizer.parameters:
+            parameter.grad = None
         self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
         self.num_summed += 1
 
