@@ -67,8 +67,7 @@ class SingleLearner:
 
     def compute_loss(self, arrays: Arrays, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and measures, a number each or [S]; ``seeds`` are of the runs' dropout."""
-        loss, measures = self.forward(move(arrays, self.device))
-        return loss, measures
+        return self.forward(move(arrays, self.device))
 
     def get_states(self) -> list[State]:
         """The optimizer's state of every run."""
