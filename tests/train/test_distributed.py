@@ -78,7 +78,7 @@ def build(folder, poison=None, evaluation=None, optimizer="adamw"):
 
 def train_best(folder):
     scores = iter([0.1, 0.9, 0.3])
-    trainer = build(folder, evaluation=Evaluation(lambda: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
+    trainer = build(folder, evaluation=Evaluation(lambda _: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
     trainer.train()
     final = {name: value.clone() for name, value in trainer.keeper.module.state_dict().items()}
     trainer.keeper.load_best()
@@ -107,7 +107,7 @@ def work(folder, rank):
     except Diverged as error:
         found["diverged"] = str(error)
 
-    def kill():
+    def kill(_):
         if rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"score": 0.0}
