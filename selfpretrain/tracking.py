@@ -235,11 +235,9 @@ class Relay:
 
     def choose_mode(self, mode: str) -> str:
         """auto: as WANDB_MODE says, else online when logged in, else offline."""
-        if mode != "auto":
-            return mode
-        chosen = os.environ.get("WANDB_MODE", "").lower()
-        if chosen in ("offline", "dryrun", "disabled", "online"):
-            return "offline" if chosen == "dryrun" else chosen
+        named = os.environ.get("WANDB_MODE", "").lower() if mode == "auto" else mode
+        if named in ("offline", "dryrun", "disabled", "online"):
+            return "offline" if named == "dryrun" else named
         return "online" if self.is_logged_in() else "offline"
 
     def is_logged_in(self) -> bool:
