@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.harness import Options, Row, compute_spread
 from selfpretrain.files import make_folder, read_json, write_json, write_text
-from selfpretrain.runs.provenance import describe_machine
+from selfpretrain.runs.folder import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -29,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.runs.provenance import read_commit
+from selfpretrain.runs.folder import read_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("planning", "corpora", "pretraining", "fine-tuning", "report")  # in the order of a study

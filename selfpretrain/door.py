@@ -21,12 +21,14 @@ from selfpretrain.config import FAMILIES, FinetuneConfig, Limit, Settings, Start
 from selfpretrain.engines import ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
-from selfpretrain.pretext.fit import TABLES, list_misfits
+from selfpretrain.pretext.objectives import OBJECTIVES
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 
 T = TypeVar("T")
 
 WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
-NAMED = {**TABLES, "pretrain.engine": ENGINES}  # settings that name an entry of a table: what it holds is allowed
+# settings that name an entry of a table: what it holds is allowed
+NAMED: dict[str, Any] = {"objective.name": OBJECTIVES, "pretrain.packing": BLOCK_BUILDERS, "pretrain.engine": ENGINES}
 
 
 def find_folder(name: str) -> Path:
@@ -234,11 +236,19 @@ def _describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tu
 def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     """Whether each rule is broken, and what to say then."""
     m, o, p, f, c = settings.model, settings.objective, settings.pretrain, settings.finetune, settings.corpus
+    objective, num_segments = OBJECTIVES[o.name], BLOCK_BUILDERS[p.packing].num_segments
+    families, fault = " or ".join(objective.families), objective.find_fault(m)
+    fitting = " or ".join(name for name, other in OBJECTIVES.items() if m.family in other.families)
+    narrow = " or ".join(name for name, other in BLOCK_BUILDERS.items() if other.num_segments <= m.type_vocab_size)
     rules = [
         (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
         (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
-        *list_misfits(m, o.name, p.packing),
+        (m.family not in objective.families,
+         f"objective.name={o.name} needs model.family={families}, not {m.family}; set objective.name={fitting}"),
+        (m.type_vocab_size < num_segments,
+         f"pretrain.packing={p.packing} needs model.type_vocab_size={num_segments}; set pretrain.packing={narrow}"),
+        (bool(fault), fault),
         (o.mask_token_prob + o.random_token_prob > 1,
          f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
         (p.budget == "steps" and p.budget_amount is not None,

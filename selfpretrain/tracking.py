@@ -50,23 +50,22 @@ def build_tracker(settings: Settings, folder: Path, group: str, name: str) -> Tr
     config = settings.tracking
     if config.name == "none" or int(os.environ.get("RANK", "0")) != 0:
         return NullTracker()
-    start = {
-        "project": config.project, "entity": config.entity, "mode": config.mode, "id": folder.name,
-        "group": group or None, "job_type": folder.parent.name, "name": name, "config": to_plain(settings),
-        "dir": str(folder.resolve()),
+    arguments = {
+        "project": config.project, "entity": config.entity, "id": folder.name, "group": group or None,
+        "job_type": folder.parent.name, "name": name, "config": to_plain(settings), "dir": str(folder.resolve()),
     }  # fmt: skip
-    return WandbTracker(start)
+    return WandbTracker(config.mode, arguments)
 
 
 class WandbTracker:
-    """One W&B run, carried by the process's helper."""
+    """One W&B run, carried by the process's helper; ``arguments`` are those of ``wandb.init``."""
 
-    def __init__(self, start: dict[str, Any]):
-        self.key = f"{start['id']}.{time.monotonic_ns()}"
+    def __init__(self, mode: str, arguments: dict[str, Any]):
+        self.key = f"{arguments['id']}.{time.monotonic_ns()}"
         self.num_dropped = 0
         self.finished = False
         self.helper = get_helper()
-        self.helper.put({"do": "start", "run": self.key, **start})
+        self.helper.put({"do": "start", "run": self.key, "mode": mode, "arguments": arguments})
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         if self.helper.put({"do": "log", "run": self.key, "step": step, "metrics": dict(metrics)}):
@@ -181,10 +180,13 @@ def get_helper() -> Helper:
 
 def start_process() -> subprocess.Popen[str]:
     places = [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    # names and services of an outer W&B run are not ours
-    for name in ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS"):
-        environment.pop(name, None)
+    outer = (
+        "WANDB_RUN_ID",
+        "WANDB_SERVICE",
+        "PYTHONWARNINGS",
+    )  # of another W&B run: its name and services are not ours
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     return subprocess.Popen(
         [sys.executable, "-m", "selfpretrain.tracking"], env=environment, text=True, encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -226,18 +228,16 @@ class Relay:
         }  # fmt: skip
         known = getattr(self.wandb.Settings, "model_fields", wanted)  # older releases lack some
         settings = self.wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
-        arguments = {k: message[k] for k in ("project", "entity", "id", "group", "job_type", "name", "config", "dir")}
+        mode = self.choose_mode(message["mode"])
         return self.wandb.init(
-            **arguments, mode=self.choose_mode(message["mode"]), resume="allow", reinit="create_new", settings=settings
+            **message["arguments"], mode=mode, resume="allow", reinit="create_new", settings=settings
         )
 
     def choose_mode(self, mode: str) -> str:
         """auto: as WANDB_MODE says, else online when logged in, else offline."""
-        if mode != "auto":
-            return mode
-        chosen = os.environ.get("WANDB_MODE", "").lower()
-        if chosen in ("offline", "dryrun", "disabled", "online"):
-            return "offline" if chosen == "dryrun" else chosen
+        named = os.environ.get("WANDB_MODE", "").lower() if mode == "auto" else mode
+        if named in ("offline", "dryrun", "disabled", "online"):
+            return "offline" if named == "dryrun" else named
         return "online" if self.is_logged_in() else "offline"
 
     def is_logged_in(self) -> bool:
@@ -247,12 +247,6 @@ class Relay:
             return bool(self.wandb.login(prompt=False, verify=False))
         except TypeError:  # releases that cannot be told not to ask
             return bool(self.wandb.api.api_key)
-
-    def finish_all(self, exit_code: int) -> None:
-        """Runs that nobody ended: the training was killed."""
-        for run in self.runs.values():
-            run.finish(exit_code=exit_code)
-        self.runs.clear()
 
 
 def serve() -> int:
@@ -269,7 +263,8 @@ def serve() -> int:
         for line in sys.stdin:
             relay.handle(json.loads(line))
         start_watchdog()
-        relay.finish_all(exit_code=1)
+        for run in relay.runs.values():  # that nobody ended: the training was killed
+            run.finish(exit_code=1)
     except Exception as error:  # noqa: BLE001 - whatever W&B raises must end here, in one line
         reason = str(error).strip().splitlines()
         with contextlib.suppress(OSError):

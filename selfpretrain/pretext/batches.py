@@ -70,12 +70,9 @@ def apply_masks(
     random_ids = repeat_first(rng.random(positions.shape), positions)
     chosen = np.take_along_axis(ids, positions, axis=1)
     ordinary = np.setdiff1d(np.arange(special.vocab_size), special.special_ids)
-    replaced = np.where(choice < objective.mask_token_prob, special.mask_id, chosen)
-    if objective.random_token_prob > 0:
-        is_random = (choice >= objective.mask_token_prob) & (
-            choice < objective.mask_token_prob + objective.random_token_prob
-        )
-        replaced = np.where(is_random, ordinary[(random_ids * len(ordinary)).astype(np.int64)], replaced)
+    drawn = ordinary[(random_ids * len(ordinary)).astype(np.int64)]
+    shares = np.cumsum([objective.mask_token_prob, objective.random_token_prob])
+    replaced = np.select([choice < share for share in shares], [special.mask_id, drawn], chosen)
     masked = ids.copy()
     np.put_along_axis(masked, positions, replaced, axis=1)
     return masked
@@ -89,8 +86,7 @@ class PretrainBatches:
         self.slots = count_slots(objective, blocks.seq_len)
 
     def __getitem__(self, step: int) -> dict[str, npt.NDArray[np.generic]]:
-        starts = self.blocks.get_starts(step * self.batch_size, self.batch_size)
-        return self._assemble(starts, step)
+        return self._assemble(self.blocks.get_starts(step * self.batch_size, self.batch_size), step)
 
     def get_held_out(self) -> dict[str, npt.NDArray[np.generic]]:
         """All held-out blocks with one fixed draw of masks."""

@@ -1,7 +1,4 @@
-"""Sequences of exactly ``seq_len`` tokens for pretraining: what every way of cutting them has, and the plain one.
-
-Every number is a pure function of (seed, purpose, epoch): nothing has to be saved to resume.
-"""
+"""Sequences of exactly ``seq_len`` tokens for pretraining: what every way of cutting them has, and the plain one."""
 
 from __future__ import annotations
 
@@ -129,15 +126,13 @@ class PackedBlocks:
         self.num_blocks = max(1, self.train_tokens // self.content - 1)
         self.epochs = Epochs(self.num_blocks, data_seed)
 
-    def _draw_offset(self, epoch: int) -> int:
-        spare = self.train_tokens - self.num_blocks * self.content
-        return int(make_generator(self.seed, "offset", epoch).integers(0, spare + 1))
-
     def get_starts(self, first: int, count: int) -> Ints:
         """Start positions in the stream of samples first .. first + count - 1, counted over all epochs."""
         epochs, numbers = self.epochs.draw(first, count)
         drawn, which = np.unique(epochs, return_inverse=True)
-        return numbers * self.content + np.array([self._draw_offset(epoch) for epoch in drawn.tolist()])[which]
+        spare = self.train_tokens - self.num_blocks * self.content
+        offsets = [make_generator(self.seed, "offset", epoch).integers(0, spare + 1) for epoch in drawn.tolist()]
+        return numbers * self.content + np.array(offsets)[which]
 
     def get_held_out_starts(self) -> Ints:
         return self.train_tokens + np.arange(self.num_held_out) * self.content

@@ -51,12 +51,8 @@ def count_electra_slots(objective: ObjectiveConfig, seq_len: int) -> int:
 
 def _find_generator_fault(model: ModelConfig) -> str:
     small = build_generator_config(model)
-    if small.hidden_size % small.num_heads == 0:
-        return ""
-    return (
-        f"model.generator_fraction={model.generator_fraction} gives a generator whose width is not a multiple of its "
-        "heads; choose another"
-    )
+    fits, given = small.hidden_size % small.num_heads == 0, f"model.generator_fraction={model.generator_fraction}"
+    return "" if fits else f"{given} gives a generator whose width is not a multiple of its heads; choose another"
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -84,11 +80,6 @@ def count_pretrain_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_s
 def count_step_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
     """One optimizer step of pretraining over B sequences of L tokens: 3 forward passes."""
     return (1 + BACKWARD) * count_pretrain_flops(model, objective, vocab_size, batch_size, seq_len)
-
-
-def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int = 1) -> int:
-    """Everything that is trained with ``objective``."""
-    return OBJECTIVES[objective.name].count_parameters(model, vocab_size, pad_id)
 
 
 def build_objective(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int) -> PretrainModule:  # fmt: skip

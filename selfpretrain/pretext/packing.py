@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from selfpretrain.config import PretrainConfig
-from selfpretrain.pretext.blocks import BlockBuilder, Blocks, Epoch, PackedBlocks, SpecialIds, Tokens
+from selfpretrain.pretext.blocks import BlockBuilder, Epoch, PackedBlocks, Tokens
 from selfpretrain.pretext.segments import Marks, SegmentBlocks, count_segment_epoch
 
 
@@ -25,15 +22,3 @@ BLOCK_BUILDERS: dict[str, BlockBuilder] = {
     ),
     "full": BlockBuilder(lambda tokens, sizes, ids, entries, *rest: PackedBlocks(tokens, ids, *rest), count_full_epoch),
 }
-
-
-def build_blocks(
-    tokens: Tokens, sizes: Tokens, ids: SpecialIds, entries: Sequence[str], config: PretrainConfig, data_seed: int
-) -> Blocks:
-    """The sequences of documents that lie one after the other; the arguments are those of :class:`BlockBuilder`."""
-    return BLOCK_BUILDERS[config.packing].build(tokens, sizes, ids, entries, config, data_seed)
-
-
-def count_epoch(sizes: Tokens, config: PretrainConfig) -> Epoch:
-    """One pass over documents of ``sizes`` tokens [num_docs], each with its separator."""
-    return BLOCK_BUILDERS[config.packing].count_epoch(sizes, config.seq_len)

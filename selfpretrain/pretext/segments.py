@@ -13,6 +13,7 @@ left out until it is drawn again. A short sentence never goes back to A once B h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +25,9 @@ from selfpretrain.pretext.blocks import Epoch, Epochs, Ints, Rows, SpecialIds, c
 
 MIN_TARGET = 5  # tokens, of a random target length [ELECTRA build_pretraining_dataset.py]
 SPECIAL_TOKENS = 3  # [CLS] and two [SEP]
-TERMINALS = frozenset(".!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}")
+TERMINALS = re.compile("Ġ?[.!?\N{HORIZONTAL ELLIPSIS}\N{IDEOGRAPHIC FULL STOP}]+")
 # what may follow them; byte-level BPE spells the curly quotes in three bytes
-CLOSERS = ('"', "'", ")", "]", "\N{RIGHT DOUBLE QUOTATION MARK}", "\N{RIGHT SINGLE QUOTATION MARK}", "âĢĿ", "âĢĻ")
+CLOSERS = re.compile(r"""(["')\]\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}]|âĢ[ĿĻ])+\Z""")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Marks:
     @classmethod
     def find(cls, tokens: Sequence[str]) -> Marks:
         """From a vocabulary's entries, of WordPiece or byte-level BPE, in the order of their ids."""
-        stems = [_strip_closers(token.removeprefix("##")) for token in tokens]
-        terminal = [bool(stem) and set(stem.removeprefix("Ġ")) <= TERMINALS and stem != "Ġ" for stem in stems]
+        stems = [CLOSERS.sub("", token.removeprefix("##")) for token in tokens]
+        terminal = [TERMINALS.fullmatch(stem) is not None for stem in stems]
         closing = [not stem and bool(token) for stem, token in zip(stems, tokens, strict=True)]
         return cls(np.array(terminal), np.array(closing))
 
@@ -52,11 +53,6 @@ class Marks:
         ends[:, :-1] &= ~(terminal | closing)[:, 1:]
         ends[:, -1] = False
         return ends
-
-
-def _strip_closers(token: str) -> str:
-    closer = next((closer for closer in CLOSERS if token.endswith(closer)), None)
-    return token if closer is None else _strip_closers(token.removesuffix(closer))
 
 
 def count_pieces(sizes: npt.NDArray[np.integer], seq_len: int) -> Ints:

@@ -14,7 +14,7 @@ from selfpretrain.data.vocabulary import describe_vocabulary, is_own
 from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
-from selfpretrain.runs.provenance import read_starts
+from selfpretrain.runs.folder import read_starts
 from selfpretrain.runs.results import DIVERGED, FAILED, CellResult, StudyResults
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining

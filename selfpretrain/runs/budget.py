@@ -16,7 +16,7 @@ from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.store import TokenFile
 from selfpretrain.files import read_json, write_json
 from selfpretrain.pretext.objectives import count_step_flops
-from selfpretrain.pretext.packing import count_epoch
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_built
 
 OF_THE_CORPUS = ("epochs", "flops")  # known once the corpus is built: its documents, or the size of its vocabulary
@@ -66,7 +66,8 @@ def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int)
     """
     if not is_unresolved(settings.pretrain):
         return settings
-    sequences = count_epoch(sizes, settings.pretrain).sequences
+    packing, seq_len = BLOCK_BUILDERS[settings.pretrain.packing], settings.pretrain.seq_len
+    sequences = packing.count_epoch(sizes, seq_len).sequences
     return fix_steps(settings, compute_total_steps(settings, sequences, vocab_size))
 
 

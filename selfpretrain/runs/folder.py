@@ -10,29 +10,37 @@ killed, and is continued from its last checkpoint.
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from selfpretrain import __version__
 from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
-from selfpretrain.runs.provenance import collect_provenance, read_starts
 
 STAGES = ("pretrain", "finetune", "evaluate")
+PACKAGES = ("torch", "numpy", "tokenizers", "datasets", "safetensors", "hydra-core")  # whose versions are written down
 
 
 class Busy(RuntimeError):
     """Another process is working on this run."""
 
 
+@dataclass(frozen=True)
 class RunFolder:
     """One run on disk. Create with :func:`open_run`."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    path: Path
 
     @property
     def id(self) -> str:
@@ -156,3 +164,51 @@ def find_run(runs_dir: str | Path, stage: str, run_id: str) -> RunFolder:
     if run.status != "done":
         raise UserError(f"run:{run_id} in {run.path} is {run.status}, not done; finish it by its own command first")
     return run
+
+
+# where and with what a run was made
+
+
+def read_starts(folder: Path) -> list[dict[str, Any]]:
+    """The provenance of every start of the run in ``folder``, the oldest first; empty before the first."""
+    file = folder / "provenance.json"
+    return read_json(file) if file.is_file() else []
+
+
+def collect_provenance() -> dict[str, Any]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "absent"
+    return {
+        "selfpretrain": __version__,
+        "commit": read_commit(),
+        "python": platform.python_version(),
+        "machine": describe_machine(),
+        "versions": versions,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "argv": sys.argv[1:],
+    }
+
+
+def describe_machine() -> str:
+    """System, processor and number of cores, in words."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        processor = next(names, processor)
+    return f"{platform.system()}, {os.cpu_count()} cores of {processor}"
+
+
+def read_commit() -> str:
+    """The checkout's commit (with + when it has changes); empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git, or a file system too slow to ask
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

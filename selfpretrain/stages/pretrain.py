@@ -19,7 +19,7 @@ from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
-from selfpretrain.pretext.packing import build_blocks, count_epoch
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.seeds import derive_seed
@@ -160,7 +160,7 @@ class Pretraining:
         assert config.budget != "seconds", "measured seconds have become steps"
         save_encoder(self.run.encoder(), tokenizer=self.tokenizer, **handed)
         sequences = config.total_steps * config.batch_size
-        epoch = count_epoch(self.tokens.sizes, config)
+        epoch = BLOCK_BUILDERS[config.packing].count_epoch(self.tokens.sizes, config.seq_len)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)
         self.run.finish(
             {
@@ -229,5 +229,6 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
         tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id,
         tuple(sorted(tokenizer.special_ids)), tokenizer.vocab_size,
     )  # fmt: skip
-    blocks = build_blocks(tokens.tokens, tokens.sizes, special, tokenizer.get_tokens(), config, seeds["data"])
+    build, entries = BLOCK_BUILDERS[config.packing].build, tokenizer.get_tokens()
+    blocks = build(tokens.tokens, tokens.sizes, special, entries, config, seeds["data"])
     return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])

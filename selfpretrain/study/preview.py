@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from selfpretrain.numbers import format_counted
-from selfpretrain.runs.provenance import describe_machine
+from selfpretrain.runs.folder import describe_machine
 from selfpretrain.stages.work import DISK_KINDS
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once, measure_bytes

@@ -23,7 +23,7 @@ from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
-from selfpretrain.pretext.packing import build_blocks
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.stages.finetune import build_batches
 from selfpretrain.stages.pretrain import MicroBatches
 from selfpretrain.stages.work import choose_layout
@@ -139,7 +139,8 @@ def measure_pretraining(costs: Costs, cells: list[Cell], limit_seconds: float) -
     config, objective = settings.pretrain, settings.objective
     tokens = np.random.default_rng(0).integers(5, vocab_size, config.seq_len * 64).astype(np.int32)
     special = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), vocab_size)
-    blocks = build_blocks(tokens, np.array([len(tokens)]), special, [""] * vocab_size, config, 0)
+    entries, sizes = [""] * vocab_size, np.array([len(tokens)])
+    blocks = BLOCK_BUILDERS[config.packing].build(tokens, sizes, special, entries, config, 0)
 
     def get_batches(rows: int) -> MicroBatches:
         return MicroBatches(PretrainBatches(blocks, objective, rows, 0), config.micro_batch_size)

@@ -18,21 +18,15 @@ class Undefined(UserError):
 
 
 def compute_metric(name: str, labels: Any, predictions: Any) -> float:
-    """Score predictions.
+    """The score by a metric of METRICS of class numbers, values or scores, in the shape of ``labels``.
 
-    Args:
-        name: accuracy, macro_f1, f1 (of class 1), mcc, pearson, spearman, micro_auc, or another name in METRICS.
-        labels: [examples] class numbers or values; [examples, classes] of 0 and 1 for micro_auc.
-        predictions: class numbers, values or scores, in the shape of the labels.
+    Those are class numbers or values [examples], for micro_auc 0 and 1 [examples, classes]. A model that predicts one
+    class only has Matthews correlation 0 (scikit-learn's convention). macro_f1 is the mean over the classes that occur
+    in labels or predictions. No number is ever made up for a score that does not exist.
 
-    A model that predicts one class only has Matthews correlation 0 (scikit-learn's convention). macro_f1 is the
-    mean over the classes that occur in labels or predictions.
-
-    Raises:
-        Undefined: where the predictions have no score: they are constant (correlations).
-        UserError: a ValueError, for an unknown metric, wrong shapes or types, NaN, and labels that no predictions
-            could be scored on: constant (correlations), of one class (mcc, AUC), without class 1 (f1).
-        No number is ever made up for a score that does not exist.
+    Raises Undefined where the predictions have none, being constant (correlations); UserError for an unknown metric,
+    wrong shapes or types, NaN, and labels that no predictions could be scored on: constant (correlations), of one class
+    (mcc, AUC), without class 1 (f1).
     """
     metric = METRICS[check_metric(name)]
     truth = check_labels(labels, name)

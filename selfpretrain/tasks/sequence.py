@@ -62,16 +62,12 @@ def predict(
 ) -> npt.NDArray[np.float32]:
     """Outputs [N, K] in the order of ``split``, as they are stored: logits, or scores in the label's own range."""
     model.eval()
-    results: npt.NDArray[np.float32] | None = None
-    encoder = model.encoder
-    for rows, arrays in iter_by_length(
-        split, EVALUATION_BATCH_SIZE, encoder.pad_id, encoder.config.type_vocab_size > 1
-    ):
+    encoder, numbers, outputs = model.encoder, [], []
+    has_segments = encoder.config.type_vocab_size > 1
+    for rows, arrays in iter_by_length(split, EVALUATION_BATCH_SIZE, encoder.pad_id, has_segments):
         batch = {name: torch.from_numpy(np.asarray(value)).to(device) for name, value in arrays.items()}
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            outputs = model.compute_outputs(batch).float().cpu().numpy()
-        if results is None:
-            results = np.empty((len(split), outputs.shape[1]), np.float32)
-        results[rows] = outputs
-    assert results is not None
-    return get_kind(task.label_kind).restore(task, results)
+            outputs.append(model.compute_outputs(batch).float().cpu().numpy())
+        numbers.append(rows)
+    in_order = np.concatenate(outputs)[np.argsort(np.concatenate(numbers))]
+    return get_kind(task.label_kind).restore(task, in_order)

@@ -111,8 +111,7 @@ def _digest_json(value: dict[str, Any]) -> str:
 
 def find_latest(checkpoints: Path) -> Path | None:
     """The checkpoint with the highest step, or None."""
-    found = sorted(checkpoints.glob("step_*")) if checkpoints.is_dir() else []
-    return found[-1] if found else None
+    return max(checkpoints.glob("step_*"), default=None)
 
 
 def list_steps(checkpoints: Path) -> list[int]:
@@ -122,9 +121,9 @@ def list_steps(checkpoints: Path) -> list[int]:
 
 def remove_newer(checkpoints: Path, step: int) -> None:
     """Go back: training will go on from ``step``."""
-    for path in sorted(checkpoints.glob("step_*"), reverse=True):
-        if path.name > name_checkpoint(step):
-            remove_folder(path)
+    for newer in reversed(list_steps(checkpoints)):
+        if newer > step:
+            remove_folder(checkpoints / name_checkpoint(newer))
 
 
 def name_checkpoint(step: int) -> str:
@@ -132,10 +131,9 @@ def name_checkpoint(step: int) -> str:
 
 
 def remove_old(checkpoints: Path, keep_newest: int, keep_steps: list[int]) -> None:
-    kept = {name_checkpoint(step) for step in keep_steps}
-    found = [path for path in sorted(checkpoints.glob("step_*")) if path.name not in kept]
-    for path in found[: max(0, len(found) - keep_newest)]:
-        remove_folder(path)
+    removable = [step for step in list_steps(checkpoints) if step not in keep_steps]
+    for step in removable[:-keep_newest]:
+        remove_folder(checkpoints / name_checkpoint(step))
 
 
 def save_encoder(
@@ -145,11 +143,9 @@ def save_encoder(
 
     ``description`` is any JSON that says how to build the head.
     """
-    parts: dict[str, nn.Module] = {"encoder.safetensors": encoder}
-    if head is not None:
-        parts["head.safetensors"] = head
+    parts = {"encoder.safetensors": encoder, "head.safetensors": head}
     with new_folder(folder) as new:
-        checksums = {name: save_tensors(get_tensors(module), new / name) for name, module in parts.items()}
+        checksums = {n: save_tensors(get_tensors(part), new / n) for n, part in parts.items() if part is not None}
         tokenizer.save(new / "tokenizer")
         written = {
             "model": dataclasses.asdict(encoder.config),

@@ -145,6 +145,5 @@ def hold(run: RunFolder, device: torch.device, wait_for_lock: bool) -> Iterator[
     """Lock a run: rank 0 for all ranks. Yields whether it is still to be done; ends when every rank has ended."""
     rank, _ = start(device)
     with run.lock(wait_for_lock) if rank == 0 else nullcontext():
-        is_open = rank != 0 or run.status != "done"
-        yield bool(find_lowest(int(is_open)))
+        yield bool(find_lowest(int(rank != 0 or run.status != "done")))
         wait()

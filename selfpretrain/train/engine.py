@@ -83,33 +83,30 @@ def choose_parties(trainings: Sequence[Training]) -> Iterator[tuple[int, list[Tr
     A kill between two checkpoints' writing leaves some runs one behind. The others go back to theirs: at most
     ``runtime.save_every`` steps are computed again, to the same bits.
     """
-    rest = {training.run.id: training for training in trainings}
-    starts: dict[str, list[int]] = {}  # the step of a run's last checkpoint, and others not much before
-    for name, training in rest.items():
+    rest: list[tuple[Training, list[int]]] = []  # each with the step of its last checkpoint, and others not much before
+    for training in trainings:
         steps = [0, *checkpoint.list_steps(training.run.checkpoints)]
-        starts[name] = [step for step in steps if step >= steps[-1] - training.runtime.save_every]
+        rest.append((training, [step for step in steps if step >= steps[-1] - training.runtime.save_every]))
     while rest:
-        counts = Counter(step for name in rest for step in starts[name])
-        step = max(counts, key=lambda step: (counts[step], step))
-        party = [name for name in rest if step in starts[name]]
-        yield step, [rest.pop(name) for name in party]
+        counts = Counter(step for _, steps in rest for step in steps)
+        start = max(counts, key=lambda step: (counts[step], step))
+        yield start, [training for training, steps in rest if start in steps]
+        rest = [(training, steps) for training, steps in rest if start not in steps]
 
 
 def train_native(trainings: Sequence[Training]) -> None:
     """Train the runs, together if there are several, and finish those that did not diverge."""
     return_freed_memory()
     members: list[Member] = []
-    try:
+    with ExitStack() as stack:
         for training in trainings:
             members.append(training.build(len(trainings)))
+            stack.callback(members[-1].keeper.tracker.finish, 1)  # of those that do not come to their end
         Trainer(members).train()
         for training, member in zip(trainings, members, strict=True):
             if training.run.status == "running":  # else it diverged
                 training.finish(member)
                 member.keeper.tracker.finish(0)
-    finally:
-        for member in members:
-            member.keeper.tracker.finish(1)  # those that did not come to their end
 
 
 NATIVE = Engine(train_native, stacks=True)

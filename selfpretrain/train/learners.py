@@ -20,7 +20,7 @@ from selfpretrain.data.examples import Arrays
 from selfpretrain.model.stacking import SeedStreams, stack_modules, vmap_seeds
 from selfpretrain.train.keeper import Keeper
 from selfpretrain.train.muon import Muon
-from selfpretrain.train.optim import AdamW, clip_gradients, clip_seeds
+from selfpretrain.train.optim import AdamW, Multiplier, clip_gradients, clip_seeds
 
 WeightedBatches = list[tuple[float, Arrays]]  # of an optimizer step, each with its weight in the step's loss
 # what a run may do to its gradients when they are summed and not yet clipped: gets the step (from 0) and the parameters
@@ -44,7 +44,7 @@ class Member:
     config: OptimConfig
     total_steps: int
     seed: int  # of dropout
-    multiplier: Callable[[str], float] = lambda _: 1.0  # of the learning rate, by a parameter's name
+    multiplier: Multiplier = lambda _: 1.0
     hook: Hook | None = None
 
 
@@ -67,8 +67,7 @@ class SingleLearner:
 
     def compute_loss(self, arrays: Arrays, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and measures, a number each or [S]; ``seeds`` are of the runs' dropout."""
-        loss, measures = self.forward(move(arrays, self.device))
-        return loss, measures
+        return self.forward(move(arrays, self.device))
 
     def get_states(self) -> list[State]:
         """The optimizer's state of every run."""

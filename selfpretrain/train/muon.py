@@ -8,13 +8,13 @@ matrix each, so are several seeds' weights [S, ...], and all matrices of one sha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from selfpretrain.config import OptimConfig
-from selfpretrain.train.optim import AdamW
+from selfpretrain.train.optim import AdamW, Multiplier
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of its quintic steps; these and what follows: torch.optim.Muon
 NUM_STEPS = 5
@@ -54,38 +54,33 @@ def join(matrices: Tensor, like: Tensor, name: str) -> Tensor:
 class Muon:
     """The same methods as :class:`AdamW`, which has the parameters that are no matrices of a layer."""
 
-    def __init__(
-        self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0
-    ):
+    def __init__(self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Multiplier = lambda _: 1.0):
         self.config, self.multiplier = config, multiplier
         self.matrices = {name: value for name, value in named.items() if is_matrix(name)}
         self.rest = AdamW({name: value for name, value in named.items() if not is_matrix(name)}, config, multiplier)
         self.named = self.rest.named | self.matrices
         self.parameters = list(self.named.values())
         self.momentum: dict[str, Tensor] = {}
-        self.shapes: dict[torch.Size, list[str]] = {}
-        for name, value in self.matrices.items():
-            self.shapes.setdefault(split(value, name).shape[1:], []).append(name)
 
     @torch.no_grad()
     def step(self, lr: float, step: int) -> None:
         """Apply the gradients at rate ``lr``; ``step`` counts from 0."""
         self.rest.step(lr, step)
-        updates = {name: self._follow(name) for name, value in self.matrices.items() if value.grad is not None}
-        for (_, columns), names in self.shapes.items():
-            parts = [split(updates[name], name) for name in names if name in updates]
-            if not parts:
-                continue
-            found = orthogonalize(torch.cat(parts)).split([len(part) for part in parts])
-            for name, matrices in zip((name for name in names if name in updates), found, strict=True):
+        groups: dict[torch.Size, dict[str, Tensor]] = {}  # by the shape of a matrix
+        for name, value in self.matrices.items():
+            if value.grad is not None:
+                update = split(self._follow(name, value.grad), name)
+                groups.setdefault(update.shape[1:], {})[name] = update
+        for (_, columns), group in groups.items():
+            updates = list(group.values())
+            found = orthogonalize(torch.cat(updates)).split([len(update) for update in updates])
+            for name, matrices in zip(group, found, strict=True):
                 value, rate = self.matrices[name], lr * self.multiplier(name)
                 value.mul_(1 - rate * self.config.weight_decay)
                 value.add_(join(matrices, value, name), alpha=-rate * SCALE * math.sqrt(columns))
 
-    def _follow(self, name: str) -> Tensor:
+    def _follow(self, name: str, gradient: Tensor) -> Tensor:
         """The momentum with the gradient added, seen from one step ahead (Nesterov)."""
-        gradient = self.matrices[name].grad
-        assert gradient is not None
         momentum = self.momentum.setdefault(name, torch.zeros_like(gradient))
         momentum.lerp_(gradient, 1 - self.config.momentum)
         return gradient.lerp(momentum, self.config.momentum)
@@ -102,8 +97,3 @@ class Muon:
             for name, value in self.matrices.items()
             if f"momentum.{name}" in state
         }
-
-    def zero_grad(self) -> None:
-        self.rest.zero_grad()
-        for value in self.matrices.values():
-            value.grad = None

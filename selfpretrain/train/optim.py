@@ -10,6 +10,8 @@ from torch import Tensor
 
 from selfpretrain.config import OptimConfig
 
+Multiplier = Callable[[str], float]  # of the learning rate, by a parameter's name
+
 
 def compute_warmup_steps(config: OptimConfig, total_steps: int) -> int:
     if config.warmup_steps is not None:
@@ -25,14 +27,11 @@ def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
     t counts from 1, so that no step is wasted at a rate of 0.
     """
     warmup = compute_warmup_steps(config, total_steps)
-    t = step + 1
-    ramp = min(1.0, t / warmup) if warmup > 0 else 1.0
-    if config.schedule == "constant":
-        return config.peak_lr * ramp
+    rate = config.peak_lr * min(1.0, (step + 1) / max(1, warmup))
     if config.schedule == "joint":
-        return config.peak_lr * ramp * (1 - step / total_steps)
-    if t <= warmup:
-        return config.peak_lr * ramp
+        return rate * (1 - step / total_steps)
+    if config.schedule == "constant" or step < warmup:
+        return rate
     return config.peak_lr * (total_steps - step) / max(1, total_steps - warmup)
 
 
@@ -62,9 +61,7 @@ class AdamW:
     c1 / sqrt(c2), eps by 1 / sqrt(c2) and the decay by the inverse of the former, c_i = 1 - beta_i^t, undoes it.
     """
 
-    def __init__(
-        self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Callable[[str], float] = lambda _: 1.0
-    ):
+    def __init__(self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Multiplier = lambda _: 1.0):
         self.config = config
         groups: dict[tuple[float, float], dict[str, Tensor]] = {}
         for name, parameter in named.items():
@@ -110,9 +107,6 @@ class AdamW:
                     "exp_avg": state[f"m.{name}"].to(parameter.device).clone(),
                     "exp_avg_sq": state[f"v.{name}"].to(parameter.device).clone(),
                 }
-
-    def zero_grad(self) -> None:
-        self.inner.zero_grad(set_to_none=True)
 
 
 def clip_gradients(parameters: Sequence[Tensor], limit: float) -> Tensor:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -117,7 +116,8 @@ class Trainer:
         norm = self.learner.clip(optimizer.parameters, self.config.clip_norm)
         self._watch(norm, step)
         optimizer.step(compute_lr(self.config, step, self.total_steps), step)
-        optimizer.zero_grad()
+        for parameter in optimizer.parameters:
+            parameter.grad = None
         self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
         self.num_summed += 1
 
@@ -227,15 +227,12 @@ class Trainer:
 def catch_signals() -> Iterator[list[int]]:
     """The numbers of the signals to stop that have come; 0 stands in front."""
     caught = [0]
-    before: dict[signal.Signals, Any] = {}
-    with contextlib.suppress(ValueError):  # not the main thread: whoever started it decides
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda number, _: caught.append(number))
-    try:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError):  # not the main thread: whoever started it decides
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before = signal.signal(number, lambda number, _: caught.append(number))
+                stack.callback(signal.signal, number, before)
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def time_steps(

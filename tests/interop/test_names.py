@@ -193,8 +193,7 @@ def check_training(pairs: Pairs, optim: OptimConfig, batch: dict[str, Tensor], c
         loss, _ = pairs.module(batch)
         their_loss = compute_theirs()
         assert abs(loss.item() - their_loss.item()) <= 1e-5 * max(1.0, abs(their_loss.item()))
-        optimizer.zero_grad()
-        for parameter in pairs.parameters.values():
+        for parameter in (*optimizer.parameters, *pairs.parameters.values()):
             parameter.grad = None
         loss.backward()
         their_loss.backward()

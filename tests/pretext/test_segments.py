@@ -7,7 +7,7 @@ import pytest
 
 from selfpretrain.config import PretrainConfig, UserError
 from selfpretrain.pretext.blocks import SpecialIds
-from selfpretrain.pretext.packing import count_epoch
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.pretext.segments import Marks, SegmentBlocks, choose_first_segment, find_end_after
 
 PAD, UNK, CLS, SEP, MASK, STOP = range(6)
@@ -147,7 +147,7 @@ def test_epochs_differ_in_order_and_the_seed_decides():
 
 def test_an_epoch_counts_what_is_padded():
     sizes = np.array([30, 31, 60], np.int32)  # 29, 30 and 59 tokens at 29 a piece
-    segments, full = (count_epoch(sizes, PretrainConfig(seq_len=32, packing=name)) for name in ("segments", "full"))
+    segments, full = (BLOCK_BUILDERS[name].count_epoch(sizes, 32) for name in ("segments", "full"))
     assert (segments.sequences, full.sequences) == (6, 121 / 32)
     assert (segments.tokens, full.tokens) == (118 + 6 * 3, 121)
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from selfpretrain.config import UserError
-from selfpretrain.runs import folder, provenance
+from selfpretrain.runs import folder
 from selfpretrain.runs.folder import Busy, find_run, open_run
 
 HOLD = """
@@ -60,9 +60,9 @@ def test_a_run_is_done_only_when_its_result_is_written(tmp_path, monkeypatch):
 def test_provenance_says_with_what_and_where_but_not_on_whose_machine(tmp_path):
     run = open_run(tmp_path, "finetune", "abc")
     run.start("", "selfpretrain finetune (task x)")
-    (written,) = provenance.read_starts(run.path)
+    (written,) = folder.read_starts(run.path)
     assert written["command"] == "selfpretrain finetune (task x)"
-    assert set(written["versions"]) == set(provenance.PACKAGES)
+    assert set(written["versions"]) == set(folder.PACKAGES)
     assert written["python"].count(".") == 2
     assert os.uname().nodename not in json.dumps({k: v for k, v in written.items() if k != "argv"})
 
@@ -187,4 +187,4 @@ def test_only_a_finished_run_is_found(tmp_path):
 
 def test_the_commit_is_empty_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert provenance.read_commit() == ""
+    assert folder.read_commit() == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfpretrain.model.flops import count_sequence_flops
-from selfpretrain.pretext.objectives import count_pretrain_parameters
+from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.stages.work import KEPT_BYTES
 from selfpretrain.study.cost import Costs, compare_pretraining, list_once, measure_bytes
 
@@ -118,7 +118,8 @@ def test_steps_that_nothing_tells_yet(make_plan):
         cell = next(iter(plan.pretrainings.values()))
         assert Costs(plan).compute_work(cell).flops is None
         parameters = Costs(plan).compute_work(cell).disk["checkpoints"] / KEPT_BYTES
-        assert parameters == 2 * count_pretrain_parameters(cell.settings.model, cell.settings.objective, 300)
+        count_parameters = OBJECTIVES[cell.settings.objective.name].count_parameters
+        assert parameters == 2 * count_parameters(cell.settings.model, 300, 1)
 
 
 def test_tokens_need_no_corpus_and_name_the_run_of_those_steps(make_plan):

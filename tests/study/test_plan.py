@@ -11,8 +11,7 @@ from selfpretrain.door import compose_settings
 from selfpretrain.files import remove_folder
 from selfpretrain.report.collect import collect_results
 from selfpretrain.runs import identity
-from selfpretrain.runs.folder import open_run
-from selfpretrain.runs.provenance import read_starts
+from selfpretrain.runs.folder import open_run, read_starts
 from selfpretrain.study.cells import group_seeds
 from selfpretrain.study.sweep import run_cell
 

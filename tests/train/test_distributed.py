@@ -78,7 +78,7 @@ def build(folder, poison=None, evaluation=None, optimizer="adamw"):
 
 def train_best(folder):
     scores = iter([0.1, 0.9, 0.3])
-    trainer = build(folder, evaluation=Evaluation(lambda: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
+    trainer = build(folder, evaluation=Evaluation(lambda _: {"score": next(scores)}, {2, 4, 6}, best_of="score"))
     trainer.train()
     final = {name: value.clone() for name, value in trainer.keeper.module.state_dict().items()}
     trainer.keeper.load_best()
@@ -107,7 +107,7 @@ def work(folder, rank):
     except Diverged as error:
         found["diverged"] = str(error)
 
-    def kill():
+    def kill(_):
         if rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"score": 0.0}
@@ -128,7 +128,7 @@ def work(folder, rank):
                 run.start("", "")
                 run.finish({})
     with redirect_stdout(io.StringIO()) as printed:
-        print_result(run, "what to do next")
+        print_result(run)
     found["printed"] = printed.getvalue().splitlines()
     (folder / f"found_{rank}.json").write_text(json.dumps(found))
 
@@ -280,7 +280,7 @@ def test_a_run_is_held_by_both_together_and_done_once(both):
 def test_a_result_is_printed_once(both):
     folder, ranks = both
     held = folder / "pretrain" / "held"
-    assert [found["printed"] for found in ranks] == [[f"{held}: done", "{}", "what to do next"], []]
+    assert [found["printed"] for found in ranks] == [[f"{held}: done", "{}"], []]
 
 
 def test_ranks_that_cannot_share_the_batch_evenly_are_refused():

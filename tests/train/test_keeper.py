@@ -3,8 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from selfpretrain.runs.folder import open_run
-from selfpretrain.runs.provenance import read_starts
+from selfpretrain.runs.folder import open_run, read_starts
 from selfpretrain.train.keeper import hash_weights, note_start
 
 CPU = torch.device("cpu")

@@ -27,7 +27,7 @@ from selfpretrain.model.init import build_encoder
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
-from selfpretrain.pretext.packing import build_blocks
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import derive_seed, make_generator
 from selfpretrain.stages.pretrain import MicroBatches
@@ -69,7 +69,8 @@ def make_pretraining(folder, kind, seed, **options):
     config = PretrainConfig(
         **OPTIM, optimizer=optimizer, seq_len=24, packing="full" if objective.name == "mlm" else "segments"
     )
-    blocks = build_blocks(tokens, np.full(100, 30, np.int32), special, ["."] + ["a"] * VOCAB, config, seed)
+    entries, sizes = ["."] + ["a"] * VOCAB, np.full(100, 30, np.int32)
+    blocks = BLOCK_BUILDERS[config.packing].build(tokens, sizes, special, entries, config, seed)
     batches = PretrainBatches(blocks, objective, config.batch_size, seed)
     module = build_objective(model, objective, VOCAB, PAD, derive_seed(seed, "init"))
     member = make(folder, module, MicroBatches(batches, 3, trims=True), config, seed, **options)

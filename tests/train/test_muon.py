@@ -33,7 +33,6 @@ def take_steps(optimizer, steps, seed: int = 0):
     for step in steps:
         set_gradients(optimizer.named, step, seed)
         optimizer.step(0.01, step)
-        optimizer.zero_grad()
 
 
 def test_the_matrices_of_the_layers_and_nothing_else():

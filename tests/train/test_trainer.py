@@ -306,7 +306,7 @@ def test_divergence_before_any_checkpoint_and_at_the_very_end(tmp_path):
 
 
 def test_an_evaluation_that_is_not_finite_is_divergence(tmp_path):
-    trainer = make(tmp_path, evaluation=Evaluation(lambda: {"loss": float("inf")}, {7}))
+    trainer = make(tmp_path, evaluation=Evaluation(lambda _: {"loss": float("inf")}, {7}))
     with pytest.raises(Diverged, match="at step 7"):
         trainer.train()
 
@@ -338,12 +338,12 @@ def test_the_best_weights_are_kept_and_restored(tmp_path):
 def test_a_best_that_the_resumed_run_never_saw_is_forgotten(tmp_path):
     # killed after a better evaluation at step 7 but before a checkpoint: resuming from 5 must find the best of step 4
     scores = iter([0.5, 0.9])
-    evaluation = Evaluation(lambda: {"score": next(scores)}, {4, 7}, best_of="score")
+    evaluation = Evaluation(lambda _: {"score": next(scores)}, {4, 7}, best_of="score")
     trainer = make(tmp_path, batches=Rows(fail_at=8), evaluation=evaluation)
     with pytest.raises(RuntimeError, match="killed"):
         trainer.train()
     assert {p.name for p in trainer.keeper.run.checkpoints.glob("best_*")} == {"best_000000004", "best_000000007"}
-    again = make(tmp_path, evaluation=Evaluation(lambda: {"score": 0.1}, {7}, best_of="score"))
+    again = make(tmp_path, evaluation=Evaluation(lambda _: {"score": 0.1}, {7}, best_of="score"))
     again.train()
     assert again.keeper.evaluation.best_step == 4
     again.keeper.load_best()
