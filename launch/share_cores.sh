@@ -4,8 +4,10 @@
 #   SELFPRETRAIN_DATA=<mirror> launch/share_cores.sh study=agnews_cpu
 set -uo pipefail
 workers=${WORKERS:-$(nproc)}
+trap 'kill $(jobs -p) 2>/dev/null' INT TERM # a shell's background jobs do not hear Ctrl-C; told to end, they save
+mkdir -p runs
 for i in $(seq 2 "$workers"); do
-    selfpretrain study "$@" runtime.num_threads=1 runtime.progress=false >"share_cores.$i.log" 2>&1 &
+    selfpretrain study "$@" runtime.num_threads=1 runtime.progress=false >"runs/share_cores.$i.log" 2>&1 &
 done
 selfpretrain study "$@" runtime.num_threads=1
 code=$?
