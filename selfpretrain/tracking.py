@@ -180,11 +180,8 @@ def get_helper() -> Helper:
 
 def start_process() -> subprocess.Popen[str]:
     places = [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]
-    outer = (
-        "WANDB_RUN_ID",
-        "WANDB_SERVICE",
-        "PYTHONWARNINGS",
-    )  # of another W&B run: its name and services are not ours
+    # names and services of an outer W&B run are not ours
+    outer = ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS")
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     return subprocess.Popen(
