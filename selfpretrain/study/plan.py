@@ -93,10 +93,10 @@ class StudyPlan:
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
-            for task in self.tasks:
-                for condition in self.conditions:
-                    if self._is_wanted(model, condition, task):
-                        self.groups.append(self._plan_group(base, model, condition, task))
+            for key, task in self.tasks.items():
+                followed = follow_card(base, task)
+                wanted = [condition for condition in self.conditions if self._is_wanted(model, condition, key)]
+                self.groups += [self._plan_group(followed, model, condition, key) for condition in wanted]
         if not self.groups:
             raise UserError(
                 f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.cards)}, "
@@ -113,7 +113,6 @@ class StudyPlan:
 
     def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> Group:
         task = self.tasks[key]
-        base = follow_card(base, task)
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
         recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]
