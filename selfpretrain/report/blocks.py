@@ -101,8 +101,9 @@ def build_blocks(summary: Summary) -> list[Block]:
 
 
 def _draw(function: str, *arguments: Any) -> dict[str, bytes]:
+    # by its name, since Matplotlib takes a second to import
     files: dict[str, bytes] = resolve_name(f"selfpretrain.report.plots:{function}")(*arguments)
-    return files  # late: Matplotlib takes a second to import
+    return files
 
 
 def list_explanations(summary: Summary) -> list[str]:
