@@ -4,7 +4,7 @@
 
 Each peer's batch is 32 shuffled examples, padded to its longest (run_glue with pad_to_max_length=False) or to 128
 (its default), in the plain loop of run_glue_no_trainer; ``grouped`` is a tuned loop: texts of similar length, memory
-kept, the faster precision. Ours are the project's batches, texts packed.
+kept. Ours are the project's batches, texts packed.
 """
 
 from __future__ import annotations
@@ -63,5 +63,5 @@ def compare(title: str, padding: str, peer: str, work: Work, options: Options) -
     with open_contestants({"ours": (engine.build_finetuning, work), "theirs": (build, theirs)}, options) as sides:
         values = interleave(sides, options.repeats)
         peaks = sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb()
-        note = f"{NOTE} {sides['theirs'].get_note()}".strip()
+        note = f"{NOTE} {sides['ours'].get_note()} {sides['theirs'].get_note()}".strip()
         return Row(title, peer, "examples/s", values["ours"], values["theirs"], *peaks, note=note)

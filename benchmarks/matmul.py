@@ -18,8 +18,8 @@ SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}  # rows and col
 TOY_SIZES = (64,)
 
 
-def build_matmul(options: Options, seconds: float) -> Rate:
-    """FLOP/s of square matrix products: fp32 on a CPU, bf16 on a GPU, a multiply-add as two operations.
+def build_matmul(options: Options, seconds: float, precision: str) -> Rate:
+    """FLOP/s of square matrix products in fp32 or bf16, a multiply-add as two operations.
 
     On a CPU by torch and by oneDNN, whichever is faster: the rate is the machine's, not one library's.
     """
@@ -32,19 +32,19 @@ def build_matmul(options: Options, seconds: float) -> Rate:
     rates: dict[tuple[int, Multiply], float] = {}
     for size in sizes:
         for multiply in multiplies:
-            products = Products(options.device, size, multiply)
+            products = Products(options.device, size, multiply, precision)
             products.run(1)
             amount, elapsed = products.run(3)
             rates[size, multiply] = amount / elapsed
     size, multiply = max(rates, key=lambda choice: rates[choice])
-    return Rate(Products(options.device, size, multiply).run, seconds)
+    return Rate(Products(options.device, size, multiply, precision).run, seconds)
 
 
 class Products:
     """Products of two random matrices of one size."""
 
-    def __init__(self, device: str, size: int, multiply: Multiply):
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    def __init__(self, device: str, size: int, multiply: Multiply, precision: str):
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device, self.size, self.multiply = device, size, multiply
         self.a, self.b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 

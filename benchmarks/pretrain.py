@@ -122,12 +122,12 @@ def compare(title: str, comparison: Comparison, work: Work, options: Options) ->
         "trainer": (transformers_trainer.build_pretraining, work),
         "fairseq": (fairseq_peer.build_pretraining, work, options.fairseq_env),
     }
+    settings, config = work.settings, work.settings.pretrain
     builds = {
         "ours": (engine.build_pretraining, work),
         "theirs": peers[comparison.peer],
-        "products": (matmul.build_matmul, options, min(1.0, options.seconds)),
+        "products": (matmul.build_matmul, options, min(1.0, options.seconds), config.precision),
     }
-    settings, config = work.settings, work.settings.pretrain
     flops = count_step_flops(settings.model, settings.objective, work.vocab_size, config.batch_size, config.seq_len)
     flops_per_token = flops / (config.batch_size * config.seq_len)
     with open_contestants(builds, options) as sides:
@@ -136,13 +136,13 @@ def compare(title: str, comparison: Comparison, work: Work, options: Options) ->
             title, PEERS[comparison.peer], "tokens/s", values["ours"], values["theirs"],
             sides["ours"].get_peak_mb(), sides["theirs"].get_peak_mb(),
             mfu=[rate * flops_per_token / most for rate, most in zip(values["ours"], values["products"], strict=True)],
-            note=f"{NOTES[comparison.peer]} {sides['theirs'].get_note()}".strip(),
+            note=f"{NOTES[comparison.peer]} {sides['ours'].get_note()} {sides['theirs'].get_note()}".strip(),
         )  # fmt: skip
 
 
 NOTES = {
     "loop": "The peer's batches are ours and lie ready in memory; ours are made while the step before computes.",
-    "tuned": "As the plain loop, with logits at masked positions alone, memory kept, and the faster precision.",
+    "tuned": "As the plain loop, with logits at masked positions alone, and memory kept.",
     "kept": "As the plain loop, with the engine's setting of the C library's allocator, which the loop alone lacks.",
     "trainer": "Tokens that are not padding. The peer pads each text to the length, ours packs them; same rows per step.",
     "fairseq": "The peer reads our token files; its start is not timed, and it masks by its own rule of the same rate.",

@@ -36,7 +36,10 @@ def run(options: Options) -> Iterator[Row]:
     corpus, batch_size, text = ("own", TOY_BATCH, "made text") if options.toy else ("docs", BATCH_SIZE, "docstrings")
     work = prepare_work("pretrain", MODEL, batch_size, options, corpus)
     model, config = work.settings.model, work.settings.pretrain
-    builds = {"ours": (engine.build_pretraining, work), "products": (matmul.build_matmul, options, options.seconds)}
+    builds = {
+        "ours": (engine.build_pretraining, work),
+        "products": (matmul.build_matmul, options, options.seconds, config.precision),
+    }
     with open_contestants(builds, options) as sides:
         tokens_per_second = sides["ours"]()
         flops_per_second = sides["products"]()

@@ -1,6 +1,6 @@
-"""Tokens of pretraining until a held-out loss is reached: init_scheme=mimetic against normal, or muon against adamw.
+"""Tokens of pretraining until a held-out loss is reached: what a start, an optimizer or a precision saves.
 
-    python -m benchmarks tokens [vary=start|optimizer] [model=roberta_tiny] [seeds=5] [workers=2] [total_steps=10000] [eval_every=50]
+    python -m benchmarks tokens [vary=start|optimizer|precision] [model=roberta_tiny] [seeds=5] [workers=2] [total_steps=10000] [eval_every=50]
 
 The losses are stated as nats under the unigram entropy, the loss of guessing each token by its frequency: a masked
 language model first stays near it, which is its plateau. Text: the own text of AG News where $SELFPRETRAIN_DATA has
@@ -59,6 +59,7 @@ class Comparison:
 COMPARISONS = {
     "start": Comparison("model.init_scheme", ("mimetic", "normal")),
     "optimizer": Comparison("pretrain.optimizer", ("muon", "adamw"), ("model.init_scheme=mimetic",)),
+    "precision": Comparison("pretrain.precision", ("bf16", "fp32")),
 }
 
 

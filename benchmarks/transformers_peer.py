@@ -5,8 +5,8 @@ the optimizer torch's fused AdamW without decay on biases and LayerNorm, gradien
 all tensors, nothing waits for the device between steps, and the pretraining batches lie ready in memory.
 
 A tuned peer (``Work.peer_is_tuned``) is what a careful user makes of the same classes: logits at the masked positions
-alone, memory kept as the engine keeps it, fine-tuning batches of texts of similar length, and on a CPU the faster of
-fp32 and bf16 autocast, found by trying both before anything is measured.
+alone, memory kept as the engine keeps it, fine-tuning batches of texts of similar length. On a CPU every peer has the
+faster of fp32 and bf16 autocast, found by trying both before anything is measured.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Loop:
         self.device = choose_peer_device(work)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in fp32
-        self.autocast_dtype = choose_autocast(config.precision, self.device)
+        self.autocast_dtype = choose_autocast(config.precision)
         self.module = module.to(self.device).train()
         self.forward: nn.Module = self.module
         if runtime.compile:
@@ -204,7 +204,7 @@ class Loop:
         self.compute_loss, self.batches, self.clip_norm = compute_loss, batches, config.clip_norm
         self.optimizer = build_optimizer(self.module, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 / (1 + 1e-6 * step))
-        if work.peer_is_tuned and self.device.type == "cpu":
+        if self.device.type == "cpu":
             self.autocast_dtype = min((None, torch.bfloat16), key=self.time_precision)
 
     def time_precision(self, dtype: torch.dtype | None) -> float:

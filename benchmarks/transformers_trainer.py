@@ -28,7 +28,6 @@ from benchmarks.transformers_peer import (
 from benchmarks.work import Work
 from selfpretrain.config import Settings
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.devices import choose_autocast
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.sources.tasks import read_task
 
@@ -91,7 +90,7 @@ def build_arguments(work: Work, folder: str) -> Any:
         output_dir=folder, per_device_train_batch_size=config.batch_size, optim="adamw_torch_fused",
         learning_rate=LEARNING_RATE, weight_decay=config.weight_decay, adam_beta1=config.beta1, adam_beta2=config.beta2,
         adam_epsilon=config.eps, max_grad_norm=config.clip_norm, max_steps=1, use_cpu=device.type == "cpu",
-        bf16=choose_autocast(config.precision, device) is not None, torch_compile=settings.runtime.compile,
+        bf16=config.precision == "bf16", torch_compile=settings.runtime.compile,
         dataloader_pin_memory=device.type == "cuda", dataloader_drop_last=True, report_to="none", save_strategy="no",
         logging_nan_inf_filter=False, disable_tqdm=True, log_level="error", seed=SEED,
     )  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from benchmarks import harness
 from selfpretrain.config import Settings, UserError
+from selfpretrain.devices import resolve_precision
 from selfpretrain.door import compose_settings
 from selfpretrain.files import make_folder
 from selfpretrain.sources.hub import find_mirror
@@ -77,6 +79,8 @@ def prepare_work(command: str, model: str, batch_size: int, options: Options, co
         *choose_text(options), *(TOY_MODEL if options.toy else []),
     ]  # fmt: skip
     settings = compose_settings(command, overrides)
+    training = resolve_precision(getattr(settings, command), settings)
+    settings = dataclasses.replace(settings, **{command: training})
     folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
     return Work(settings, folder, options.seconds, options.peer_compile_mode)
 

@@ -109,7 +109,7 @@ class OptimConfig:
     batch_size: int = setting(128, at_least(1), "sequences per optimizer step, over all devices")
     micro_batch_size: int | None = setting(None, at_least(1), "sequences per forward pass; null: all; in fine-tuning, as many as are fast")
     seq_len: int = setting(128, at_least(8), "tokens per sequence")
-    precision: str = setting("auto", ("auto", "fp32", "bf16"), "auto: bf16 where the GPU has it (and TF32 for what stays), else fp32")
+    precision: str = setting("auto", ("auto", "fp32", "bf16"), "auto: bf16 on a GPU that has it (and TF32 for what stays) and, from width 256 on, on a processor that multiplies it; else fp32")
 
 
 @dataclass

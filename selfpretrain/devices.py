@@ -6,21 +6,28 @@ Torch is loaded only where there may be something to ask it.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import gc
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from selfpretrain.config import RuntimeConfig, UserError
+from selfpretrain.config import OptimConfig, RuntimeConfig, Settings, UserError
 
 if TYPE_CHECKING:
     import torch
 
+Training = TypeVar("Training", bound=OptimConfig)
+
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of a GPU on Linux: NVIDIA, the same under WSL, AMD
+
+CPU_FACTS = Path("/proc/cpuinfo")
+BF16_FLAGS = {"amx_bf16", "avx512_bf16"}  # of x86 processors that multiply bf16 matrices
+BF16_FROM = 256  # the width from which a CPU gains by them; narrow models stay in fp32, equal on all processors
 
 KEEP = 1 << 30  # bytes
 NEVER = -1
@@ -41,23 +48,39 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
     return device
 
 
-def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """bf16 where asked for, or on GPUs that have it; None for plain fp32."""
+def choose_autocast(precision: str) -> torch.dtype | None:
+    """The dtype of autocast in a resolved precision; None for plain fp32."""
     import torch
 
-    if precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
-        return torch.bfloat16
-    return None
+    return {"bf16": torch.bfloat16, "fp32": None}[precision]
 
 
 @functools.cache
-def resolve_precision(precision: str, device: str) -> str:
-    """fp32 or bf16: what ``auto`` means on this machine. Torch is loaded only where there may be a GPU to ask."""
-    if precision != "auto":
-        return precision
-    if device == "cpu" or (sys.platform == "linux" and not any(Path(driver).exists() for driver in DRIVERS)):
-        return "fp32"
-    return "fp32" if choose_autocast(precision, choose_device(RuntimeConfig(device=device))) is None else "bf16"
+def has_bf16(device: str, width: int) -> bool:
+    """Whether a model of this width gains by bf16 here: on a GPU that has it, and on a processor that multiplies it.
+
+    A rule, never a measurement, since the answer enters identities. Torch is loaded only where there may be a GPU.
+    """
+    if device != "cpu" and (sys.platform != "linux" or any(Path(driver).exists() for driver in DRIVERS)):
+        import torch
+
+        if choose_device(RuntimeConfig(device=device)).type == "cuda":
+            return torch.cuda.is_bf16_supported()
+    return width >= BF16_FROM and not BF16_FLAGS.isdisjoint(_read_cpu_flags())
+
+
+def _read_cpu_flags() -> list[str]:
+    """The processor's features, as Linux tells them; elsewhere none are known."""
+    lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.exists() else []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
+
+
+def resolve_precision(config: Training, settings: Settings) -> Training:
+    """A stage's settings with what ``precision=auto`` means on this machine for this model: fp32 or bf16."""
+    if config.precision != "auto":
+        return config
+    chosen = "bf16" if has_bf16(settings.runtime.device, settings.model.hidden_size) else "fp32"
+    return dataclasses.replace(config, precision=chosen)
 
 
 @functools.cache

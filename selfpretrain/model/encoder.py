@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.attention import attend, attend_packed
 from selfpretrain.model.dropout import Dropout
-from selfpretrain.model.linear import Linear, apply_linear
+from selfpretrain.model.linear import Linear, apply_linear, runs_bf16
 
 
 def gather_positions(hidden_BLD: Tensor, positions_BM: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ class Embeddings(nn.Module):
         else:
             positions = self.position(packing.positions_1L + self.position_offset)
         types = self.token_type.weight[0] if token_type_ids_BL is None else self.token_type(token_type_ids_BL)
-        return self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
+        embedded_BLE = self.dropout(self.norm(self.word(input_ids_BL) + positions + types))
+        return embedded_BLE.bfloat16() if runs_bf16(embedded_BLE) else embedded_BLE
 
 
 class Attention(nn.Module):

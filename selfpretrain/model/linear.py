@@ -22,6 +22,11 @@ for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # bo
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def runs_bf16(x: Tensor) -> bool:
+    """Whether a CPU computes ``x`` under bf16 autocast: products, and what lies between them, are then in bf16."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
 def multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """left @ right.T (+ bias), [M, N]; transposed views are read as they lie."""
     return torch.ops.mkldnn._linear_pointwise(left_MK, right_NK, bias_N, "none", [], "")
@@ -43,7 +48,9 @@ class _OneDnnLinear(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         grad_x = multiply(grad_MN, weight_NK.t()) if needs_x else None
         grad_weight = None
-        if needs_weight:  # the product with fewer rows than columns is the faster of the two
+        if needs_weight and x_MK.dtype == torch.bfloat16:  # where torch's product of transposed operands is the faster
+            grad_weight = grad_MN.t() @ x_MK
+        elif needs_weight:  # the product with fewer rows than columns is the faster of the two
             wide = len(weight_NK) > x_MK.shape[1]
             grad_weight = multiply(x_MK.t(), grad_MN.t()).t() if wide else multiply(grad_MN.t(), x_MK.t())
         return grad_x, grad_weight, grad_MN.sum(0) if needs_bias else None
@@ -66,7 +73,10 @@ def can_multiply(*operands: Tensor) -> bool:
 
 def apply_linear(x: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias over the last dimension of ``x``."""
-    if not can_multiply(x, weight_NK):
+    if runs_bf16(x):
+        x, weight_NK = x.bfloat16(), weight_NK.bfloat16()
+        bias_N = None if bias_N is None else bias_N.bfloat16()
+    elif not can_multiply(x, weight_NK):
         return F.linear(x, weight_NK, bias_N)
     out: Tensor = _OneDnnLinear.apply(x.flatten(0, -2), weight_NK, bias_N)
     return out.unflatten(0, x.shape[:-1])

@@ -72,8 +72,7 @@ def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:
 
 
 def _hash_training(name: str, settings: Settings) -> dict[str, Any]:
-    section = getattr(settings, name)
-    return {**hash_section(name, section), "precision": resolve_precision(section.precision, settings.runtime.device)}
+    return hash_section(name, resolve_precision(getattr(settings, name), settings))
 
 
 def identify_pretrain(settings: Settings, corpus_id: str) -> str:

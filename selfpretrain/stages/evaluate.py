@@ -6,7 +6,7 @@ import dataclasses
 
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_dataclass, to_yaml
 from selfpretrain.hashing import compute_id
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
@@ -73,10 +73,12 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData
     run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
     device, seq_len = choose_device(settings.runtime), min(config.seq_len, model.encoder.config.max_positions)
     model.to(device)
+    trained = dataclasses.replace(settings, model=model.encoder.config)
+    autocast = choose_autocast(resolve_precision(config, trained).precision)
 
     def predict_split(name: str) -> Outputs:
         encoded = encode(data.splits[name], tokenizer, task, seq_len)
-        return predict(model, encoded, task, device, choose_autocast(config.precision, device))
+        return predict(model, encoded, task, device, autocast)
 
     scored = score_splits(run, data, predict_split)
     examples = {name: len(data.splits[name].ids) for name in scored["scores"]}

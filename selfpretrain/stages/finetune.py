@@ -15,7 +15,7 @@ from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_spl
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
-from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import get_kind
@@ -65,11 +65,12 @@ class Finetuning:
         vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
         run_id = identity.identify_finetune(settings, self.data, vocabulary_id)
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
+        self.config = resolve_precision(settings.finetune, settings)
         self.group, self.name = group, name or run_id
 
     def build(self, num_seeds: int) -> Member:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
-        settings, config, task = self.settings, self.settings.finetune, self.data.task
+        settings, config, task = self.settings, self.config, self.data.task
         encoder, self.tokenizer = build_start(settings)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         seed, seq_len = settings.seeds.finetune_seed, min(config.seq_len, encoder.config.max_positions)
@@ -117,7 +118,7 @@ class Finetuning:
 
     def predict(self, split: str) -> Outputs:
         """Outputs [N, K] for the examples of a split."""
-        dtype = choose_autocast(self.settings.finetune.precision, self.device)
+        dtype = choose_autocast(self.config.precision)
         return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
 
 

@@ -12,7 +12,7 @@ from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.data.examples import Arrays
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import load_engine
 from selfpretrain.model.pretraining import HandedOver, PretrainModule
@@ -100,13 +100,14 @@ class Pretraining:
         self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
         run_id = identity.identify_pretrain(self.settings, folder.name)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
+        self.precision = resolve_precision(settings.pretrain, settings).precision
         self.group, self.name = group, name or run_id
         self.engine: Engine = load_engine(settings.pretrain.engine)
 
     def start(self, num_seeds: int, module: nn.Module) -> None:
         """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
         settings, command = self.settings, f"selfpretrain pretrain (corpus {self.tokens.folder.name})"
-        note_start(self.run, to_yaml(settings), command, num_seeds, module, settings.pretrain.precision, self.device)
+        note_start(self.run, to_yaml(settings), command, num_seeds, module, self.precision, self.device)
 
     def build(self, num_seeds: int) -> Member:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
@@ -119,7 +120,7 @@ class Pretraining:
         micro_batches = MicroBatches(batches, settings.pretrain.micro_batch_size, trims)
         self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)
-        config = settings.pretrain
+        config = resolve_precision(settings.pretrain, settings)
         tracker = build_tracker(settings, self.run.path, self.group, self.name)
         steps = choose_held_out_steps(config, config.total_steps)
         keeper = Keeper(self.module, self.run, settings.runtime, tracker, Evaluation(self.evaluate, steps))
@@ -137,7 +138,7 @@ class Pretraining:
     def measure(self) -> dict[str, float]:
         """The measures of held-out text under one fixed draw of masks, averaged over the parts that have them."""
         self.module.eval()
-        dtype = choose_autocast(self.settings.pretrain.precision, self.device)
+        dtype = choose_autocast(self.precision)
         totals: dict[str, float] = {}
         weights: dict[str, float] = {}
         for weight, arrays in self.held_out:
@@ -189,7 +190,7 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
 
     The measured steps train a model of their own. Their time is not part of the budget, nor are evaluation and saving.
     """
-    config = settings.pretrain
+    config = resolve_precision(settings.pretrain, settings)
     if config.budget != "seconds":
         return settings
     total_steps = budget.read_steps(run)

@@ -16,7 +16,7 @@ import numpy as np
 
 from selfpretrain.data.examples import EncodedSplit
 from selfpretrain.data.vocabulary import sample_vocabulary
-from selfpretrain.devices import choose_autocast, choose_device
+from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
@@ -136,7 +136,7 @@ def fit_line(small: tuple[float, float], large: tuple[float, float]) -> tuple[fl
 def measure_pretraining(costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
     """Made-up text, one sequence and as many as time and ``batch_size`` allow."""
     settings, vocab_size = cells[0].settings, costs.get_vocab_size(cells[0])
-    config, objective = settings.pretrain, settings.objective
+    config, objective = resolve_precision(settings.pretrain, settings), settings.objective
     tokens = np.random.default_rng(0).integers(5, vocab_size, config.seq_len * 64).astype(np.int32)
     special = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), vocab_size)
     entries, sizes = [""] * vocab_size, np.array([len(tokens)])
@@ -165,7 +165,7 @@ def _count_fitting(seconds: float, limit_seconds: float) -> int:
 def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
     """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
     settings, data, vocab_size = cells[0].settings, costs.plan.data[cells[0].task], costs.get_vocab_size(cells[0])
-    config, kind = settings.finetune, get_kind(data.task.label_kind)
+    config, kind = resolve_precision(settings.finetune, settings), get_kind(data.task.label_kind)
     lengths = sorted({costs.measure_length(cell) for cell in cells})
     parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
     labels = kind.encode(data.task, data.splits["train"].labels)
@@ -191,5 +191,5 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
     evaluated = count_sequence_flops(*parts, len(split), lengths[-1])
     start = time.perf_counter()
-    predict(model, split, data.task, device, choose_autocast(config.precision, device))
+    predict(model, split, data.task, device, choose_autocast(config.precision))
     return Speed(*fit_line(*points), (time.perf_counter() - start) / evaluated)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from selfpretrain.config import RuntimeConfig
-from selfpretrain.devices import choose_autocast
 from selfpretrain.files import remove_folder
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import Tracker
@@ -138,7 +137,7 @@ def note_start(
         facts = {
             "device": device.type,
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
-            "precision": {None: "fp32", torch.bfloat16: "bf16"}[choose_autocast(precision, device)],
+            "precision": precision,
             "world_size": world,
             "initial_weights": hash_weights(module),
         }

@@ -57,7 +57,7 @@ class Trainer:
         self.device = choose_device(self.runtime)
         self.rank, self.world = distributed.start(self.device)
         assert len(members) == 1 or self.world == 1, "seeds are stacked in one process"
-        self.autocast_dtype = choose_autocast(self.config.precision, self.device)
+        self.autocast_dtype = choose_autocast(self.config.precision)
         torch.backends.cuda.matmul.allow_tf32 = self.config.precision != "fp32"  # what autocast leaves in fp32
         for member in members:
             member.keeper.module.to(self.device)

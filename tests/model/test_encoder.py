@@ -35,6 +35,17 @@ def build(config=TINY, seed=0):
     return encoder.eval()
 
 
+def test_under_autocast_a_cpu_computes_in_bf16_near_the_same():
+    encoder, ids = build(), torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
+    exact = encoder(ids)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = encoder(ids)
+    assert rounded.dtype == torch.bfloat16 and exact.dtype == torch.float32
+    assert ((rounded - exact).norm() / exact.norm()).item() < 0.02
+    rounded.sum().backward()
+    assert {parameter.grad.dtype for parameter in encoder.parameters()} == {torch.float32}
+
+
 def normalise(x, norm):
     centred = x - x.mean(-1, keepdim=True)
     return centred / (centred.pow(2).mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight + norm.bias

@@ -55,17 +55,34 @@ def test_stacked_weights_are_as_many_products():
 
 
 @pytest.mark.skipif(not linear.HAS_ONEDNN, reason="this torch has no oneDNN")
-def test_onednn_is_used_for_fp32_on_the_cpu_and_nothing_else(monkeypatch):
+def test_onednn_is_used_on_the_cpu_in_fp32_and_bf16_and_nothing_else(monkeypatch):
     called = []
     multiply = linear.multiply
     monkeypatch.setattr(linear, "multiply", lambda *args: called.append(1) or multiply(*args))
     layer = Linear(4, 3)
     layer(torch.randn(2, 4))
-    assert called == [1]
+    assert len(called) == 1
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(2, 4)).dtype == torch.bfloat16
+    assert len(called) == 2
     layer.double()(torch.randn(2, 4).double())
-    assert called == [1]
+    assert len(called) == 2
+
+
+@pytest.mark.skipif(not linear.HAS_ONEDNN, reason="this torch has no oneDNN")
+@pytest.mark.parametrize("shape", [(96, 64, 130), (64, 96, 130)])
+def test_bf16_products_differ_from_fp32_by_their_rounding(shape):
+    x, weight, bias = (value.requires_grad_() for value in make(*shape))
+    exact = apply_linear(x, weight, bias)
+    upstream = torch.randn_like(exact)
+    wanted = torch.autograd.grad(exact, (x, weight, bias), upstream)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = apply_linear(x, weight, bias)
+    found = torch.autograd.grad(out, (x, weight, bias), upstream.bfloat16())
+    assert out.dtype == torch.bfloat16
+    assert all(grad.dtype == torch.float32 for grad in found)  # what the optimizer gets
+    for value, right in zip((out.float(), *found), (exact, *wanted), strict=True):
+        assert ((value - right).norm() / right.norm()).item() < 0.01  # bf16 keeps 8 bits
 
 
 def test_without_onednn_it_is_the_librarys(monkeypatch):

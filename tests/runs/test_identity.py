@@ -17,12 +17,12 @@ from selfpretrain.config import (
     TaskConfig,
     TrackingConfig,
 )
-from selfpretrain.devices import resolve_precision
 from selfpretrain.hashing import LEFT_OUT
 from selfpretrain.runs.identity import identify_finetune, identify_pretrain, name_corpus
 from selfpretrain.sources.labelled import TaskData
 
-SETTINGS = dataclasses.replace(Settings(), runtime=RuntimeConfig(device="cpu"))
+FP32 = {name: dataclasses.replace(getattr(Settings(), name), precision="fp32") for name in ("pretrain", "finetune")}
+SETTINGS = dataclasses.replace(Settings(), runtime=RuntimeConfig(device="cpu"), **FP32)
 PRETRAIN = ("model", "objective", "pretrain")
 FINETUNE = ("model", "finetune", "task")  # of a fresh encoder
 
@@ -35,7 +35,7 @@ def change(value: Any, kind: str) -> Any:
         return (value or 0) + 1 if not isinstance(value, (list, dict)) else [1.0]
     if "dict" in kind:
         return {"electra": {"epochs": 1}}
-    return ["x"] if "list" in kind else "bf16" if value == "auto" else "x"
+    return ["x"] if "list" in kind else "bf16" if value == "fp32" else "x"
 
 
 def list_settings(*sections):
@@ -133,17 +133,12 @@ def test_the_preset_s_name_does_not_name_the_run_but_seeds_and_corpus_do():
 def test_auto_is_what_the_machine_makes_of_it(monkeypatch):
     def name(precision):
         config = dataclasses.replace(SETTINGS.finetune, precision=precision)
-        runtime = RuntimeConfig(device="auto")
-        return name_finetune(dataclasses.replace(SETTINGS, finetune=config, runtime=runtime))
+        return name_finetune(dataclasses.replace(SETTINGS, finetune=config))
 
-    monkeypatch.setattr(devices, "DRIVERS", ("/nowhere",))
-    resolve_precision.cache_clear()
+    monkeypatch.setattr(devices, "has_bf16", lambda device, width: False)
     assert name("auto") == name("fp32") != name("bf16")
-    monkeypatch.setattr(devices, "DRIVERS", ("/",))  # a GPU may be there
-    monkeypatch.setattr(devices, "choose_autocast", lambda precision, device: "torch.bfloat16")
-    resolve_precision.cache_clear()
+    monkeypatch.setattr(devices, "has_bf16", lambda device, width: True)
     assert name("auto") == name("bf16") != name("fp32")
-    resolve_precision.cache_clear()
 
 
 def test_a_name_needs_no_torch():

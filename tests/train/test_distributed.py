@@ -69,7 +69,7 @@ def build(folder, poison=None, evaluation=None, optimizer="adamw"):
     run = open_run(folder, "pretrain", "run")
     run.path.mkdir(parents=True, exist_ok=True)
     runtime = RuntimeConfig(progress=False, device="cpu", log_every=1, save_every=2)
-    config = OptimConfig(peak_lr=0.05, optimizer=optimizer)
+    config = OptimConfig(precision="fp32", peak_lr=0.05, optimizer=optimizer)
     keeper = Keeper(Toy(poison), run, runtime, Silent(), evaluation or Evaluation())
     trainer = Trainer([Member(keeper, Rows(), config, STEPS, seed=0)])
     trainer.keeper = keeper

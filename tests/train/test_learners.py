@@ -49,7 +49,7 @@ MODELS = {
 }
 MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
 MODELS["mlm muon"], MODELS["rtd muon"] = MODELS["mlm"], MODELS["rtd"]
-OPTIM = {"peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
+OPTIM = {"precision": "fp32", "peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
 
 
 def make(folder, module, batches, config, seed, total_steps=STEPS, multiplier=lambda _: 1.0, **runtime):
@@ -288,7 +288,9 @@ def make_toys(folder, bad_steps, seeds=(3, 4, 5), **options):
     members = []
     for seed in seeds:
         module, batches = Toy(seed), Rows(seed, bad_steps.get(seed))
-        member = make(folder, module, batches, OptimConfig(peak_lr=0.05, warmup_steps=3), seed, **options)
+        member = make(
+            folder, module, batches, OptimConfig(precision="fp32", peak_lr=0.05, warmup_steps=3), seed, **options
+        )
         member.keeper.evaluation = Evaluation(lambda _, m=module: {"score": float(m.first.weight.detach().sum())}, {8, 16}, best_of="score")  # fmt: skip
         members.append(member)
     return members

@@ -49,7 +49,7 @@ def measure(monkeypatch):
 
     def measure(seconds, *limits):
         model = Model(clock, seconds)
-        return time_steps(model, Rows(), OptimConfig(), RuntimeConfig(device="cpu"), *limits), model
+        return time_steps(model, Rows(), OptimConfig(precision="fp32"), RuntimeConfig(device="cpu"), *limits), model
 
     return measure
 

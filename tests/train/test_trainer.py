@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from selfpretrain.config import OptimConfig, RuntimeConfig, UserError
+from selfpretrain.config import OptimConfig, RuntimeConfig
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
-from selfpretrain.train import trainer as trainer_module
 from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
 from selfpretrain.train.learners import Member
 from selfpretrain.train.trainer import Interrupted, Trainer
@@ -73,7 +72,7 @@ def make(folder, *, steps=STEPS, module=None, batches=None, evaluation=None, con
     run.path.mkdir(parents=True, exist_ok=True)
     options = {"progress": False, "device": "cpu", "log_every": 1, "save_every": 5, **runtime}
     keeper = Keeper(module or Toy(), run, RuntimeConfig(**options), Silent(), evaluation or Evaluation())
-    config = config or OptimConfig(peak_lr=0.05, warmup_steps=3)
+    config = config or OptimConfig(precision="fp32", peak_lr=0.05, warmup_steps=3)
     trainer = Trainer([Member(keeper, batches or Rows(), config, steps, seed, hook=hook)])
     trainer.keeper = keeper
     return trainer
@@ -347,20 +346,3 @@ def test_a_best_that_the_resumed_run_never_saw_is_forgotten(tmp_path):
     again.train()
     assert again.keeper.evaluation.best_step == 4
     again.keeper.load_best()
-
-
-# the device
-
-
-def test_cuda_without_cuda_is_one_line(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"runtime\.device=cuda.*use runtime\.device=cpu"):
-        trainer_module.choose_device(RuntimeConfig(device="cuda"))
-    assert trainer_module.choose_device(RuntimeConfig(device="auto")).type == "cpu"
-
-
-def test_precision():
-    cpu = torch.device("cpu")
-    assert trainer_module.choose_autocast("auto", cpu) is None
-    assert trainer_module.choose_autocast("fp32", cpu) is None
-    assert trainer_module.choose_autocast("bf16", cpu) is torch.bfloat16
