@@ -47,6 +47,8 @@ ADDED: dict[str, Any] = {
 
 def to_plain(value: Any) -> Any:
     """A dataclass (or container) as plain dicts with every None left out and sorted keys."""
+    if isinstance(value, (str, int, float)):  # most are, and a plan asks for a great many
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -20,6 +20,7 @@ from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
 from selfpretrain.sources import tasks, texts
 from selfpretrain.sources.cache import remember
+from selfpretrain.sources.labelled import pause_collector
 
 NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000
@@ -69,11 +70,13 @@ def find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig | No
 def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
     """SHA-256 (hex) and bytes of a task's own text; worked out once."""
 
+    @pause_collector()
     def compute() -> str:
         digest, size = hashlib.sha256(), 0
         for document in tasks.iter_own_text(owner, runs_dir):
-            digest.update(document.encode() + b"\0")
-            size += count_bytes(document)
+            ended = document.encode() + b"\0"
+            digest.update(ended)
+            size += len(ended)  # count_bytes(document)
         return f"{digest.hexdigest()} {size}"
 
     fingerprint, size = remember(runs_dir, ["text", owner], tasks.list_files(owner), compute).split()

@@ -53,6 +53,6 @@ def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | 
         return f"how many of them were in training is unknown: {error}"
     if fingerprint is not None and known.fingerprint != fingerprint:
         return f"how many of them were in training is unknown: the data of {trained.name} has changed since"
-    seen = tasks.find_overlaps(trained, {**data.splits, "train": known.splits["train"]})
+    seen = tasks.find_overlaps(tasks.make_key_of(trained), {**data.splits, "train": known.splits["train"]})
     counts = [f"{len(ids):,} of {len(data.splits[name].ids):,} {name}" for name, ids in seen.items()]
     return f"examples whose text was in the run's training split: {', '.join(counts)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -40,8 +41,18 @@ def read(text: str, given: str) -> Content:
             place = f"line {lines[number]}" if lines else f"row {number + 1}"
             raise UserError(f"{given}, {place} is not a JSON object; {WAYS}")
     # a name that an object has twice stands twice here, too, also where the object was inside of a row
-    names = [*dict.fromkeys(name for row in rows for name in row), *twice, *twice]
+    names = [*dict.fromkeys(itertools.chain.from_iterable(rows)), *twice, *twice]
     return Content(names, [[row.get(name) for row in rows] for name in names], len(rows), form)
+
+
+def _decode_line(line: str, decoder: json.JSONDecoder) -> Any:
+    """``decoder.decode(line)``, which a value from end to end does not need: it looks for white space with patterns."""
+    text = line.strip(" \t\r")
+    try:
+        value, end = decoder.raw_decode(text)
+    except json.JSONDecodeError:
+        end = -1
+    return value if end == len(text) else decoder.decode(line)
 
 
 def _iter_values(text: str, given: str, decoder: json.JSONDecoder) -> Iterator[tuple[int, Any]]:
@@ -57,7 +68,7 @@ def _iter_values(text: str, given: str, decoder: json.JSONDecoder) -> Iterator[t
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield number, decoder.decode(line)
+                yield number, _decode_line(line, decoder)
             except json.JSONDecodeError as error:
                 raise UserError(f"{given}, line {number} is not JSON: {error}{_advise(line)}; {WAYS}") from error
 

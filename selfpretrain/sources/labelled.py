@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,3 +32,15 @@ class TaskData:
     fingerprint: str  # SHA-256 (hex) of the examples, the card's version and the split rule
     notes: list[str]  # what was read, dropped and cut, the labels, the overlap: one line each
     overlap: tuple[str, ...] = ()  # ids of the test examples whose text, normalised, is in the training split
+
+
+@contextmanager
+def pause_collector() -> Iterator[None]:
+    """Without Python's collector of circles: rows make none, and it would go through all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

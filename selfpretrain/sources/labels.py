@@ -69,9 +69,10 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
 
 
 def _refuse_objects(table: Table, columns: Sequence[str]) -> None:
-    cells = ((column, row, value) for column in columns for row, value in enumerate(table.get(column, "task.label")))
-    for column, row, value in cells:
-        if isinstance(value, (dict, bytes)):
+    for column in columns:
+        cells = table.get(column, "task.label")
+        if any(issubclass(kind, (dict, bytes)) for kind in set(map(type, cells))):
+            row, value = next((row, value) for row, value in enumerate(cells) if isinstance(value, (dict, bytes)))
             kind = "an object" if isinstance(value, dict) else "bytes"
             raise UserError(
                 f"{table.name}, row {row + 1}: the label in column {column!r} is {kind}, {str(value)[:60]}; write it as text "

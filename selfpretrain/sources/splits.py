@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ MIN_ROWS = 50  # fewer examples leave nothing to test on
 
 def normalise(text: str) -> str:
     """Lower case, runs of white space as one space: two texts equal after this count as the same text."""
-    return " ".join(text.lower().split())
+    lower = text.lower()
+    # what is printable has no white space but the space itself, and is seldom in need of more
+    return lower.strip(" ") if lower.isprintable() and "  " not in lower else " ".join(lower.split())
 
 
 def compute_key(texts: Sequence[str], unordered: bool = False) -> str:
@@ -33,9 +36,31 @@ def compute_hash(purpose: str, key: str) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+def compute_hashes(purpose: str, keys: Iterable[str]) -> np.ndarray:
+    """:func:`compute_hash` of N keys, uint64 [N]."""
+    empty = hashlib.blake2b(digest_size=8, person=purpose.encode()[:16])
+    digests = bytearray()
+    for key in keys:
+        hashed = empty.copy()  # cheaper than one more from its parameters
+        hashed.update(key.encode())
+        digests += hashed.digest()
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
+
+
+def sort_rows(purpose: str, keys: Iterable[str], *ties: Sequence[Any]) -> list[int]:
+    """The rows in the order of their keys' hashes; of equal hashes by ``ties``, then as they stand."""
+    hashes = compute_hashes(purpose, keys)
+    by_hash = np.argsort(hashes, kind="stable")
+    rows: list[int] = by_hash.tolist()
+    if (hashes[by_hash[1:]] == hashes[by_hash[:-1]]).any():  # what is nearly in order is soon sorted
+        rows.sort(key=list(zip(hashes.tolist(), *ties, strict=True)).__getitem__)
+    return rows
+
+
 def sort_by_hash(documents: Iterable[str]) -> list[str]:
     """Texts in the order of a hash of their content: any part of it is a fair sample, whatever order a file had."""
-    return sorted(documents, key=lambda text: (compute_hash("order", text), text))
+    documents = list(documents)
+    return [documents[row] for row in sort_rows("order", documents, documents)]
 
 
 def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> list[int]:
@@ -43,19 +68,16 @@ def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Seq
 
     What is equal in all of them may stand in any order: no result can tell.
     """
-    hashes = [compute_hash("order", "\0".join(parts)) for parts in texts]
-    keys = list(zip(hashes, texts, labels.tolist(), ids or [""] * len(texts), strict=True))
-    return sorted(range(len(keys)), key=keys.__getitem__)
+    return sort_rows("order", map("\0".join, texts), texts, labels.tolist(), ids or [""] * len(texts))
 
 
 def name_by_content(texts: Sequence[tuple[str, ...]]) -> list[str]:
     """An id for each example: 16 hex digits of its texts; further ones with the same texts get -2, -3 and so on."""
-    seen: Counter[str] = Counter()
+    seen: dict[int, int] = {}
     names = []
-    for parts in texts:
-        name = f"{compute_hash('id', chr(0).join(parts)):016x}"
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    for hashed in compute_hashes("id", map("\0".join, texts)).tolist():
+        seen[hashed] = number = seen.get(hashed, 0) + 1
+        names.append(f"{hashed:016x}" if number == 1 else f"{hashed:016x}-{number}")
     return names
 
 
@@ -104,8 +126,11 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
     left = Counter(strata.tolist())
     quotas = compute_quotas(left, size)
     held_out = np.zeros(len(keys), dtype=bool)
-    for key in sorted(groups, key=lambda k: (compute_hash(purpose, k), k)):
-        rows = groups[key]
+    unique = list(groups)
+    for group in sort_rows(purpose, unique, unique):
+        if not any(quotas.values()):  # nothing fits any more
+            break
+        rows = groups[unique[group]]
         wanted = Counter(strata[rows].tolist())
         # texts that occur twice with different labels count for the most frequent one
         stratum = min(wanted, key=lambda s: (-wanted[s], s))
@@ -128,7 +153,7 @@ def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
             quotas[max(quotas, key=lambda s: (quotas[s], -s))] -= 1
             quotas[stratum] = 1
     chosen = []
-    for row in sorted(range(len(keys)), key=lambda row: (compute_hash("subsample", keys[row]), keys[row], row)):
+    for row in sort_rows("subsample", keys, keys):
         stratum = int(strata[row])
         if quotas[stratum] > 0:
             quotas[stratum] -= 1

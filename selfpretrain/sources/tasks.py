@@ -9,9 +9,11 @@ text, stand in an order by content: a file sorted by label and a shuffled one ar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,15 @@ from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import cache, description, hub, labels, local, splits
 from selfpretrain.sources.columns import get_columns
-from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
+
+KeyOf = Callable[[tuple[str, ...]], str]  # what make_key_of gives
 
 _read: dict[str, TaskData] = {}
 
 
+@pause_collector()
 def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
     """Read, check and split a task.
 
@@ -37,36 +42,46 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
 
 def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Documents]:
     """The task, and the text of all its training rows: one document each, in the columns of the corpus."""
+    key_of = make_key_of(task)
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
         resolved, parts, notes = load_docs_task(task, runs_dir)
         documents = parts["train"].texts
     elif task.loader in ("hub", "local"):
-        resolved, parts, documents, notes = _load(task)
+        resolved, parts, documents, notes = _load(task, key_of)
     else:
         raise UserError(f"task.loader={task.loader} is not known; allowed: hub, docs, local")
-    overlaps = find_overlaps(resolved, parts)
+    overlaps = find_overlaps(key_of, parts)
     notes += description.describe_labels(resolved, parts["train"].labels)
     notes.append(description.describe_overlap(parts, overlaps))
     if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
         total = len(parts["train"].ids)
-        parts = {**parts, "train": _subsample(resolved, parts["train"], task.max_train_examples)}
+        parts = {**parts, "train": _subsample(resolved, key_of, parts["train"], task.max_train_examples)}
         notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
     return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"]), documents
 
 
+@pause_collector()
 def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
     """:func:`load_task`, remembered: by the process, and for the next one beside the runs, where its files are known."""
     key = json.dumps([to_plain(task), runs_dir])
     if key not in _read:
-        folder = _keep(task, runs_dir)
-        _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
+        made: list[TaskData] = []  # now, so that it need not be read back
+        folder = _keep(task, runs_dir, made)
+        _read[key] = made[0] if made else load_task(task, runs_dir) if folder is None else cache.load_task(folder)
     return _read[key]
 
 
-def _keep(task: TaskConfig, runs_dir: str) -> Path | None:
-    return cache.keep_task(runs_dir, task, list_files(task), lambda: _load_whole(task, runs_dir))
+def _keep(task: TaskConfig, runs_dir: str, made: list[TaskData]) -> Path | None:
+    """:func:`cache.keep_task`; what had to be made for it is added to ``made``."""
+
+    def load() -> tuple[TaskData, cache.Documents]:
+        data, documents = _load_whole(task, runs_dir)
+        made.append(data)
+        return data, documents
+
+    return cache.keep_task(runs_dir, task, list_files(task), load)
 
 
 def list_files(task: TaskConfig) -> list[Path] | None:
@@ -84,13 +99,18 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
     test.
     """
-    folder = _keep(task, runs_dir)
+    folder = _keep(task, runs_dir, [])
     documents = _load_whole(task, runs_dir)[1] if folder is None else cache.load_documents(folder)
-    joined = ("\n".join(part for part in columns if part.strip()) for columns in documents)
+    joined = ("\n".join(filter(str.strip, columns)) for columns in documents)
     yield from splits.sort_by_hash(text for text in joined if text)
 
 
-def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
+def make_key_of(task: TaskConfig) -> KeyOf:
+    """What gives an example's key from its texts: every cut and count asks for it, and it is worked out once."""
+    return functools.cache(functools.partial(splits.compute_key, unordered=task.unordered_pair))
+
+
+def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
@@ -102,8 +122,10 @@ def _load(task: TaskConfig) -> tuple[TaskConfig, dict[str, Split], cache.Documen
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
-            rows["train"] = rows["train"][~_cut(resolved, parts, name, size, notes)]
-    documents = _read_texts(tables["train"], task.corpus_columns or text_columns, rows["train"])
+            rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
+    documents = parts["train"].texts
+    if task.corpus_columns and task.corpus_columns != text_columns:
+        documents = _read_texts(tables["train"], task.corpus_columns, rows["train"])
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -132,8 +154,9 @@ def check_columns(task: TaskConfig) -> list[str]:
 
 
 def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> cache.Documents:
-    cells = [table.get(column, "task.text") for column in columns]
-    return [tuple("" if column[row] is None else str(column[row]) for column in cells) for row in rows.tolist()]
+    chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
+    texts = (["" if (value := column[row]) is None else str(value) for row in chosen] for column in cells)
+    return list(zip(*texts, strict=True))
 
 
 def read_split(
@@ -158,15 +181,14 @@ def read_split(
     if not usable.all():
         notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
     if name == "train" and task.loader != "local":
-        cells = [table.get(column, "task.text") for column in columns]
-        blank = np.array([not all(str(cell or "").strip() for cell in row) for row in zip(*cells, strict=True)])
+        cells = (table.get(column, "task.text") for column in columns)
+        blank = np.any([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
     texts = _read_texts(table, columns, rows)
-    for row, parts in zip(rows.tolist(), texts, strict=True):
-        _check_encodable(parts, table.name, row)
+    _check_encodable(texts, table.name, rows)
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
     order = splits.compute_order(texts, values[rows], ids)
@@ -175,29 +197,26 @@ def read_split(
     return Split(names, ordered, values[rows][order]), rows[order]
 
 
-def find_overlaps(task: TaskConfig, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
+def find_overlaps(key_of: KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
     """The ids of the validation and test examples whose text is in the training split, whatever its label."""
-    known = set(_compute_keys(task, parts["train"]))
-    keys = {name: _compute_keys(task, parts[name]) for name in SPLITS[1:] if name in parts}
+    known = set(map(key_of, parts["train"].texts))
+    keys = {name: map(key_of, parts[name].texts) for name in SPLITS[1:] if name in parts}
     return {
         name: tuple(example for example, key in zip(parts[name].ids, own, strict=True) if key in known)
         for name, own in keys.items()
     }
 
 
-def _check_encodable(parts: tuple[str, ...], name: str, row: int) -> None:
-    try:
-        for part in parts:
-            part.encode()
-    except UnicodeEncodeError as error:
-        # JSON can write half of a surrogate pair, which no UTF-8 file and no tokenizer can hold
-        raise UserError(
-            f"{name}, row {row + 1}: the text has a lone surrogate at character {error.start}; remove it"
-        ) from error
-
-
-def _compute_keys(task: TaskConfig, split: Split) -> list[str]:
-    return [splits.compute_key(texts, task.unordered_pair) for texts in split.texts]
+def _check_encodable(texts: list[tuple[str, ...]], name: str, rows: np.ndarray) -> None:
+    for row, parts in zip(rows.tolist(), texts, strict=True):
+        try:
+            for part in parts:
+                part.encode()
+        except UnicodeEncodeError as error:
+            # JSON can write half of a surrogate pair, which no UTF-8 file and no tokenizer can hold
+            raise UserError(
+                f"{name}, row {row + 1}: the text has a lone surrogate at character {error.start}; remove it"
+            ) from error
 
 
 def _select(split: Split, rows: np.ndarray) -> Split:
@@ -205,10 +224,12 @@ def _select(split: Split, rows: np.ndarray) -> Split:
     return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
 
 
-def _cut(task: TaskConfig, parts: dict[str, Split], name: str, size: int, notes: list[str]) -> np.ndarray:
+def _cut(
+    task: TaskConfig, key_of: KeyOf, parts: dict[str, Split], name: str, size: int, notes: list[str]
+) -> np.ndarray:
     """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
     train = parts["train"]
-    held_out = splits.cut(_compute_keys(task, train), splits.compute_strata(train.labels), size, name)
+    held_out = splits.cut(list(map(key_of, train.texts)), splits.compute_strata(train.labels), size, name)
     if not held_out.any():
         raise UserError(
             f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
@@ -220,7 +241,7 @@ def _cut(task: TaskConfig, parts: dict[str, Split], name: str, size: int, notes:
     return held_out
 
 
-def _subsample(task: TaskConfig, train: Split, size: int) -> Split:
+def _subsample(task: TaskConfig, key_of: KeyOf, train: Split, size: int) -> Split:
     strata = splits.compute_strata(train.labels)
     num_strata = len(np.unique(strata))
     if size < num_strata:
@@ -228,7 +249,7 @@ def _subsample(task: TaskConfig, train: Split, size: int) -> Split:
             f"task.max_train_examples={size} is less than one example for each of the "
             f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
         )
-    return _select(train, splits.subsample(_compute_keys(task, train), strata, size))
+    return _select(train, splits.subsample(list(map(key_of, train.texts)), strata, size))
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
@@ -236,7 +257,9 @@ def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
     for split in (parts[name] for name in SPLITS if name in parts):
-        for example_id, texts in zip(split.ids, split.texts, strict=True):
-            digest.update(json.dumps([example_id, *texts]).encode())
+        # json.dumps([example_id, *texts]) of each row, at half its cost
+        columns = (map(quote, column) for column in (split.ids, *zip(*split.texts, strict=True)))
+        for row in map(", ".join, zip(*columns, strict=True)):
+            digest.update(f"[{row}]".encode())
         digest.update(split.labels.tobytes())
     return digest.hexdigest()

@@ -14,6 +14,7 @@ def make_keys(num_rows: int) -> list[str]:
 
 def test_normalise_and_pairs():
     assert splits.normalise("  A\tb\n C ") == "a b c"
+    assert splits.normalise("A\u00a0b  C\u2009") == splits.normalise(" A b C ") == "a b c"
     assert splits.compute_key(("A b", "c")) == splits.compute_key((" a  B", "C"))
     assert splits.compute_key(("a", "b c")) != splits.compute_key(("a b", "c"))
     assert splits.compute_key(("x", "y"), unordered=True) == splits.compute_key(("y", "x"), unordered=True)
@@ -23,6 +24,16 @@ def test_normalise_and_pairs():
 def test_hash_is_stable():
     # stored: a change would move examples between splits without a new rule version
     assert splits.compute_hash("test", "a text") == STORED_HASH
+
+
+def test_many_hashes_are_those_of_each_and_order_the_rows():
+    keys = [f"text {row % 70}" for row in range(100)]
+    hashes = splits.compute_hashes("test", keys)
+    assert hashes.tolist() == [splits.compute_hash("test", key) for key in keys]
+    ties = [-row for row in range(100)]
+    assert splits.sort_rows("test", keys, ties) == sorted(range(100), key=lambda row: (hashes[row], ties[row]))
+    assert splits.sort_rows("test", keys) == sorted(range(100), key=lambda row: hashes[row])
+    assert splits.sort_rows("test", []) == []
 
 
 STORED_HASH = 0x9D10952CCDCEC50
