@@ -87,6 +87,7 @@ class ObjectiveConfig:
     gen_weight: float = setting(1.0, at_least(0), "weight of the generator's loss [ELECTRA]")
     disc_weight: float = setting(50.0, at_least(0), "weight of the discriminator's loss [ELECTRA]")
     temperature: float = setting(1.0, POSITIVE, "of the generator's samples [ELECTRA]")
+    mlm_fraction: float = setting(0.0, FROM_0_BELOW_1, "of rtd: share of the steps in which the encoder itself learns masked tokens, before it becomes the detector")
 
 
 @dataclass

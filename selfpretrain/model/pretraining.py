@@ -151,7 +151,11 @@ class MaskedLanguageModel(PretrainModule):
 
 
 class ReplacedTokenDetection(PretrainModule):
-    """ELECTRA: a small generator fills masked positions, the encoder says which tokens were replaced."""
+    """ELECTRA: a small generator fills masked positions, the encoder says which tokens were replaced.
+
+    With ``mlm_fraction`` the encoder first learns masked tokens by itself, on batches without ``sample_uniforms``: a small
+    detector that starts from nothing stays at its base rate (benchmarks/README.md).
+    """
 
     def __init__(self, config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int):
         super().__init__()
@@ -162,6 +166,7 @@ class ReplacedTokenDetection(PretrainModule):
         # token, position and segment embeddings and their LayerNorm are one and the same [ELECTRA]
         self.generator = Encoder(small, vocab_size, pad_id, embeddings=self.encoder.embeddings)
         self.generator_head = MaskedTokenHead(small, self.encoder.embeddings)
+        self.first_head = MaskedTokenHead(config, self.encoder.embeddings) if objective.mlm_fraction else None
         init_weights(self, config, torch.Generator().manual_seed(seed))
 
     def corrupt(self, batch: Batch, probs_NV: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,13 +176,20 @@ class ReplacedTokenDetection(PretrainModule):
         corrupted_BL = original_BL.scatter(1, positions_BM, sampled_N.view_as(positions_BM))
         return corrupted_BL, (corrupted_BL != original_BL).float()  # a correct guess counts as original
 
+    def fill(self, batch: Batch, network: Encoder, head: MaskedTokenHead) -> tuple[Tensor, Tensor]:
+        """Cross-entropy over all chosen positions, masked or kept, and the probabilities [B * M, V]."""
+        types_BL, mask_BL = map(batch.get, ("token_type_ids", "attention_mask"))
+        hidden_BMD = network(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
+        logits_NV = head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
+        return compute_cross_entropy(logits_NV, *get_targets(batch))
+
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """gen_weight * generator loss + disc_weight * discriminator loss, and named measures."""
+        if self.first_head is not None and "sample_uniforms" not in batch:
+            loss, _ = self.fill(batch, self.encoder, self.first_head)
+            return loss, {"loss": loss.detach(), "mlm_loss": loss.detach()}
         types_BL, mask_BL, weights_BL = map(batch.get, ("token_type_ids", "attention_mask", "token_weights"))
-        hidden_BMG = self.generator(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
-        logits_NV = self.generator_head(hidden_BMG.flatten(0, 1), self.encoder.embeddings.word.weight)
-        # over all chosen positions, masked or kept
-        gen_loss, probs_NV = compute_cross_entropy(logits_NV, *get_targets(batch))
+        gen_loss, probs_NV = self.fill(batch, self.generator, self.generator_head)
         corrupted_BL, replaced_BL = self.corrupt(batch, probs_NV)
         disc_logits_BL = self.head(self.encoder(corrupted_BL, types_BL, mask_BL)).float()
         if weights_BL is None:

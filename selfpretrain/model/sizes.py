@@ -38,9 +38,13 @@ def count_encoder_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 
 
 
 def count_mlm_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
-    """The encoder and the token head, E (D + 1) + 2 E + V, its output matrix being the embeddings."""
-    head = model.embedding_size * (model.hidden_size + 3) + vocab_size
-    return count_encoder_parameters(model, vocab_size, pad_id) + head
+    """The encoder and the token head."""
+    return count_encoder_parameters(model, vocab_size, pad_id) + count_token_head_parameters(model, vocab_size)
+
+
+def count_token_head_parameters(model: ModelConfig, vocab_size: int) -> int:
+    """E (D + 1) + 2 E + V, its output matrix being the embeddings."""
+    return model.embedding_size * (model.hidden_size + 3) + vocab_size
 
 
 def count_rtd_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:

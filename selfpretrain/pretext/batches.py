@@ -79,10 +79,14 @@ def apply_masks(
 
 
 class PretrainBatches:
-    """``batches[step]`` is the whole batch of an optimizer step as numpy arrays, for any step in any order."""
+    """``batches[step]`` is the whole batch of an optimizer step as numpy arrays, for any step in any order.
 
-    def __init__(self, blocks: Blocks, objective: ObjectiveConfig, batch_size: int, mask_seed: int):
+    The first ``mlm_steps`` hold no number to sample by: their masked tokens are the encoder's own task.
+    """
+
+    def __init__(self, blocks: Blocks, objective: ObjectiveConfig, batch_size: int, mask_seed: int, mlm_steps: int = 0):
         self.blocks, self.objective, self.batch_size, self.seed = blocks, objective, batch_size, mask_seed
+        self.mlm_steps = mlm_steps
         self.slots = count_slots(objective, blocks.seq_len)
 
     def __getitem__(self, step: int) -> dict[str, npt.NDArray[np.generic]]:
@@ -107,7 +111,7 @@ class PretrainBatches:
             batch["token_type_ids"] = rows.types
         if rows.mask is not None and counts is not None:
             batch |= weigh(rows.mask, np.arange(self.slots) < counts[:, None])
-        if wanted.samples:
+        if wanted.samples and not 0 <= step < self.mlm_steps:
             uniforms = make_generator(self.seed, "sample", step + 1).random(positions.shape, dtype=np.float32)
             batch["sample_uniforms"] = repeat_first(uniforms, positions)
         return batch

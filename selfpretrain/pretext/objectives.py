@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_rtd_flops
-from selfpretrain.model.sizes import build_generator_config, count_mlm_parameters, count_rtd_parameters
+from selfpretrain.model.sizes import (
+    build_generator_config,
+    count_mlm_parameters,
+    count_rtd_parameters,
+    count_token_head_parameters,
+)
 
 if TYPE_CHECKING:
     from selfpretrain.model.pretraining import PretrainModule
@@ -35,7 +40,7 @@ class Objective:
     count_parameters: Callable[[ModelConfig, int, int], int]  # (model, V, pad_id) -> of everything trained
     count_slots: Callable[[ObjectiveConfig, int], int] = count_share  # chosen positions M of a sequence of L tokens
     with_replacement: bool = False  # a position may be chosen twice
-    samples: bool = False  # the batch holds a uniform number for every chosen position
+    samples: bool = False  # the batch holds a uniform number for every chosen position, once there is a generator
     find_fault: Callable[[ModelConfig], str] = lambda model: ""  # what is wrong with a model's sizes; empty: nothing
 
 
@@ -72,9 +77,29 @@ def count_slots(objective: ObjectiveConfig, seq_len: int) -> int:
 
 
 def count_pretrain_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
-    """One pretraining batch forward."""
-    slots = count_slots(objective, seq_len)
-    return OBJECTIVES[objective.name].count_flops(model, vocab_size, slots, batch_size, seq_len)
+    """One pretraining batch forward; the mean over a pretraining whose first steps are of masked tokens alone."""
+    slots, entry = count_slots(objective, seq_len), OBJECTIVES[objective.name]
+    whole = entry.count_flops(model, vocab_size, slots, batch_size, seq_len)
+    if not starts_with_mlm(objective):
+        return whole
+    first = count_mlm_flops(model, vocab_size, slots, batch_size, seq_len)
+    return round(objective.mlm_fraction * first + (1 - objective.mlm_fraction) * whole)
+
+
+def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int) -> int:
+    """Of everything trained; the first steps' head included."""
+    whole = OBJECTIVES[objective.name].count_parameters(model, vocab_size, pad_id)
+    return whole + count_token_head_parameters(model, vocab_size) * starts_with_mlm(objective)
+
+
+def starts_with_mlm(objective: ObjectiveConfig) -> bool:
+    """Whether an encoder that is to detect replaced tokens learns masked ones first."""
+    return OBJECTIVES[objective.name].samples and objective.mlm_fraction > 0
+
+
+def count_mlm_steps(objective: ObjectiveConfig, total_steps: int) -> int:
+    """The first steps, in which there is no generator and nothing to detect."""
+    return round(objective.mlm_fraction * total_steps) if starts_with_mlm(objective) else 0
 
 
 def count_step_flops(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, batch_size: int, seq_len: int) -> int:  # fmt: skip

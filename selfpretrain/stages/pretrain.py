@@ -18,7 +18,7 @@ from selfpretrain.engines import load_engine
 from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
-from selfpretrain.pretext.objectives import build_objective
+from selfpretrain.pretext.objectives import build_objective, count_mlm_steps, starts_with_mlm
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import RunFolder, open_run
@@ -113,9 +113,10 @@ class Pretraining:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings = self.settings
         check_ranks(settings.pretrain, distributed.start(self.device)[1])
+        check_mlm_fraction(settings, distributed.start(self.device)[1])
         self.module = build_model(settings, self.tokenizer)
         batches = build_batches(settings, self.tokens, self.tokenizer)
-        self.held_out = split_rows(batches.get_held_out(), 32)
+        self.held_out, self.mlm_steps = split_rows(batches.get_held_out(), 32), batches.mlm_steps
         trims = may_vary_shapes(settings.runtime, self.device)
         micro_batches = MicroBatches(batches, settings.pretrain.micro_batch_size, trims)
         self.start(num_seeds, self.module)
@@ -132,18 +133,23 @@ class Pretraining:
         config = self.settings.pretrain
         if done in choose_snapshot_steps(config, config.total_steps) and distributed.get_rank() == 0:
             save_encoder(self.run.encoder(done), tokenizer=self.tokenizer, **self.module.hand_over())
-        return self.measure()
+        return self.measure(done)
 
     @torch.no_grad()
-    def measure(self) -> dict[str, float]:
-        """The measures of held-out text under one fixed draw of masks, averaged over the parts that have them."""
+    def measure(self, done: int) -> dict[str, float]:
+        """The measures of held-out text under one fixed draw of masks, averaged over the parts that have them.
+
+        As long as there is no generator, those of masked tokens.
+        """
         self.module.eval()
+        left_out = "sample_uniforms" if done <= self.mlm_steps else ""
         dtype = choose_autocast(self.precision)
         totals: dict[str, float] = {}
         weights: dict[str, float] = {}
         for weight, arrays in self.held_out:
             with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-                _, measures = self.module(move(arrays, self.device))
+                kept = {name: value for name, value in arrays.items() if name != left_out}
+                _, measures = self.module(move(kept, self.device))
             for name, value in measures.items():
                 totals[name] = totals.get(name, 0.0) + weight * float(value)
                 weights[name] = weights.get(name, 0.0) + weight
@@ -182,6 +188,15 @@ def check_ranks(config: PretrainConfig, world: int) -> None:
         raise UserError(
             f"{world} processes cannot share {count} micro-batches; set pretrain.micro_batch_size so that "
             f"pretrain.batch_size={config.batch_size} has a multiple of {world} of them"
+        )
+
+
+def check_mlm_fraction(settings: Settings, world: int) -> None:
+    """The first steps leave parameters in no loss, which several processes do not expect, and have a speed of their own."""
+    if starts_with_mlm(settings.objective) and (world > 1 or settings.pretrain.budget == "seconds"):
+        what = f"{world} processes" if world > 1 else "pretrain.budget=seconds"
+        raise UserError(
+            f"objective.mlm_fraction={settings.objective.mlm_fraction} and {what} do not go together; set it to 0"
         )
 
 
@@ -232,4 +247,5 @@ def build_batches(settings: Settings, tokens: TokenFile, tokenizer: Tokenizer) -
     )  # fmt: skip
     build, entries = BLOCK_BUILDERS[config.packing].build, tokenizer.get_tokens()
     blocks = build(tokens.tokens, tokens.sizes, special, entries, config, seeds["data"])
-    return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"])
+    mlm_steps = count_mlm_steps(settings.objective, config.total_steps)
+    return PretrainBatches(blocks, settings.objective, config.batch_size, seeds["mask"], mlm_steps)

@@ -16,7 +16,7 @@ from selfpretrain.data.store import choose_dtype
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
-from selfpretrain.pretext.objectives import OBJECTIVES, count_pretrain_flops, count_step_flops
+from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
 from selfpretrain.sources.labelled import TaskData
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
     passes = 0 if total_steps is None else len(choose_held_out_steps(config, total_steps))
     snapshots = [] if total_steps is None else choose_snapshot_steps(config, total_steps)
     checkpoints = count_checkpoints(settings.runtime, total_steps)
-    parameters = OBJECTIVES[settings.objective.name].count_parameters(settings.model, vocab_size, 1)
+    parameters = count_pretrain_parameters(settings.model, settings.objective, vocab_size, 1)
     return Work(
         total_steps,
         count_step_flops(*parts, config.batch_size, config.seq_len),

@@ -11,6 +11,7 @@ import dataclasses
 import signal
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -99,6 +100,7 @@ class Trainer:
 
     def step(self, step: int, micro_batches: WeightedBatches) -> None:
         """One optimizer step over its micro-batches; with several ranks each takes every world-th of them."""
+        names = {"grad_norm"}
         for index in range(self.rank, len(micro_batches), self.world):
             weight, arrays = micro_batches[index]
             loss, measures = self.compute_loss(step, index, arrays)
@@ -107,6 +109,7 @@ class Trainer:
             (loss * weight).sum().backward()  # one number, or one for each of several seeds
             self._watch(loss, step)
             self._sum(measures, weight)
+            names |= measures.keys()
             self.tokens += int(np.sum(arrays["num_tokens"])) if "num_tokens" in arrays else arrays["input_ids"].size
         self.gradients.finish()
         optimizer = self.learner.optimizer
@@ -119,7 +122,7 @@ class Trainer:
         for parameter in optimizer.parameters:
             parameter.grad = None
         self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
-        self.num_summed += 1
+        self.num_summed.update(names)
 
     def compute_loss(self, step: int, index: int, arrays: Arrays) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and the measures of micro-batch ``index``."""
@@ -152,7 +155,8 @@ class Trainer:
             sums = {name: float(total[index]) for name, total in self.sums.items()}
             sums = distributed.sum_measures({**sums, "tokens": self.tokens / len(self.members)})
             rate = sums.pop("tokens") / seconds
-            means = {name: total / self.num_summed for name, total in sums.items()}
+            steps = self.num_summed["grad_norm"]  # of a measure that a rank without a micro-batch has from others
+            means = {name: total / (self.num_summed[name] or steps) for name, total in sums.items()}
             keeper.log(done, {**means, "lr": lr, "tokens_per_second": rate})
 
         self._ask(log_one)
@@ -176,7 +180,8 @@ class Trainer:
 
     def _clear(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.num_summed, self.tokens, self.logged_at = 0, 0, time.perf_counter()
+        self.num_summed: Counter[str] = Counter()  # steps that had a measure, by its name
+        self.tokens, self.logged_at = 0, time.perf_counter()
 
     def _ask(self, ask: Callable[[Keeper, int], None]) -> None:
         """Call ``ask`` for every keeper and go on with those that have not diverged; Diverged when none is left."""

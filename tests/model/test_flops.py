@@ -70,6 +70,16 @@ def test_pretraining(model, shape):
     assert count_step_flops(model, objective, VOCAB, *shape) == both
 
 
+@pytest.mark.parametrize("model", [m for m in MODELS.values() if m.family == "electra"])
+def test_a_detector_that_learns_masked_tokens_first_takes_the_mean(model):
+    objective = ObjectiveConfig(mask_prob=0.2, mlm_fraction=0.25)
+    module, batch = build_objective(model, objective, VOCAB, 0, 0), make_batch(objective, *SHAPES[0])
+    whole, _ = measure(module, batch)
+    first, _ = measure(module, {name: value for name, value in batch.items() if name != "sample_uniforms"})
+    assert first < whole
+    assert count_pretrain_flops(model, objective, VOCAB, *SHAPES[0]) == round(0.25 * first + 0.75 * whole)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_encoder(model, shape):

@@ -272,6 +272,24 @@ def test_the_generator_s_loss_never_reaches_the_discriminator():
     assert all(g > 0 for name, g in found.items() if name.startswith("generator") and "qkv.bias" not in name)
 
 
+def test_a_detector_to_be_learns_masked_tokens_by_itself_first():
+    module, plain = build(mlm_fraction=0.4), build()
+    assert isinstance(module, ReplacedTokenDetection) and isinstance(plain, ReplacedTokenDetection)
+    assert module.first_head is not None and plain.first_head is None
+    batch = {name: value for name, value in BATCH.items() if name != "sample_uniforms"}
+    loss, measures = module(batch)
+    logits = module.first_head(
+        module.encoder(batch["input_ids"], batch["token_type_ids"], None, batch["masked_positions"]).flatten(0, 1),
+        module.encoder.embeddings.word.weight,
+    )
+    assert loss.item() == pytest.approx(F.cross_entropy(logits, torch.tensor([6, 7, 8, 8])).item(), rel=1e-5)
+    assert measures.keys() == {"loss", "mlm_loss"}
+    loss.backward()
+    trained = {name.split(".")[0] for name, p in module.named_parameters() if p.grad is not None}
+    assert trained == {"encoder", "first_head"}
+    assert module(BATCH)[1].keys() == plain(BATCH)[1].keys()  # then it detects
+
+
 def test_embeddings_are_one_parameter_for_both_networks_and_the_output():
     module = build()
     assert isinstance(module, ReplacedTokenDetection)

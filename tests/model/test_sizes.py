@@ -14,7 +14,7 @@ from selfpretrain.model.sizes import (
     count_encoder_parameters,
     count_head_parameters,
 )
-from selfpretrain.pretext.objectives import OBJECTIVES, build_objective
+from selfpretrain.pretext.objectives import OBJECTIVES, build_objective, count_pretrain_parameters
 
 ELECTRA = ModelConfig(hidden_size=16, embedding_size=8, num_layers=2, num_heads=4, intermediate_size=40, max_positions=12,
                       generator_fraction=0.5)  # fmt: skip
@@ -37,6 +37,8 @@ def test_parameters(model, pad_id):
     objective = ObjectiveConfig(name="rtd" if model.family == "electra" else "mlm")
     expected = count(build_objective(model, objective, 30, pad_id, 0))
     assert OBJECTIVES[objective.name].count_parameters(model, 30, pad_id) == expected
+    first = dataclasses.replace(objective, mlm_fraction=0.25)  # of rtd alone
+    assert count_pretrain_parameters(model, first, 30, pad_id) == count(build_objective(model, first, 30, pad_id, 0))
 
 
 @pytest.mark.parametrize("kind", ["linear", "gelu", "tanh"])

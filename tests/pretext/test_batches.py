@@ -217,6 +217,16 @@ def test_a_batch_is_a_function_of_its_step_alone(objective, packing):
     assert set(straight[0]) == keys | (padded if packing == "segments" else set())
 
 
+def test_the_first_steps_are_the_same_without_numbers_to_sample_by():
+    plain = make_batches("segments", RTD)
+    batches = PretrainBatches(plain.blocks, RTD, 8, 2, mlm_steps=3)
+    for step in range(6):
+        batch, whole = batches[step], plain[step]
+        assert set(whole) - set(batch) == ({"sample_uniforms"} if step < 3 else set())
+        assert all((batch[name] == whole[name]).all() for name in batch)
+    assert "sample_uniforms" in batches.get_held_out()
+
+
 @pytest.mark.parametrize("objective", [RTD, MLM], ids=["rtd", "mlm"])
 def test_nothing_is_chosen_from_padding(objective):
     for step in range(20):

@@ -20,11 +20,11 @@ import torch.distributed as dist
 from torch import nn
 
 from selfpretrain.__main__ import main, print_result
-from selfpretrain.config import OptimConfig, PretrainConfig, RuntimeConfig, UserError
+from selfpretrain.config import ObjectiveConfig, OptimConfig, PretrainConfig, RuntimeConfig, Settings, UserError
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
-from selfpretrain.stages.pretrain import check_ranks
+from selfpretrain.stages.pretrain import check_mlm_fraction, check_ranks
 from selfpretrain.train import distributed
 from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
 from selfpretrain.train.learners import Member
@@ -291,6 +291,19 @@ def test_ranks_that_cannot_share_the_batch_evenly_are_refused():
         check_ranks(config, 2)
     with pytest.raises(UserError, match="cannot share 1"):
         check_ranks(PretrainConfig(), 2)
+
+
+def test_masked_tokens_first_are_for_one_process_and_a_budget_known_ahead():
+    def check(world, **pretrain):
+        objective = ObjectiveConfig(mlm_fraction=0.4)
+        check_mlm_fraction(Settings(objective=objective, pretrain=PretrainConfig(**pretrain)), world)
+
+    check(1)
+    check_mlm_fraction(Settings(objective=ObjectiveConfig(name="mlm", mlm_fraction=0.4)), 2)  # which has no such steps
+    with pytest.raises(UserError, match=r"objective.mlm_fraction=0.4 and 2 processes do not go together; set it to 0"):
+        check(2)
+    with pytest.raises(UserError, match=r"mlm_fraction=0.4 and pretrain.budget=seconds"):
+        check(1, budget="seconds", budget_amount=60.0)
 
 
 def test_one_process_joins_nothing(monkeypatch):

@@ -218,6 +218,19 @@ def test_a_line_is_the_mean_since_the_line_before(tmp_path):
     assert [step for step, _ in coarse.keeper.tracker.rows] == [5, 10, 12]  # the tracker sees the same
 
 
+def test_a_measure_of_some_steps_is_the_mean_over_those(tmp_path):
+    class Late(Toy):
+        def forward(self, batch):
+            loss, measures = super().forward(batch)
+            steps.append(1)
+            return loss, measures | ({"late": torch.tensor(2.0)} if len(steps) > 4 else {})
+
+    steps = []
+    trainer = make(tmp_path, module=Late(0.0), log_every=5)
+    trainer.train()
+    assert [row["late"] for row in read_rows(trainer)] == pytest.approx([2.0, 2.0, 2.0])
+
+
 def test_micro_batches_add_up_to_the_batch(tmp_path):
     whole, parts = (make(tmp_path / str(size), module=Toy(0.0), batches=Rows(size)) for size in (8, 2))
     whole.train()
