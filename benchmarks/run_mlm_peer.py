@@ -80,7 +80,7 @@ def build_arguments(folder: str, steps: int, seed: int, device: torch.device) ->
 
 
 class Peer:
-    """One training of ``steps`` steps from scratch: a measure of its seconds, whose note is its held-out loss in nats."""
+    """One training of ``steps`` steps from scratch, to be called once: its seconds; its note is its held-out loss in nats."""
 
     def __init__(self, work: Work, steps: int, seed: int):
         from transformers import DataCollatorForLanguageModeling, Trainer, set_seed
@@ -103,6 +103,7 @@ class Peer:
         seconds = time.perf_counter() - start
         torch.manual_seed(MASK_SEED)
         self.loss = self.trainer.evaluate(self.held_out)["eval_loss"]  # type: ignore[arg-type]
+        self.folder.cleanup()
         return seconds
 
     def get_note(self) -> str:
