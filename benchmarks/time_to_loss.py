@@ -9,7 +9,7 @@ makes its batches in another thread, as every run does. They take turns, with an
 
 Counted is training alone: no evaluation, no start of Python, no corpus. Our seconds are those between the lines that the run
 writes down. A line right after a held-out loss has that in it and is given the rate of the line that follows. The moment
-is read on a straight line between two held-out losses; the curve is convex, so that comes out late rather than early.
+is read on a straight line between two held-out losses, ``eval_every`` steps apart.
 """
 
 from __future__ import annotations
