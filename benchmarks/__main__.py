@@ -20,6 +20,7 @@ BENCHMARKS = {
     "seeds": "several seeds in one process against the same in turn",
     "startup": "how long commands take to start",
     "tokens": "tokens needed to reach a loss, by kind of start",
+    "time_to_loss": "seconds to the loss at which transformers' run_mlm.py ends",
 }
 
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
 def print_benchmarks() -> None:
     print("python -m benchmarks <name> [key=value ...]\n")
     for name, purpose in BENCHMARKS.items():
-        print(f"  {name:<10} {purpose}")
+        print(f"  {name:<12} {purpose}")
 
 
 def run_benchmark(name: str, arguments: list[str]) -> None:
