@@ -23,7 +23,7 @@ from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages import finetune
 from selfpretrain.stages.pretrain import MicroBatches, build_batches
-from selfpretrain.stages.work import may_vary_shapes
+from selfpretrain.stages.work import may_trim
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train.keeper import Keeper
@@ -51,7 +51,7 @@ def make_pretraining(work: Work) -> tuple[Member, float]:
     config, seed = settings.pretrain, settings.seeds.seed
     module = build_objective(settings.model, settings.objective, work.vocab_size, tokenizer.pad_id, seed)
     batches = build_batches(settings, TokenFile.open(work.corpus), tokenizer)
-    trims = may_vary_shapes(settings.runtime, choose_device(settings.runtime))
+    trims = may_trim(config.precision, settings.runtime, choose_device(settings.runtime))
     source = MicroBatches(batches, config.micro_batch_size, trims)
     return make_member(work, module, source, config, seed), config.batch_size * config.seq_len
 

@@ -154,7 +154,7 @@ class ReplacedTokenDetection(PretrainModule):
     """ELECTRA: a small generator fills masked positions, the encoder says which tokens were replaced.
 
     With ``mlm_fraction`` the encoder first learns masked tokens by itself, on batches without ``sample_uniforms``: a small
-    detector that starts from nothing stays at its base rate (benchmarks/README.md).
+    detector that starts from nothing leaves its base rate late (benchmarks/README.md).
     """
 
     def __init__(self, config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int):

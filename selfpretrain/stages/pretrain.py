@@ -29,7 +29,7 @@ from selfpretrain.stages.work import (
     choose_held_out_steps,
     choose_snapshot_steps,
     describe_pretraining,
-    may_vary_shapes,
+    may_trim,
 )
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train import distributed
@@ -117,7 +117,7 @@ class Pretraining:
         self.module = build_model(settings, self.tokenizer)
         batches = build_batches(settings, self.tokens, self.tokenizer)
         self.held_out, self.mlm_steps = split_rows(batches.get_held_out(), 32), batches.mlm_steps
-        trims = may_vary_shapes(settings.runtime, self.device)
+        trims = may_trim(self.precision, settings.runtime, self.device)
         micro_batches = MicroBatches(batches, settings.pretrain.micro_batch_size, trims)
         self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)

@@ -154,6 +154,14 @@ def may_vary_shapes(runtime: RuntimeConfig, device: torch.device) -> bool:
     return device.type == "cpu" and not runtime.compile
 
 
+def may_trim(precision: str, runtime: RuntimeConfig, device: torch.device) -> bool:
+    """Whether padded rows of pretraining are cut to the longest of their part.
+
+    Not in bf16 on a CPU: oneDNN writes code for each shape, which there takes longer than what is saved (1.7 times, ELECTRA-small).
+    """
+    return precision == "fp32" and may_vary_shapes(runtime, device)
+
+
 def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device) -> tuple[bool, int]:
     """Whether texts are packed or padded, and how many make a micro-batch."""
     packed = may_vary_shapes(runtime, device)

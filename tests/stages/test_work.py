@@ -17,6 +17,7 @@ from selfpretrain.stages.work import (
     describe_corpus,
     describe_finetuning,
     describe_pretraining,
+    may_trim,
     may_vary_shapes,
 )
 
@@ -25,6 +26,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 def test_shapes_recur_where_a_compiler_or_a_gpu_needs_them():
     assert may_vary_shapes(RuntimeConfig(), CPU)
+    assert may_trim("fp32", RuntimeConfig(), CPU) and not may_trim("bf16", RuntimeConfig(), CPU)
+    assert not may_trim("fp32", RuntimeConfig(), GPU)
     assert not may_vary_shapes(RuntimeConfig(compile=True), CPU) and not may_vary_shapes(RuntimeConfig(), GPU)
 
 
