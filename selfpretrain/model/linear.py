@@ -20,11 +20,13 @@ for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # bo
     os.environ.setdefault(variable, "64")
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+HAS_BF16 = HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # elsewhere autocast's own products, if slow
 
 
 def runs_bf16(x: Tensor) -> bool:
     """Whether a CPU computes ``x`` under bf16 autocast: products, and what lies between them, are then in bf16."""
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    eager = torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and HAS_BF16 and eager
 
 
 def multiply(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
