@@ -112,8 +112,9 @@ class Pretraining:
     def build(self, num_seeds: int) -> Member:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
         settings = self.settings
-        check_ranks(settings.pretrain, distributed.start(self.device)[1])
-        check_mlm_fraction(settings, distributed.start(self.device)[1])
+        _, world = distributed.start(self.device)
+        check_ranks(settings.pretrain, world)
+        check_mlm_fraction(settings, world)
         self.module = build_model(settings, self.tokenizer)
         batches = build_batches(settings, self.tokens, self.tokenizer)
         self.held_out, self.mlm_steps = split_rows(batches.get_held_out(), 32), batches.mlm_steps

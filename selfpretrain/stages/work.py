@@ -157,7 +157,7 @@ def may_vary_shapes(runtime: RuntimeConfig, device: torch.device) -> bool:
 def may_trim(precision: str, runtime: RuntimeConfig, device: torch.device) -> bool:
     """Whether padded rows of pretraining are cut to the longest of their part.
 
-    Not in bf16 on a CPU: oneDNN writes code for each shape, which there takes longer than what is saved (1.7 times, ELECTRA-small).
+    Not in bf16 on a CPU: oneDNN writes code for each shape, which there takes longer than what is saved.
     """
     return precision == "fp32" and may_vary_shapes(runtime, device)
 
