@@ -21,7 +21,7 @@ MIRROR = os.environ.get("SELFPRETRAIN_DATA")
 needs_mirror = pytest.mark.skipif(not MIRROR, reason="SELFPRETRAIN_DATA is not set")
 # what the mirror must have for a card to load: sizes of train, validation, test
 FULL = {"sst2": (65349, 2000, 872), "mrpc": (3668, 408, 1725), "stsb": (5175, 574, 1500), "cola": (7696, 855, 1043),
-        "rte": (2241, 249, 277)}  # fmt: skip
+        "rte": (2241, 249, 277), "wnli": (572, 63, 71)}  # fmt: skip
 
 
 def make_rows(count: int = 200) -> list[dict[str, Any]]:
@@ -162,11 +162,18 @@ def test_complete_sets_of_the_mirror(name):
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", ["agnews", "jigsaw", "sentiment140"])
+@pytest.mark.parametrize("name", ["agnews", "amazon_polarity", "dbpedia14", "jigsaw", "sentiment140"])
 def test_partial_sets_of_the_mirror(name):
     data = load_task(load_task_card(name), "runs")
     assert any("official rows" in note for note in data.notes)
     assert all(len(split.ids) == len(split.labels) >= 50 for split in data.splits.values())
+
+
+@needs_mirror
+@pytest.mark.parametrize("name", ["mnli_mm", "paws_labeled", "qnli"])
+def test_sets_of_which_the_mirror_lacks_a_split(name):
+    with pytest.raises(UserError, match=r"has no \w+\.jsonl\.gz, which is its (train|test) split; add the file"):
+        load_task(load_task_card(name), "runs")
 
 
 @needs_mirror
