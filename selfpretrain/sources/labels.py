@@ -227,12 +227,12 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     number = index.get(to_text(value))
     if number is None:
         known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
-        fix = (
-            "add training examples of that class or remove the row"
+        wrong, fix = (
+            ("never occurs in training", "add training examples of that class or remove the row")
             if task.loader == "local"
-            else "set task.label_names or task.label_values to all classes"
+            else ("is no class of the card", "set task.label_names or task.label_values to all classes")
         )
-        raise UserError(f"the label {value!r} never occurs in training; known: {known}; {fix}")
+        raise UserError(f"the label {value!r} {wrong}; known: {known}; {fix}")
     return number
 
 

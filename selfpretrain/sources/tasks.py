@@ -125,7 +125,7 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
             rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
     documents = parts["train"].texts
     if task.corpus_columns and task.corpus_columns != text_columns:
-        documents = _read_texts(tables["train"], task.corpus_columns, rows["train"])
+        documents = _read_texts(tables["train"], task.corpus_columns, rows["train"], join=False)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -136,14 +136,17 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
 
 
 def check_columns(task: TaskConfig) -> list[str]:
-    """The text columns: one, or two different ones, and none of them the label's."""
+    """The text columns: one, or two different ones, or more that make one text, and none of them the label's."""
     columns = get_columns(task.text)
-    if len(columns) > 2 or len(set(columns)) != len(columns):
-        raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
-    if task.unordered_pair and len(columns) == 1:
+    if len(set(columns)) != len(columns) or (len(columns) > 2 and not task.join_text):
         raise UserError(
-            f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
-            f"set task.text=[first,second] or task.unordered_pair=false"
+            f"task.text={columns} must name one column or two different ones: task.text=[first,second]; "
+            f"task.join_text=true makes one text of several columns"
+        )
+    if task.unordered_pair and (len(columns) == 1 or task.join_text):
+        given = "task.join_text=true makes one text" if task.join_text else f"task.text={columns[0]} names one column"
+        raise UserError(
+            f"task.unordered_pair=true is for pairs, {given}; set task.text=[first,second] or task.unordered_pair=false"
         )
     both = set(columns) & set(get_columns(task.label))
     if both:
@@ -153,10 +156,11 @@ def check_columns(task: TaskConfig) -> list[str]:
     return columns
 
 
-def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> cache.Documents:
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray, join: bool) -> cache.Documents:
     chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
-    texts = (["" if (value := column[row]) is None else str(value) for row in chosen] for column in cells)
-    return list(zip(*texts, strict=True))
+    columnwise = (["" if (value := column[row]) is None else str(value) for row in chosen] for column in cells)
+    texts = list(zip(*columnwise, strict=True))
+    return [("\n".join(filter(str.strip, parts)),) for parts in texts] if join else texts
 
 
 def read_split(
@@ -182,12 +186,13 @@ def read_split(
         notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
     if name == "train" and task.loader != "local":
         cells = (table.get(column, "task.text") for column in columns)
-        blank = np.any([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
+        is_blank = np.all if task.join_text else np.any
+        blank = is_blank([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
-    texts = _read_texts(table, columns, rows)
+    texts = _read_texts(table, columns, rows, task.join_text)
     _check_encodable(texts, table.name, rows)
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
