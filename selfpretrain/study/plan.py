@@ -202,7 +202,7 @@ class StudyPlan:
         return any(budget.is_unresolved(cell.settings.pretrain) for cell in self.pretrainings.values())
 
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
-        """The waves in order; each must have run before the next is asked for."""
+        """The waves in order, each as far as its cells are known when it is asked for: by then the last must have run."""
         yield "corpora", list(self.corpora.values())
         yield "pretraining", list(self.pretrainings.values())
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
@@ -210,10 +210,6 @@ class StudyPlan:
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
             yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
-
-    def count_cells(self) -> dict[str, list[Cell]]:
-        """The cells by wave as far as they are known now."""
-        return dict(self.iter_waves())
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:

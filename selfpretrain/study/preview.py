@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 def print_preview(plan: StudyPlan, console: Console) -> None:
     """Print the runs by wave with their FLOPs and hours, the disk they need, and how to read both."""
-    costs, waves = Costs(plan), list_once(plan.count_cells())
+    costs, waves = Costs(plan), list_once(dict(plan.iter_waves()))
     estimate = estimate_seconds(plan, costs)
     console.print(build_work_table(plan, costs, waves, estimate))
     console.print(build_disk_table(costs, waves))
