@@ -202,7 +202,7 @@ class StudyPlan:
         return any(budget.is_unresolved(cell.settings.pretrain) for cell in self.pretrainings.values())
 
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
-        """The waves in order, each as far as its cells are known when it is asked for: by then the last must have run."""
+        """The waves in order, each as it stands when it is asked for: who runs them runs one before asking for the next."""
         yield "corpora", list(self.corpora.values())
         yield "pretraining", list(self.pretrainings.values())
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
