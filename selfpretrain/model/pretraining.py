@@ -11,8 +11,6 @@ the batch's mean over what is real.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,19 +108,10 @@ def rate_detector(logits_N: Tensor, replaced_N: Tensor, loss: Tensor) -> dict[st
     }
 
 
-class HandedOver(TypedDict):
-    """What fine-tuning starts from, by the parameters of ``save_encoder``."""
-
-    encoder: Encoder
-
-
 class PretrainModule(nn.Module):
     """An encoder with what an objective adds to it. ``forward(batch)`` gives the loss and named measures."""
 
-    encoder: Encoder  # a start's weights are copied into it
-
-    def hand_over(self) -> HandedOver:
-        return {"encoder": self.encoder}
+    encoder: Encoder  # a start's weights are copied into it; what fine-tuning starts from
 
 
 class MaskedLanguageModel(PretrainModule):
