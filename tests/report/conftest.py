@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import StudyConfig, TaskConfig
-from selfpretrain.report import summarize
+from selfpretrain.report.summary import summarize
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.runs.results import CellResult, StudyResults
 
