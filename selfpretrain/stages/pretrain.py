@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
-from selfpretrain.engines import load_engine
+from selfpretrain.engines import ENGINES
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.pretraining import PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
@@ -103,7 +104,7 @@ class Pretraining:
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.precision = resolve_precision(settings.pretrain, settings).precision
         self.group, self.name = group, name or run_id
-        self.engine: Engine = load_engine(settings.pretrain.engine)
+        self.engine: Engine = resolve_name(ENGINES[settings.pretrain.engine])
 
     def start(self, num_seeds: int, module: nn.Module) -> None:
         """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
