@@ -184,17 +184,13 @@ class StudyPlan:
             return {}
         config, run = pretraining.settings.pretrain, pretraining.run
         steps = choose_snapshot_steps(config, config.total_steps) if config.budget == "steps" else []
-        return {
-            step: self._restart(cell, f"run:{run.id}@{step}", self.data[group.task])
-            for step in steps
-            if run.status != "done" or run.encoder(step).is_dir()
-        }
-
-    @staticmethod
-    def _restart(cell: Cell, init: str, data: TaskData) -> Cell:
-        """The fine-tuning from another start."""
-        settings = dataclasses.replace(cell.settings, init=init)
-        return dataclasses.replace(cell, id=identity.identify_finetune(settings, data, None), settings=settings)
+        cells = {}
+        for step in steps:
+            if run.status != "done" or run.encoder(step).is_dir():
+                settings = dataclasses.replace(cell.settings, init=f"run:{run.id}@{step}")
+                run_id = identity.identify_finetune(settings, self.data[group.task], None)
+                cells[step] = dataclasses.replace(cell, id=run_id, settings=settings)
+        return cells
 
     @property
     def is_provisional(self) -> bool:
