@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 
@@ -170,8 +171,10 @@ def read_split(
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
-    notes.append(description.describe_table(name, table))
-    stripped = sum(description.count_stripped(table.get(column, "task.label")) for column in get_columns(task.label))
+    form = f" ({table.form})" if table.form else ""
+    notes.append(f"{name}: {table.num_rows:,} rows read from {table.name}{form}")
+    labelled = chain.from_iterable(table.get(column, "task.label") for column in get_columns(task.label))
+    stripped = sum(isinstance(cell, str) and cell.strip() not in ("", cell) for cell in labelled)
     if stripped and get_kind(task.label_kind).form is CLASSES:
         notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():
