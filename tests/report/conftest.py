@@ -93,7 +93,7 @@ class FakeStudy:
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
         more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve}
-        return StudyResults(name, config, self.tasks, self.cells, facts, schemes, **more)
+        return StudyResults(config, self.tasks, self.cells, facts, schemes, **more)
 
 
 def make_labels(task, label_kind):
