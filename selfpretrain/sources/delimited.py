@@ -76,8 +76,10 @@ def _iter_rows(text: str, delimiter: str, strict: bool = True) -> Iterator[tuple
     """The rows that are not blank, each with the number of its last line."""
     # newline="" leaves line breaks inside quoted fields as they are
     stream = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=strict)
+    if delimiter == "\t":
+        reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+    else:
+        reader = csv.reader(stream, delimiter=delimiter, strict=strict)
     for fields in reader:
         if fields:
             yield fields, reader.line_num
