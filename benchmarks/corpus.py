@@ -28,7 +28,7 @@ from benchmarks.harness import Row, interleave, open_contestants
 from benchmarks.memory import TreePeak
 from benchmarks.pretrain import find_obstacle
 from selfpretrain.cards import load_text_card
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import train_tokenizer
 from selfpretrain.files import make_folder
 from selfpretrain.sources.documents import iter_documents
@@ -197,8 +197,9 @@ class OwnCorpus:
         with tempfile.TemporaryDirectory() as runs_dir, use_mirror(text.mirror), self.peak:
             runtime = RuntimeConfig(runs_dir=runs_dir, num_workers=text.workers, progress=False)
             start = time.perf_counter()
+            tokenizer = TokenizerConfig(path=str(text.tokenizer))
             corpus = build_corpus(
-                CorpusConfig(source="card", card=CARD), None, TokenizerConfig(path=str(text.tokenizer)), runtime
+                Settings(corpus=CorpusConfig(source="card", card=CARD), tokenizer=tokenizer, runtime=runtime)
             )
             seconds = time.perf_counter() - start
             self.num_tokens = json.loads((corpus / "manifest.json").read_text())["tokens"]

@@ -89,7 +89,7 @@ def run(options: Options) -> Iterator[Row]:
     if reason := find_obstacle("trainer"):
         yield Row(title, PEER, skipped=reason)
         return
-    corpus = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    corpus = build_corpus(settings)
     steps = count_steps(options, PEER_BATCH, settings)
     outcomes = [measure(options, corpus, steps, seed) for seed in range(options.repeats)]
     yield build_row(title, outcomes, settings, steps * PEER_BATCH * settings.pretrain.seq_len)

@@ -104,7 +104,7 @@ def run(options: Options) -> Iterator[Row]:
         seeds = range(count_seeds(options))
         overrides = [compose(model, value, seed, options) for value in comparison.values for seed in seeds]
         settings = [compose_settings("pretrain", words) for words in overrides]
-        folder = build_corpus(settings[0].corpus, settings[0].task, settings[0].tokenizer, settings[0].runtime)
+        folder = build_corpus(settings[0])
         runs = [find_run(one, folder) for one in settings]
         pretrain_all(overrides, runs, options.workers)
         entropy = compute_unigram_entropy(settings[0], folder)

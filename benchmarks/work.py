@@ -81,7 +81,7 @@ def prepare_work(command: str, model: str, batch_size: int, options: Options, co
     settings = compose_settings(command, overrides)
     training = resolve_precision(getattr(settings, command), settings)
     settings = dataclasses.replace(settings, **{command: training})
-    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    folder = build_corpus(settings)
     return Work(settings, folder, options.seconds, options.peer_compile_mode)
 
 

@@ -88,7 +88,7 @@ def run_study_cell(settings: Any, overrides: list[str]) -> str:
 
 def run_report(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.endings import Terminal
-    from selfpretrain.report import write_report
+    from selfpretrain.report.write import write_report
     from selfpretrain.study.sweep import build_plan
 
     write_report(build_plan(settings, overrides), Terminal(), overrides)

@@ -66,13 +66,13 @@ def has_bf16(device: str, width: int) -> bool:
 
         if choose_device(RuntimeConfig(device=device)).type == "cuda":
             return torch.cuda.is_bf16_supported()
-    return width >= BF16_FROM and not BF16_FLAGS.isdisjoint(_read_cpu_flags())
+    return width >= BF16_FROM and not BF16_FLAGS.isdisjoint(read_cpu_fact("flags").split())
 
 
-def _read_cpu_flags() -> list[str]:
-    """The processor's features, as Linux tells them; elsewhere none are known."""
+def read_cpu_fact(name: str) -> str:
+    """What Linux says of the first processor under this name; elsewhere nothing is known, an empty string."""
     lines = CPU_FACTS.read_text().splitlines() if CPU_FACTS.exists() else []
-    return next((line.split() for line in lines if line.startswith("flags")), [])
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def resolve_precision(config: Training, settings: Settings) -> Training:

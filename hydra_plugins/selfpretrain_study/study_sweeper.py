@@ -23,7 +23,7 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from selfpretrain.endings import Terminal
         from selfpretrain.overrides import quote_override
-        from selfpretrain.report import write_report
+        from selfpretrain.report.write import write_report
         from selfpretrain.study.sweep import end_study, run_study
 
         started = 0

@@ -17,7 +17,6 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -60,7 +59,7 @@ class TokenWriter:
         self.num_documents += len(sizes)
         self.num_tokens += len(tokens)
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._data.close()
         if kind is not None:
             return

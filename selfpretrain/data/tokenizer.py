@@ -319,16 +319,12 @@ def _load_vocab_json(file: Path) -> Backend:
 def _compute_fingerprint(description: dict[str, Any]) -> str:
     """SHA-256 (hex) of what decides the ids; fields that are off are left out, so that newer libraries agree."""
     parts = {key: description[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
-    text = json.dumps(_drop_unset(parts), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    kept = json.loads(json.dumps(parts), object_pairs_hook=_drop_unset)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _drop_unset(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _drop_unset(entry) for key, entry in value.items() if entry is not None and entry is not False}
-    if isinstance(value, list):
-        return [_drop_unset(entry) for entry in value]
-    return value
+def _drop_unset(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None and value is not False}
 
 
 def _choose_pieces(description: dict[str, Any]) -> Callable[[str], list[str]] | None:

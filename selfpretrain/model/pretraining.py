@@ -11,8 +11,6 @@ the batch's mean over what is real.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,19 +108,16 @@ def rate_detector(logits_N: Tensor, replaced_N: Tensor, loss: Tensor) -> dict[st
     }
 
 
-class HandedOver(TypedDict):
-    """What fine-tuning starts from, by the parameters of ``save_encoder``."""
-
-    encoder: Encoder
-
-
 class PretrainModule(nn.Module):
     """An encoder with what an objective adds to it. ``forward(batch)`` gives the loss and named measures."""
 
-    encoder: Encoder  # a start's weights are copied into it
+    encoder: Encoder  # a start's weights are copied into it; what fine-tuning starts from
 
-    def hand_over(self) -> HandedOver:
-        return {"encoder": self.encoder}
+    def compute_logits(self, batch: Batch, network: Encoder, head: MaskedTokenHead) -> Tensor:
+        """Of the tokens at the chosen positions only, [B * M, V]; the embeddings are those of ``encoder``."""
+        types_BL, mask_BL = map(batch.get, ("token_type_ids", "attention_mask"))
+        hidden_BMD = network(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
+        return head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
 
 
 class MaskedLanguageModel(PretrainModule):
@@ -134,17 +129,10 @@ class MaskedLanguageModel(PretrainModule):
         self.head = MaskedTokenHead(config, self.encoder.embeddings)
         init_weights(self, config, torch.Generator().manual_seed(seed))
 
-    def compute_logits(self, batch: Batch) -> Tensor:
-        """Logits at the masked positions only, [B * M, V]."""
-        hidden_BMD = self.encoder(
-            batch["input_ids"], batch.get("token_type_ids"), batch.get("attention_mask"), batch["masked_positions"]
-        )
-        return self.head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
-
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy (nats per masked token) and named measures."""
         targets_N, weights_N = get_targets(batch)
-        logits_NV = self.compute_logits(batch)
+        logits_NV = self.compute_logits(batch, self.encoder, self.head)
         loss, _ = compute_cross_entropy(logits_NV, targets_N, weights_N)
         accuracy = ((logits_NV.detach().argmax(-1) == targets_N) * weights_N).mean()
         return loss, {"loss": loss.detach(), "mlm_accuracy": accuracy}
@@ -178,10 +166,7 @@ class ReplacedTokenDetection(PretrainModule):
 
     def fill(self, batch: Batch, network: Encoder, head: MaskedTokenHead) -> tuple[Tensor, Tensor]:
         """Cross-entropy over all chosen positions, masked or kept, and the probabilities [B * M, V]."""
-        types_BL, mask_BL = map(batch.get, ("token_type_ids", "attention_mask"))
-        hidden_BMD = network(batch["input_ids"], types_BL, mask_BL, batch["masked_positions"])
-        logits_NV = head(hidden_BMD.flatten(0, 1), self.encoder.embeddings.word.weight)
-        return compute_cross_entropy(logits_NV, *get_targets(batch))
+        return compute_cross_entropy(self.compute_logits(batch, network, head), *get_targets(batch))
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """gen_weight * generator loss + disc_weight * discriminator loss, and named measures."""

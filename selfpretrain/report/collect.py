@@ -45,7 +45,7 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     overlaps = {name: data.overlap for name, data in plan.data.items()}
     num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}
     curve = _collect_curve(plan)
-    return StudyResults(plan.study.name, study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve)
+    return StudyResults(study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve)
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score
-from selfpretrain.report.comparisons import Interval, compute_difference, compute_score
+from selfpretrain.report.comparisons import compute_difference, compute_score
 from selfpretrain.report.findings import LABELS, MARGIN, TOKENS, Curve, CurvePoint, Panel
 from selfpretrain.runs.results import DONE, AlignedRuns, CellResult, StudyResults, read_runs
 from selfpretrain.study.conditions import OWN
@@ -54,12 +53,9 @@ def _build_token_curve(cells: list[tuple[float, CellResult]], results: StudyResu
         points.sort(key=lambda point: point[0])
         curve.lines[condition] = [CurvePoint(x, compute_score(run, curve.metric, study)[0]) for x, run in points]
         if len(points) > 1:
-            curve.last_gains[condition] = _compare(points[-2][1], points[-1][1], curve.metric, study)
+            (_, before), (_, after) = points[-2:]
+            curve.last_gains[condition] = compute_difference(before, after, curve.metric, study).delta
     return curve
-
-
-def _compare(before: AlignedRuns, after: AlignedRuns, metric: str, study: StudyConfig) -> Interval:
-    return compute_difference(before, after, metric, study).delta
 
 
 def describe_length(curve: Curve) -> str:

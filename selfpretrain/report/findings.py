@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,13 +221,6 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         stored = {**dataclasses.asdict(self), "facts": self.lasting_facts}
         # what was not asked for (study.analyses) leaves no trace
-        return _to_finite({key: value for key, value in stored.items() if value or key not in _ANALYSES})
-
-
-def _to_finite(value: Any) -> Any:
-    """JSON has no infinity: an end of an interval that is infinite is stored as null."""
-    if isinstance(value, dict):
-        return {key: _to_finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        text = json.dumps({key: value for key, value in stored.items() if value or key not in _ANALYSES})
+        # JSON has no infinity: an end of an interval that is infinite is stored as null
+        return json.loads(text, parse_constant=lambda _: None)

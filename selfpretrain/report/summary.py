@@ -38,12 +38,12 @@ def summarize(results: StudyResults) -> Summary:
     """
     study = results.study
     if not results.cells:
-        raise UserError(f"study={results.name} has no cells to report; set study.models, tasks and study.conditions")
+        raise UserError(f"study={study.name} has no cells to report; set study.models, tasks and study.conditions")
     groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
     for cell in results.cells:
         groups.setdefault((cell.model, cell.task), {}).setdefault(cell.condition, []).append(cell)
     summary = Summary(
-        results.name,
+        study.name,
         study.baseline,
         study.reference,
         find_condition(study.reference).describe(study.general),

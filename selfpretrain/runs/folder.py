@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from selfpretrain import __version__
 from selfpretrain.config import RuntimeConfig, UserError
+from selfpretrain.devices import read_cpu_fact
 from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
 from selfpretrain.sources import hub
 
@@ -198,12 +199,7 @@ def collect_provenance() -> dict[str, Any]:
 
 def describe_machine() -> str:
     """System, processor and number of cores, in words."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text().splitlines()
-        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        processor = next(names, processor)
+    processor = read_cpu_fact("model name") or platform.processor() or platform.machine()
     return f"{platform.system()}, {os.cpu_count()} cores of {processor}"
 
 

@@ -41,7 +41,6 @@ class CellResult:
 class StudyResults:
     """All cells of a study, done or not."""
 
-    name: str
     study: StudyConfig
     tasks: dict[str, TaskConfig]  # resolved: label_kind and metric are set
     cells: list[CellResult]

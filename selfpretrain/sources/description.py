@@ -1,27 +1,19 @@
-"""What is said of a task before anything is trained on it: rows, labels, spellings, overlap. One line each."""
+"""What is said of a task before anything is trained on it: labels, spellings, overlap. One line each."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.kinds import SETS, VALUES, get_kind
-from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns, is_missing
+from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
-from selfpretrain.sources.tables import Table
 
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
-
-
-def describe_table(split: str, table: Table) -> str:
-    """What was read; a user's file has every label, or it was refused."""
-    form = f" ({table.form})" if table.form else ""
-    return f"{split}: {table.num_rows:,} rows read from {table.name}{form}"
 
 
 def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
@@ -94,11 +86,6 @@ def _simplify(name: str) -> str:
     if not any(map(str.isalpha, text)):
         return name
     return " ".join(re.split(r"[\s_\-\u2010-\u2015/]+", text)).strip(" .:;!\"'") or name
-
-
-def count_stripped(values: Iterable[Any]) -> int:
-    """Labels whose white space at the ends is left out."""
-    return sum(isinstance(value, str) and not is_missing(value) and value != value.strip() for value in values)
 
 
 def describe_overlap(parts: Mapping[str, Split], overlaps: Mapping[str, Sequence[str]]) -> str:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 
@@ -67,21 +68,9 @@ def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
     """:func:`load_task`, remembered: by the process, and for the next one beside the runs, where its files are known."""
     key = json.dumps([to_plain(task), runs_dir])
     if key not in _read:
-        made: list[TaskData] = []  # now, so that it need not be read back
-        folder = _keep(task, runs_dir, made)
-        _read[key] = made[0] if made else load_task(task, runs_dir) if folder is None else cache.load_task(folder)
+        folder = cache.keep_task(runs_dir, task, list_files(task), functools.partial(_load_whole, task, runs_dir))
+        _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
     return _read[key]
-
-
-def _keep(task: TaskConfig, runs_dir: str, made: list[TaskData]) -> Path | None:
-    """:func:`cache.keep_task`; what had to be made for it is added to ``made``."""
-
-    def load() -> tuple[TaskData, cache.Documents]:
-        data, documents = _load_whole(task, runs_dir)
-        made.append(data)
-        return data, documents
-
-    return cache.keep_task(runs_dir, task, list_files(task), load)
 
 
 def list_files(task: TaskConfig) -> list[Path] | None:
@@ -99,7 +88,7 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
     test.
     """
-    folder = _keep(task, runs_dir, [])
+    folder = cache.keep_task(runs_dir, task, list_files(task), functools.partial(_load_whole, task, runs_dir))
     documents = _load_whole(task, runs_dir)[1] if folder is None else cache.load_documents(folder)
     joined = ("\n".join(filter(str.strip, columns)) for columns in documents)
     yield from splits.sort_by_hash(text for text in joined if text)
@@ -174,8 +163,10 @@ def read_split(
     if task.loader == "local":
         local.check_texts(table, columns)
     values, usable = labels.parse(task, table)
-    notes.append(description.describe_table(name, table))
-    stripped = sum(description.count_stripped(table.get(column, "task.label")) for column in get_columns(task.label))
+    form = f" ({table.form})" if table.form else ""
+    notes.append(f"{name}: {table.num_rows:,} rows read from {table.name}{form}")
+    labelled = chain.from_iterable(table.get(column, "task.label") for column in get_columns(task.label))
+    stripped = sum(isinstance(cell, str) and cell.strip() not in ("", cell) for cell in labelled)
     if stripped and get_kind(task.label_kind).form is CLASSES:
         notes.append(f"{name}: white space at the ends of {stripped} labels left out")
     if not usable.any():

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import RuntimeConfig, Settings, UserError
 from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
@@ -34,44 +34,33 @@ def prepare_corpus(settings: Settings) -> Path:
     """The folder of a stage's corpus, built if it is not there, in the tokens of what the stage starts from."""
     from selfpretrain.stages.start import choose_tokenizer
 
-    return build_corpus(settings.corpus, settings.task, choose_tokenizer(settings), settings.runtime)
+    return build_corpus(dataclasses.replace(settings, tokenizer=choose_tokenizer(settings)))
 
 
-def build_corpus(
-    corpus: CorpusConfig, task: TaskConfig | None, tokenizer: TokenizerConfig, runtime: RuntimeConfig
-) -> Path:
+def build_corpus(settings: Settings) -> Path:
     """The folder of the token files and their tokenizer, built if it is not there.
 
     Of two builders at once one builds and the other waits. Raises UserError, in one line, for text or a tokenizer
     that cannot be used and for a folder that cannot be written; nothing half-written stays.
     """
-    documents_fingerprint = documents.compute_fingerprint(corpus, task, runtime.runs_dir)
-    corpus_id = name_corpus(documents_fingerprint, tokenizer, runtime)
-
-    def write(new: Path) -> None:
-        _write_corpus(new, corpus, task, tokenizer, runtime, documents_fingerprint)
-
-    return build_folder(get_corpus_folder(corpus_id, runtime), write, runtime.progress, last="manifest.json")
+    runtime = settings.runtime
+    text = documents.compute_fingerprint(settings.corpus, settings.task, runtime.runs_dir)
+    folder = get_corpus_folder(name_corpus(text, settings.tokenizer, runtime), runtime)
+    return build_folder(folder, lambda new: _write_corpus(new, settings, text), runtime.progress, last="manifest.json")
 
 
-def _write_corpus(
-    folder: Path,
-    corpus: CorpusConfig,
-    task: TaskConfig | None,
-    config: TokenizerConfig,
-    runtime: RuntimeConfig,
-    documents_fingerprint: str,
-) -> None:
+def _write_corpus(folder: Path, settings: Settings, documents_fingerprint: str) -> None:
     """Tokenizer, token files, audit and manifest into an empty folder."""
-    tokenizer, notes = _prepare_tokenizer(corpus, task, config, runtime)
+    corpus, runtime = settings.corpus, settings.runtime
+    tokenizer, notes = _prepare_tokenizer(settings)
     tokenizer.save(folder / "tokenizer")
-    text = documents.iter_documents(corpus, task, runtime.runs_dir)
+    text = documents.iter_documents(corpus, settings.task, runtime.runs_dir)
     written = _write_tokens(folder, text, tokenizer, runtime)
     if not written["tokens"]:
         raise UserError(f"corpus.source={corpus.source}: the text is empty; choose another corpus or task")
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
-    owner, overlap, found = _describe_owner(corpus, task, runtime)
+    owner, overlap, found = _describe_owner(settings)
     write_manifest(
         folder,
         {
@@ -80,7 +69,7 @@ def _write_corpus(
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
                 "fingerprint": tokenizer.fingerprint,
-                "origin": describe_vocabulary(config),
+                "origin": describe_vocabulary(settings.tokenizer),
             },
             **written,
             "audit": overlap,
@@ -89,16 +78,15 @@ def _write_corpus(
     )
 
 
-def _prepare_tokenizer(
-    corpus: CorpusConfig, task: TaskConfig | None, config: TokenizerConfig, runtime: RuntimeConfig
-) -> tuple[Tokenizer, list[str]]:
+def _prepare_tokenizer(settings: Settings) -> tuple[Tokenizer, list[str]]:
+    corpus, config, runtime = settings.corpus, settings.tokenizer, settings.runtime
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
     if corpus.source == "card":
         # a slice spread over the collection: its first part may be all books, or all of one site
         max_mb = config.train_mb if corpus.max_mb is None else min(corpus.max_mb, config.train_mb)
         corpus = dataclasses.replace(corpus, max_mb=max_mb)
-    tokenizer = train_tokenizer(config, documents.iter_documents(corpus, task, runtime.runs_dir))
+    tokenizer = train_tokenizer(config, documents.iter_documents(corpus, settings.task, runtime.runs_dir))
     if tokenizer.vocab_size == config.vocab_size:
         return tokenizer, []
     return tokenizer, [f"tokenizer: {tokenizer.vocab_size} of {config.vocab_size} entries; the text has no more"]
@@ -130,17 +118,16 @@ def _write_tokens(folder: Path, text: Iterator[str], tokenizer: Tokenizer, runti
     }
 
 
-def _describe_owner(
-    corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+def _describe_owner(settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
     """For a task's own text: the task and split it is from, its overlap with that task's evaluation text, and notes."""
+    corpus, task, runs_dir = settings.corpus, settings.task, settings.runtime.runs_dir
     owner = documents.find_owner(corpus, task)
     if owner is None:
         return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
-    data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runtime.runs_dir)
+    data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
     described = {"name": owner.name, "version": owner.version, "split": "train", "fingerprint": data.fingerprint}
     against = ["validation", "test"]
     evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
-    text = documents.iter_documents(corpus, task, runtime.runs_dir)
+    text = documents.iter_documents(corpus, task, runs_dir)
     return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes

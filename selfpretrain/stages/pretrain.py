@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
-from selfpretrain.engines import load_engine
-from selfpretrain.model.pretraining import HandedOver, PretrainModule
+from selfpretrain.engines import ENGINES
+from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.pretraining import PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective, count_mlm_steps, starts_with_mlm
@@ -102,7 +104,7 @@ class Pretraining:
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.precision = resolve_precision(settings.pretrain, settings).precision
         self.group, self.name = group, name or run_id
-        self.engine: Engine = load_engine(settings.pretrain.engine)
+        self.engine: Engine = resolve_name(ENGINES[settings.pretrain.engine])
 
     def start(self, num_seeds: int, module: nn.Module) -> None:
         """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
@@ -133,7 +135,7 @@ class Pretraining:
         """The held-out measures after ``done`` steps; where a snapshot is wanted, the encoder is kept."""
         config = self.settings.pretrain
         if done in choose_snapshot_steps(config, config.total_steps) and distributed.get_rank() == 0:
-            save_encoder(self.run.encoder(done), tokenizer=self.tokenizer, **self.module.hand_over())
+            save_encoder(self.run.encoder(done), self.module.encoder, self.tokenizer)
         return self.measure(done)
 
     @torch.no_grad()
@@ -157,16 +159,16 @@ class Pretraining:
         return {name: float(np.float32(value / weights[name])) for name, value in totals.items()}
 
     def finish(self, member: Member) -> None:
-        """What the module hands over, and its last held-out measures, are the result."""
+        """The encoder and its last held-out measures are the result."""
         last = member.keeper.evaluation.history[-1]
         if distributed.get_rank() == 0:
-            self.store(self.module.hand_over(), {name: value for name, value in last.items() if name != "step"})
+            self.store(self.module.encoder, {name: value for name, value in last.items() if name != "step"})
 
-    def store(self, handed: HandedOver, held_out: dict[str, float]) -> None:
+    def store(self, encoder: Encoder, held_out: dict[str, float]) -> None:
         """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""
         settings, config = self.settings, self.settings.pretrain
         assert config.budget != "seconds", "measured seconds have become steps"
-        save_encoder(self.run.encoder(), tokenizer=self.tokenizer, **handed)
+        save_encoder(self.run.encoder(), encoder, self.tokenizer)
         sequences = config.total_steps * config.batch_size
         epoch = BLOCK_BUILDERS[config.packing].count_epoch(self.tokens.sizes, config.seq_len)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)

@@ -174,17 +174,11 @@ def _compare_by_percentiles(
     """The published procedure."""
     replicates = compute_replicates(procedures, labels, metric, drawing)
     (base, expt), (base_point, expt_point) = replicates.scores, replicates.points
+    sides = {"base": (base, base_point), "expt": (expt, expt_point), "delta": (expt - base, expt_point - base_point)}
+    found = {name: compute_percentile_estimate(*side, confidence) for name, side in sides.items()}
     p, p_is_floor = compute_percentile_p(expt - base, alternative)
-    found = {
-        "base": compute_percentile_estimate(base, base_point, confidence),
-        "expt": compute_percentile_estimate(expt, expt_point, confidence),
-        "delta": compute_percentile_estimate(expt - base, expt_point - base_point, confidence),
-        "p": p,
-        "p_is_floor": p_is_floor,
-        "variance": None,
-    }
     floor = f"p is at its floor of 1/{len(base)}: no replicate went the other way, read it as at most"
-    return replicates, found, [floor] if p_is_floor else []
+    return replicates, {**found, "p": p, "p_is_floor": p_is_floor, "variance": None}, [floor] if p_is_floor else []
 
 
 def _compare_by_t(

@@ -184,17 +184,13 @@ class StudyPlan:
             return {}
         config, run = pretraining.settings.pretrain, pretraining.run
         steps = choose_snapshot_steps(config, config.total_steps) if config.budget == "steps" else []
-        return {
-            step: self._restart(cell, f"run:{run.id}@{step}", self.data[group.task])
-            for step in steps
-            if run.status != "done" or run.encoder(step).is_dir()
-        }
-
-    @staticmethod
-    def _restart(cell: Cell, init: str, data: TaskData) -> Cell:
-        """The fine-tuning from another start."""
-        settings = dataclasses.replace(cell.settings, init=init)
-        return dataclasses.replace(cell, id=identity.identify_finetune(settings, data, None), settings=settings)
+        cells = {}
+        for step in steps:
+            if run.status != "done" or run.encoder(step).is_dir():
+                settings = dataclasses.replace(cell.settings, init=f"run:{run.id}@{step}")
+                run_id = identity.identify_finetune(settings, self.data[group.task], None)
+                cells[step] = dataclasses.replace(cell, id=run_id, settings=settings)
+        return cells
 
     @property
     def is_provisional(self) -> bool:
@@ -202,7 +198,7 @@ class StudyPlan:
         return any(budget.is_unresolved(cell.settings.pretrain) for cell in self.pretrainings.values())
 
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
-        """The waves in order; each must have run before the next is asked for."""
+        """The waves in order, each as it stands when it is asked for: who runs them runs one before asking for the next."""
         yield "corpora", list(self.corpora.values())
         yield "pretraining", list(self.pretrainings.values())
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
@@ -210,10 +206,6 @@ class StudyPlan:
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
             yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
-
-    def count_cells(self) -> dict[str, list[Cell]]:
-        """The cells by wave as far as they are known now."""
-        return dict(self.iter_waves())
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:

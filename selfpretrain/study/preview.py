@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 def print_preview(plan: StudyPlan, console: Console) -> None:
     """Print the runs by wave with their FLOPs and hours, the disk they need, and how to read both."""
-    costs, waves = Costs(plan), list_once(plan.count_cells())
+    costs, waves = Costs(plan), list_once(dict(plan.iter_waves()))
     estimate = estimate_seconds(plan, costs)
     console.print(build_work_table(plan, costs, waves, estimate))
     console.print(build_disk_table(costs, waves))
@@ -86,13 +86,9 @@ def build_disk_table(costs: Costs, waves: dict[str, list[Cell]]) -> Table:
     for sizes in (there, added, unknown):
         sizes["all"] = sizes.total()
     for kind in (*DISK_KINDS, "all"):
-        to_come = _format_sum(_format_mb(added[kind]), unknown[kind], bool(added[kind]))
-        table.add_row(kind, _format_mb(there[kind]), to_come, end_section=kind == DISK_KINDS[-1])
+        to_come = _format_sum(f"{added[kind] / 1e6:,.1f}", unknown[kind], bool(added[kind]))
+        table.add_row(kind, f"{there[kind] / 1e6:,.1f}", to_come, end_section=kind == DISK_KINDS[-1])
     return table
-
-
-def _format_mb(size: int) -> str:
-    return f"{size / 1e6:,.1f}"
 
 
 def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estimate) -> list[str]:

@@ -67,7 +67,7 @@ class Estimate:
 
 def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT_SECONDS) -> Estimate:
     """The time that the unfinished cells will take, by wave. Trains throw-away models; writes nothing."""
-    waves = list_once(plan.count_cells())
+    waves = list_once(dict(plan.iter_waves()))
     missing = {name: [cell for cell in cells if cell.status not in FINISHED] for name, cells in waves.items()}
     kinds: dict[tuple[str, str], list[Cell]] = {}
     for cell in itertools.chain(*missing.values()):

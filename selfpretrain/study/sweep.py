@@ -60,7 +60,7 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
 
 def end_study(plan: StudyPlan) -> None:
     """Say how many cells are not done, if any, and exit with 1 then."""
-    every = [cell for cells in plan.count_cells().values() for cell in cells]
+    every = [cell for _, cells in plan.iter_waves() for cell in cells]
     failed = sum(cell.status not in FINISHED and not cell.is_blocked for cell in every)
     if failed:
         print(f"{failed} cells are not done; the same command tries them again", file=sys.stderr)
@@ -153,7 +153,7 @@ def describe(plan: StudyPlan) -> Estimate | None:
     counts = [Column(name, justify="right") for name in ("cells", "done", "to run")]
     table = Table("wave", *counts, title=f"study {plan.study.name}", title_justify="left")
     left = 0
-    for name, cells in plan.count_cells().items():
+    for name, cells in plan.iter_waves():
         done = sum(cell.status in FINISHED for cell in cells)
         left += len(cells) - done
         table.add_row(name, *map(str, (len(cells), done, len(cells) - done)))

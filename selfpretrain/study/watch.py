@@ -64,7 +64,7 @@ class Watch:
 
     def _count_left(self, wave: str, stage: str) -> None:
         """The cells of the study; of those of this and later waves that are to be decided, the stage and the estimate."""
-        waves = self.plan.count_cells()
+        waves = dict(self.plan.iter_waves())
         later = [cell for name in list(waves)[list(waves).index(wave) :] for cell in waves[name]]
         # what a failed pretraining blocks may come free until the fine-tunings are there
         left = [cell for cell in later if cell.status not in FINISHED and not (stage == "finetune" and cell.is_blocked)]

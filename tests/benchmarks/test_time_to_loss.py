@@ -31,7 +31,7 @@ def make_options(folder, **more) -> Options:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     settings = compose_settings("pretrain", compose(make_options(tmp_path_factory.mktemp("runs")), 0))
-    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    folder = build_corpus(settings)
     return Work(settings, folder, 0.0, "default")
 
 

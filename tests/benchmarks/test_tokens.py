@@ -81,7 +81,7 @@ def test_the_unigram_entropy_is_that_of_the_held_out_text(tmp_path):
     settings = compose_settings(
         "pretrain", tokens.compose("roberta_tiny", "normal", 0, Options(toy=True, runs_dir=str(tmp_path)))
     )
-    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    folder = build_corpus(settings)
     found = tokens.compute_unigram_entropy(settings, folder)
     stored = np.array(TokenFile.open(folder).tokens)
     content = settings.pretrain.seq_len - 2
@@ -101,7 +101,7 @@ def test_the_unigram_entropy_is_that_of_the_held_out_text(tmp_path):
 def test_the_unigram_entropy_of_segments_is_of_the_tokens_behind_those_trained_on(tmp_path):
     words = tokens.compose("electra_tiny", "normal", 0, Options(toy=True, runs_dir=str(tmp_path)))
     settings = compose_settings("pretrain", words)
-    folder = build_corpus(settings.corpus, settings.task, settings.tokenizer, settings.runtime)
+    folder = build_corpus(settings)
     assert 1 < tokens.compute_unigram_entropy(settings, folder) < math.log(300)
 
 

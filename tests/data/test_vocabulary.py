@@ -6,7 +6,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TokenizerConfig, UserError
 from selfpretrain.data.store import read_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import compute_vocabulary_id, prepare_vocabulary, sample_vocabulary
@@ -17,6 +17,10 @@ from selfpretrain.stages.corpus import build_corpus
 GENERAL = TokenizerConfig(kind="bpe", vocab_size=300, source="general", card="docs")
 RELEASED = TokenizerConfig(kind="bpe", vocab_size=300, source="released", released="someone/roberta@abc")
 TEXTS = {"docs": ["the general text speaks of rivers and roads"] * 30, "other": ["zig zag zebra zoo"] * 30}
+
+
+def build(corpus, tokenizer, runtime):
+    return build_corpus(Settings(corpus=corpus, tokenizer=tokenizer, runtime=runtime))
 
 
 def compute_corpus_id(corpus, task, tokenizer, runtime):
@@ -60,13 +64,13 @@ def test_corpora_share_the_vocabulary_of_the_general_text(runtime):
     before = [compute_corpus_id(text, None, GENERAL, runtime) for text in texts]
     assert not Path(runtime.runs_dir).exists()  # an id is there before the vocabulary is
     shared = prepare_vocabulary(GENERAL, runtime)
-    folders = [build_corpus(text, None, GENERAL, runtime) for text in texts]
+    folders = [build(text, GENERAL, runtime) for text in texts]
     assert [folder.name for folder in folders] == before
     assert {Tokenizer.load(folder / "tokenizer").fingerprint for folder in folders} == {shared.fingerprint}
     assert read_manifest(folders[1])["tokenizer"]["origin"] == "trained on the general text (docs), for all corpora"
     assert runtime.read == 2  # learnt from once, encoded once
     own = TokenizerConfig(kind="bpe", vocab_size=300)
-    apart = [Tokenizer.load(build_corpus(text, None, own, runtime) / "tokenizer").fingerprint for text in texts]
+    apart = [Tokenizer.load(build(text, own, runtime) / "tokenizer").fingerprint for text in texts]
     assert len({*apart, shared.fingerprint}) == 2  # only that of the general text itself is the same
 
 
@@ -90,7 +94,7 @@ def test_a_released_vocabulary_is_fetched_once(runtime, released):
     corpus_id = compute_corpus_id(text, None, RELEASED, runtime)
     shutil.rmtree(Path(runtime.runs_dir) / "vocabularies")
     assert compute_corpus_id(text, None, RELEASED, runtime) == corpus_id
-    manifest = read_manifest(build_corpus(text, None, RELEASED, runtime))
+    manifest = read_manifest(build(text, RELEASED, runtime))
     assert manifest["tokenizer"]["fingerprint"] == first.fingerprint
     assert manifest["tokenizer"]["origin"] == "released with someone/roberta@abc"
 

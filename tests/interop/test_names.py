@@ -249,7 +249,9 @@ def test_masked_language_model_trains_equally(name: str, bias_correction: bool) 
     labels.scatter_(1, batch["masked_positions"], batch["original_ids"].gather(1, batch["masked_positions"]))
     inputs = {key: batch[key] for key in ("input_ids", "token_type_ids") if key in batch}
     chosen = theirs(**inputs).logits.gather(1, batch["masked_positions"][..., None].expand(-1, -1, VOCAB))
-    torch.testing.assert_close(ours.compute_logits(batch), chosen.flatten(0, 1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        ours.compute_logits(batch, ours.encoder, ours.head), chosen.flatten(0, 1), rtol=0, atol=1e-5
+    )
     pairs = Pairs(ours, [("", name_tensors(ours.encoder, ours.head), theirs)])
     check_training(pairs, make_optim(bias_correction), batch, lambda: theirs(**inputs, labels=labels).loss)
 

@@ -94,7 +94,7 @@ def test_mlm_logits_are_those_of_the_chosen_positions():
         module.encoder(BATCH["input_ids"], BATCH["token_type_ids"]), module.encoder.embeddings.word.weight
     )
     expected = torch.stack([everywhere[0, 1], everywhere[0, 2], everywhere[1, 1], everywhere[1, 1]])
-    torch.testing.assert_close(module.compute_logits(BATCH), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(module.compute_logits(BATCH, module.encoder, module.head), expected, rtol=0, atol=1e-5)
 
 
 def test_rtd_losses_by_hand():

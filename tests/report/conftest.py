@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import StudyConfig, TaskConfig
-from selfpretrain.report import summarize
+from selfpretrain.report.summary import summarize
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.runs.results import CellResult, StudyResults
 
@@ -93,7 +93,7 @@ class FakeStudy:
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
         more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve}
-        return StudyResults(name, config, self.tasks, self.cells, facts, schemes, **more)
+        return StudyResults(config, self.tasks, self.cells, facts, schemes, **more)
 
 
 def make_labels(task, label_kind):

@@ -10,10 +10,13 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from selfpretrain.report import build_blocks, print_report, save_report, summarize, write
-from selfpretrain.report.blocks import Block, Facts, Figure, Notes, Sentence, Table, Title, walk
+from selfpretrain.report import write
+from selfpretrain.report.blocks import Block, Facts, Figure, Notes, Sentence, Table, Title, build_blocks, walk
 from selfpretrain.report.latex import format_latex
 from selfpretrain.report.markdown import format_markdown
+from selfpretrain.report.summary import summarize
+from selfpretrain.report.terminal import print_report
+from selfpretrain.report.write import save_report
 
 
 def show(blocks):

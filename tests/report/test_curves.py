@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from selfpretrain.report import summarize
 from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.curves import describe_length
 from selfpretrain.report.findings import LABELS, TOKENS
 from selfpretrain.report.plots import draw_curves
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from selfpretrain.report import build_blocks
+from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.latex import escape_latex, format_latex
 from selfpretrain.report.tables import build_tables
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from selfpretrain.report import build_blocks, summarize
+from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.markdown import format_markdown
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
 
 

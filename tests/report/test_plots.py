@@ -8,8 +8,9 @@ import matplotlib
 import pytest
 from matplotlib.image import imread
 
-from selfpretrain.report import plots, summarize
+from selfpretrain.report import plots
 from selfpretrain.report.plots import draw_cross, draw_scores
+from selfpretrain.report.summary import summarize
 from selfpretrain.study.conditions import find_condition
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from selfpretrain.config import UserError
-from selfpretrain.report import summarize
+from selfpretrain.report.summary import summarize
 from selfpretrain.stats import compute_holm
 
 

@@ -7,8 +7,8 @@ import io
 
 import pytest
 
-from selfpretrain.report import summarize
 from selfpretrain.report.blocks import list_explanations
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
 from selfpretrain.report.write import format_csv
 

@@ -5,8 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from selfpretrain.report import build_blocks, print_report, summarize
+from selfpretrain.report.blocks import build_blocks
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
+from selfpretrain.report.terminal import print_report
 
 
 def show(blocks, width):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from selfpretrain.report import summarize
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.verdict import _ANSWERS, MOST_WORDS
 
 # scores of three seeds: with these the interval of a difference is about .05 to either side

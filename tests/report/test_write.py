@@ -24,8 +24,11 @@ from selfpretrain.config import (
     UserError,
 )
 from selfpretrain.files import write_json
-from selfpretrain.report import build_blocks, collect, save_report, summarize, write_report
+from selfpretrain.report import collect
+from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
+from selfpretrain.report.summary import summarize
+from selfpretrain.report.write import save_report, write_report
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.labelled import Split, TaskData
 

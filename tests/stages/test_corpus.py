@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from selfpretrain import children
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import workers
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
@@ -27,6 +27,10 @@ from selfpretrain.stages.corpus import build_corpus
 
 CARD = CorpusConfig(source="card", card="made_up")
 TOKENIZER = TokenizerConfig(kind="bpe", vocab_size=300)
+
+
+def build(corpus, tokenizer, runtime, task=None):
+    return build_corpus(Settings(corpus=corpus, task=task or TaskConfig(), tokenizer=tokenizer, runtime=runtime))
 
 
 def compute_corpus_id(corpus, task, tokenizer, runtime):
@@ -70,7 +74,7 @@ def read_tree(folder: Path) -> dict[str, bytes]:
 
 def test_documents_come_back_from_the_files(source, tmp_path):
     source.texts[3:3] = ["", " \n ", " \x00 "]
-    folder = build_corpus(CARD, None, TokenizerConfig(vocab_size=200), make_runtime(tmp_path))
+    folder = build(CARD, TokenizerConfig(vocab_size=200), make_runtime(tmp_path))
     opened, tokenizer = TokenFile.open(folder), Tokenizer.load(folder / "tokenizer")
     kept = [text for text in source.texts if text.strip(" \n\x00")]
     expected = [[*ids, tokenizer.sep_id] for ids in tokenizer.encode_batch(kept)]
@@ -90,9 +94,9 @@ def test_documents_come_back_from_the_files(source, tmp_path):
 def test_a_built_corpus_is_returned_at_once(source, tmp_path):
     runtime = make_runtime(tmp_path)
     assert not is_corpus_built(compute_corpus_id(CARD, None, TOKENIZER, runtime), runtime)
-    folder = build_corpus(CARD, None, TOKENIZER, runtime)
+    folder = build(CARD, TOKENIZER, runtime)
     before, reads = read_tree(folder), source.reads
-    assert build_corpus(CARD, None, TOKENIZER, runtime) == folder
+    assert build(CARD, TOKENIZER, runtime) == folder
     assert is_corpus_built(folder.name, runtime)
     assert (read_tree(folder), source.reads) == (before, reads)
 
@@ -102,8 +106,7 @@ def test_the_number_of_processes_changes_no_byte(kind, source, tmp_path, monkeyp
     monkeypatch.setattr(workers, "CHUNK_CHARACTERS", 150)
     config = TokenizerConfig(kind=kind, vocab_size=300)
     trees = [
-        read_tree(build_corpus(CARD, None, config, make_runtime(tmp_path / str(number), number)).parent)
-        for number in (1, 2, 3)
+        read_tree(build(CARD, config, make_runtime(tmp_path / str(number), number)).parent) for number in (1, 2, 3)
     ]
     assert len(trees[0]) > 5
     assert trees[0] == trees[1] == trees[2]
@@ -136,17 +139,17 @@ def test_the_id_is_of_what_makes_the_files(source, tmp_path, tmp_path_factory):
 def test_a_given_tokenizer_is_kept_in_the_corpus(source, tmp_path):
     given = train_tokenizer(TOKENIZER, iter(source.texts))
     given.save(tmp_path / "given")
-    folder = build_corpus(CARD, None, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path))
+    folder = build(CARD, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path))
     assert Tokenizer.load(folder / "tokenizer").fingerprint == given.fingerprint
     assert TokenFile.open(folder).manifest["tokenizer"]["origin"] == "given"
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
     with pytest.raises(UserError, match="does not exist"):
-        build_corpus(CARD, None, TokenizerConfig(path=str(tmp_path / "no")), make_runtime(tmp_path))
+        build(CARD, TokenizerConfig(path=str(tmp_path / "no")), make_runtime(tmp_path))
 
 
 def test_a_vocabulary_smaller_than_asked_is_noted(source, tmp_path):
     config = TokenizerConfig(kind="bpe", vocab_size=9000)
-    manifest = TokenFile.open(build_corpus(CARD, None, config, make_runtime(tmp_path))).manifest
+    manifest = TokenFile.open(build(CARD, config, make_runtime(tmp_path))).manifest
     assert f"tokenizer: {manifest['tokenizer']['vocab_size']} of 9000 entries" in manifest["notes"][0]
 
 
@@ -174,7 +177,7 @@ def test_own_text_is_audited_against_the_evaluation_text(corpus, owner, source, 
     monkeypatch.setattr(documents, "load_task_card", lambda name: TaskConfig(name=name))
     monkeypatch.setattr(audit, "compute_overlap", compute_overlap)
     task = TaskConfig(name="mine", max_train_examples=5)
-    manifest = TokenFile.open(build_corpus(corpus, task, TOKENIZER, make_runtime(tmp_path))).manifest
+    manifest = TokenFile.open(build(corpus, TOKENIZER, make_runtime(tmp_path), task)).manifest
     assert seen == {"train": source.texts, "evaluation": [f"{owner} validation\nsecond", f"{owner} test\nsecond"]}
     assert (manifest["audit"]["exact"], manifest["audit"]["near"]) == (1, 2)
     assert manifest["source"]["task"]["name"] == owner
@@ -189,7 +192,7 @@ def test_empty_text_is_refused_and_nothing_stays(texts, source, tmp_path):
     given.save(tmp_path / "given")
     source.texts = texts
     with pytest.raises(UserError, match="text is empty") as caught:
-        build_corpus(CARD, None, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path))
+        build(CARD, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path))
     assert "\n" not in str(caught.value)
     assert list_folders(tmp_path / "corpora") == []
 
@@ -205,7 +208,7 @@ def test_a_text_that_is_no_utf8_is_refused_by_every_number_of_processes(source, 
     monkeypatch.setattr(workers, "CHUNK_CHARACTERS", 150)
     for number in (1, 2):
         with pytest.raises(UserError, match="lone surrogate"):
-            build_corpus(CARD, None, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path, number))
+            build(CARD, TokenizerConfig(path=str(tmp_path / "given")), make_runtime(tmp_path, number))
     assert list_folders(tmp_path / "corpora") == []
 
 
@@ -216,7 +219,7 @@ def test_a_disk_that_takes_no_more_is_one_line(code, source, tmp_path, monkeypat
 
     monkeypatch.setattr(module.TokenWriter, "append", refuse)
     with pytest.raises(UserError, match="runs_dir") as caught:
-        build_corpus(CARD, None, TOKENIZER, make_runtime(tmp_path))
+        build(CARD, TOKENIZER, make_runtime(tmp_path))
     assert "\n" not in str(caught.value)
     assert list_folders(tmp_path / "corpora") == []
 
@@ -224,14 +227,14 @@ def test_a_disk_that_takes_no_more_is_one_line(code, source, tmp_path, monkeypat
 def test_a_runs_dir_that_is_a_file_is_one_line(source, tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(UserError, match="runs_dir"):
-        build_corpus(CARD, None, TOKENIZER, make_runtime(tmp_path / "runs"))
+        build(CARD, TOKENIZER, make_runtime(tmp_path / "runs"))
 
 
 def test_processes_that_die_are_named_and_block_nobody(source, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CHUNK_CHARACTERS", 150)
     monkeypatch.setattr(children, "COMMAND", "raise SystemExit(3)")
     with pytest.raises(UserError, match=r"exit code 3.*num_workers=1"):
-        build_corpus(CARD, None, TOKENIZER, make_runtime(tmp_path, 2))
+        build(CARD, TOKENIZER, make_runtime(tmp_path, 2))
     assert list_folders(tmp_path / "corpora") == []
 
 
@@ -256,7 +259,7 @@ BUILDER = """
 import signal, sys, time
 from pathlib import Path
 from selfpretrain.sources import documents
-from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig
+from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TokenizerConfig
 from selfpretrain.data import workers
 from selfpretrain.stages import corpus as module
 from selfpretrain.stages.corpus import build_corpus
@@ -278,7 +281,8 @@ def iter_documents(*_):
 documents.iter_documents = iter_documents
 documents.compute_fingerprint = lambda *_: "same"
 runtime = RuntimeConfig(runs_dir=str(runs_dir), num_workers=2)
-print(build_corpus(CorpusConfig(source="card"), None, TokenizerConfig(kind="bpe", vocab_size=300), runtime))
+corpus, tokenizer = CorpusConfig(source="card"), TokenizerConfig(kind="bpe", vocab_size=300)
+print(build_corpus(Settings(corpus=corpus, tokenizer=tokenizer, runtime=runtime)))
 """
 ROOT = Path(module.__file__).parents[2]
 

@@ -24,13 +24,13 @@ def test_work_is_what_the_runs_do(make_plan, run_waves):
         work, result = costs.compute_work(cell), cell.run.read_result()
         assert result["flops"] == work.steps * work.step_flops > 0
         assert result["tokens"] == 5 * 2 * 32
-    for cell in plan.count_cells()["fine-tuning"]:
+    for cell in dict(plan.iter_waves())["fine-tuning"]:
         assert costs.compute_work(cell).steps == cell.run.read_result()["steps"] == 3
 
 
 def test_evaluation_is_part_of_finetuning(make_plan):
     plan = make_plan(*SHAPE)
-    costs, cell = Costs(plan), plan.count_cells()["fine-tuning"][0]
+    costs, cell = Costs(plan), dict(plan.iter_waves())["fine-tuning"][0]
     sizes = {split: len(part.ids) for split, part in plan.data["local"].splits.items()}
     evaluated = 2 * sizes["validation"] + sizes["test"]  # once while training, and both at the end
     length = costs.measure_length(cell)
@@ -41,7 +41,7 @@ def test_evaluation_is_part_of_finetuning(make_plan):
 
 def test_lengths_are_guessed_then_read_from_the_corpus(make_plan, run_waves):
     plan = make_plan("finetune.seq_len=32")
-    cell = plan.count_cells()["fine-tuning"][0]
+    cell = dict(plan.iter_waves())["fine-tuning"][0]
     texts = plan.data["local"].splits["train"].texts
     mean = sum(len(text.encode()) for (text,) in texts) / len(texts)
     assert Costs(plan).measure_length(cell) == pytest.approx(2 + mean / 4, abs=1)
@@ -56,9 +56,9 @@ def test_bytes_ahead_are_the_bytes_there(make_plan, run_waves):
     plan = make_plan(*SHAPE)
     run_waves(plan, "corpora")
     costs = Costs(plan)
-    ahead = {cell.key: costs.compute_work(cell).disk for cells in plan.count_cells().values() for cell in cells}
+    ahead = {cell.key: costs.compute_work(cell).disk for _, cells in plan.iter_waves() for cell in cells}
     run_waves(plan, *WAVES[1:])
-    for cells in list_once(plan.count_cells()).values():
+    for cells in list_once(dict(plan.iter_waves())).values():
         for cell in cells:
             if cell.stage == "corpus":
                 continue
@@ -143,7 +143,7 @@ def test_models_and_texts_are_compared(make_plan, run_waves):
 
 def test_a_run_stands_in_its_first_wave_only(make_plan):
     plan = make_plan("finetune.lr_grid=[1e-3,1e-4]")
-    waves = plan.count_cells()
+    waves = dict(plan.iter_waves())
     once = list_once(waves)
     keys = [cell.key for cells in once.values() for cell in cells]
     assert len(set(keys)) == len(keys) < sum(map(len, waves.values()))

@@ -46,7 +46,7 @@ def test_the_better_start_is_chosen_on_validation_and_then_every_seed_has_it(mak
     chosen = group.choose_cells()
     assert len(chosen) == 2
     assert {cell.settings.model.init_scheme for cell in chosen} == {"mimetic"}
-    assert [cell.key for cell in plan.count_cells()["fine-tuning"]] == [cell.key for cell in chosen]
+    assert [cell.key for cell in dict(plan.iter_waves())["fine-tuning"]] == [cell.key for cell in chosen]
 
 
 def test_none_from_the_structured_start_is_the_control_itself(make_plan):
@@ -214,7 +214,7 @@ def test_the_curve_is_of_the_first_seed_and_of_what_was_kept(make_plan, run_wave
     (own,) = (group for group in plan.groups if group.condition == "own")
     assert {cell.settings.pretrain.snapshots == [] for cell in plan.pretrainings.values()} == {True, False}
     assert [list(plan.list_curve(group)) for group in plan.groups] == [[], [2, 4]]
-    assert len(plan.count_cells()["curve"]) == 2
+    assert len(dict(plan.iter_waves())["curve"]) == 2
     run_waves(plan, "corpora", "pretraining", "fine-tuning", "curve")
     assert [cell.status for cell in plan.list_curve(own).values()] == ["done"] * 2
     per_step = plan.settings.pretrain.batch_size * plan.settings.pretrain.seq_len
@@ -229,4 +229,4 @@ def test_the_curve_is_of_the_first_seed_and_of_what_was_kept(make_plan, run_wave
 
 def test_without_steps_there_is_no_curve(make_plan):
     plan = make_plan("study.curve=[.5]", "budget=seconds", "pretrain.budget_amount=2")
-    assert plan.count_cells()["curve"] == []
+    assert dict(plan.iter_waves())["curve"] == []

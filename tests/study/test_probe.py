@@ -92,7 +92,7 @@ def test_the_estimate_is_of_the_size_of_what_happens(make_plan, run_waves):
     )  # fmt: skip
     run_waves(plan, "corpora")
     costs = Costs(plan)
-    for cells in (list(plan.pretrainings.values()), plan.count_cells()["fine-tuning"]):
+    for cells in (list(plan.pretrainings.values()), dict(plan.iter_waves())["fine-tuning"]):
         expected = build_clock(costs, cells, 2.0)(cells[0])
         begun = time.perf_counter()
         assert run_cell(cells[0], "test") == "done"

@@ -100,7 +100,7 @@ def test_cells_of_other_processes_are_said_as_they_end(make_plan, run_waves, cap
 def test_the_time_left_goes_by_what_is_done(make_plan, run_waves, capfd, monkeypatch):
     plan = make_plan("study.conditions=[own]")
     run_waves(plan, "corpora")
-    pretrainings, finetunings = list(plan.pretrainings.values()), plan.count_cells()["fine-tuning"]
+    pretrainings, finetunings = list(plan.pretrainings.values()), dict(plan.iter_waves())["fine-tuning"]
     seconds = {(cell.stage, cell.name): 60.0 for cell in pretrainings} | {
         (cell.stage, cell.name): 300.0 for cell in finetunings
     }
@@ -120,7 +120,7 @@ def test_the_time_left_goes_by_what_is_done(make_plan, run_waves, capfd, monkeyp
 
 
 def test_a_run_without_a_score(make_plan):
-    cell = make_plan().count_cells()["fine-tuning"][0]
+    cell = dict(make_plan().iter_waves())["fine-tuning"][0]
     cell.run.start("", "")
     cell.run.finish({"metric": "pearson", "scores": {"validation": None}})
     assert describe_outcome(cell).startswith(f"{cell.name} done: validation pearson undefined (rate ")
