@@ -11,6 +11,8 @@ the batch's mean over what is real.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -108,10 +110,19 @@ def rate_detector(logits_N: Tensor, replaced_N: Tensor, loss: Tensor) -> dict[st
     }
 
 
+class HandedOver(TypedDict):
+    """What fine-tuning starts from, by the parameters of ``save_encoder``."""
+
+    encoder: Encoder
+
+
 class PretrainModule(nn.Module):
     """An encoder with what an objective adds to it. ``forward(batch)`` gives the loss and named measures."""
 
-    encoder: Encoder  # a start's weights are copied into it; what fine-tuning starts from
+    encoder: Encoder  # a start's weights are copied into it
+
+    def hand_over(self) -> HandedOver:
+        return {"encoder": self.encoder}
 
     def compute_logits(self, batch: Batch, network: Encoder, head: MaskedTokenHead) -> Tensor:
         """Of the tokens at the chosen positions only, [B * M, V]; the embeddings are those of ``encoder``."""

@@ -16,8 +16,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
 from selfpretrain.engines import ENGINES
-from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.pretraining import PretrainModule
+from selfpretrain.model.pretraining import HandedOver, PretrainModule
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective, count_mlm_steps, starts_with_mlm
@@ -135,7 +134,7 @@ class Pretraining:
         """The held-out measures after ``done`` steps; where a snapshot is wanted, the encoder is kept."""
         config = self.settings.pretrain
         if done in choose_snapshot_steps(config, config.total_steps) and distributed.get_rank() == 0:
-            save_encoder(self.run.encoder(done), self.module.encoder, self.tokenizer)
+            save_encoder(self.run.encoder(done), tokenizer=self.tokenizer, **self.module.hand_over())
         return self.measure(done)
 
     @torch.no_grad()
@@ -159,16 +158,16 @@ class Pretraining:
         return {name: float(np.float32(value / weights[name])) for name, value in totals.items()}
 
     def finish(self, member: Member) -> None:
-        """The encoder and its last held-out measures are the result."""
+        """What the module hands over, and its last held-out measures, are the result."""
         last = member.keeper.evaluation.history[-1]
         if distributed.get_rank() == 0:
-            self.store(self.module.encoder, {name: value for name, value in last.items() if name != "step"})
+            self.store(self.module.hand_over(), {name: value for name, value in last.items() if name != "step"})
 
-    def store(self, encoder: Encoder, held_out: dict[str, float]) -> None:
+    def store(self, handed: HandedOver, held_out: dict[str, float]) -> None:
         """Store what fine-tuning starts from and the result; the run is done. Once, by one process."""
         settings, config = self.settings, self.settings.pretrain
         assert config.budget != "seconds", "measured seconds have become steps"
-        save_encoder(self.run.encoder(), encoder, self.tokenizer)
+        save_encoder(self.run.encoder(), tokenizer=self.tokenizer, **handed)
         sequences = config.total_steps * config.batch_size
         epoch = BLOCK_BUILDERS[config.packing].count_epoch(self.tokens.sizes, config.seq_len)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)
