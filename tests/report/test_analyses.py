@@ -13,9 +13,12 @@ import pytest
 from rich.console import Console
 
 from selfpretrain.config import ANALYSES as NAMES
-from selfpretrain.report import build_blocks, print_report, save_report, summarize
 from selfpretrain.report.analyses import ANALYSES
+from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.plots import draw_reliability
+from selfpretrain.report.summary import summarize
+from selfpretrain.report.terminal import print_report
+from selfpretrain.report.write import save_report
 from selfpretrain.runs.predictions import load_predictions, write_predictions
 
 BOTH = list(NAMES)
