@@ -6,7 +6,7 @@ import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import labels, local, tasks
+from selfpretrain.sources import labels, local, options, tasks
 from selfpretrain.sources.columns import get_columns
 
 
@@ -20,8 +20,9 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     adopted = _adopt_labels(task, trained)
     if task.validation_path is not None or task.test_path is not None:
         return tasks.load_task(adopted, runs_dir)
-    columns = tasks.check_columns(adopted)
+    tasks.check_columns(adopted)
     resolved = labels.resolve(adopted, table)
+    table, columns = options.spread(resolved, table), tasks.list_text_columns(resolved)
     notes: list[str] = []
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)

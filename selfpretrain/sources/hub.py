@@ -90,7 +90,7 @@ def _read_hub(task: TaskConfig, split: str, source: str) -> Table:
             f"{name} has {len(data)} rows on the hub, its card says {official}: the data set has changed; "
             f"pin an older one with task.revision=<commit>, or accept it with task.num_rows.{split}={len(data)}"
         )
-    wanted = [*get_columns(task.text), *get_columns(task.label), *task.corpus_columns]
+    wanted = [*get_columns(task.text), *get_columns(task.label), *get_columns(task.options), *task.corpus_columns]
     for column in wanted:
         if column not in data.column_names:
             raise UserError(f"{name} has no column {column!r}; its columns are {', '.join(data.column_names)}")

@@ -21,8 +21,8 @@ import numpy as np
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
-from selfpretrain.sources import cache, description, hub, labels, local, splits
-from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources import cache, description, hub, labels, local, options, splits
+from selfpretrain.sources.columns import format_rows, get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
 
@@ -112,20 +112,22 @@ def make_key_of(task: TaskConfig) -> KeyOf:
 
 def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
-    text_columns = check_columns(task)
+    check_columns(task)
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
+    tables = {name: options.spread(resolved, table) for name, table in tables.items()}
+    columns, own_columns = list_text_columns(resolved), options.expand(resolved, task.corpus_columns)
     parts: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
-        parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
+        parts[name], rows[name] = read_split(resolved, table, name, columns, notes)
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
             rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
     documents = parts["train"].texts
-    if task.corpus_columns and task.corpus_columns != text_columns:
-        documents = _read_texts(tables["train"], task.corpus_columns, rows["train"])
+    if own_columns and own_columns != columns:
+        documents = _read_texts(tables["train"], own_columns, rows["train"])
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -135,8 +137,8 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
 
 
-def check_columns(task: TaskConfig) -> list[str]:
-    """The text columns: one, or two different ones, and none of them the label's."""
+def check_columns(task: TaskConfig) -> None:
+    """Refuse text columns that are not one, or two different ones, or are the label's, too, and odd options."""
     columns = get_columns(task.text)
     if len(columns) > 2 or len(set(columns)) != len(columns):
         raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
@@ -150,12 +152,18 @@ def check_columns(task: TaskConfig) -> list[str]:
         raise UserError(
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
         )
-    return columns
+    options.check_columns(task, columns)
+
+
+def list_text_columns(task: TaskConfig) -> list[str]:
+    """The columns of an example's texts, once the task is resolved: those of ``task.text``, then the options'."""
+    return [*get_columns(task.text), *options.list_columns(task)]
 
 
 def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> cache.Documents:
     chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
-    texts = (["" if (value := column[row]) is None else str(value) for row in chosen] for column in cells)
+    # None or NaN, which is not equal to itself
+    texts = (["" if (v := column[row]) is None or v != v else str(v) for row in chosen] for column in cells)
     return list(zip(*texts, strict=True))
 
 
@@ -167,8 +175,10 @@ def read_split(
     What a card's data set lacks is dropped with a note. A row number is never an id: it would tell where in the file
     the example stood, and another copy of the file would be another task.
     """
+    optional, choices = options.list_optional(task), options.list_columns(task)
     if task.loader == "local":
-        local.check_texts(table, columns)
+        local.check_texts(table, get_columns(task.text), "task.text", optional)
+        local.check_texts(table, choices, "task.options")
     values, usable = labels.parse(task, table)
     notes.append(description.describe_table(name, table))
     stripped = sum(description.count_stripped(table.get(column, "task.label")) for column in get_columns(task.label))
@@ -181,7 +191,7 @@ def read_split(
     if not usable.all():
         notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
     if name == "train" and task.loader != "local":
-        cells = (table.get(column, "task.text") for column in columns)
+        cells = (table.get(column, "task.text") for column in columns if column not in optional)
         blank = np.any([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
@@ -189,6 +199,11 @@ def read_split(
     rows = np.flatnonzero(usable)
     texts = _read_texts(table, columns, rows)
     _check_encodable(texts, table.name, rows)
+    if choices and (unclear := options.find_unclear(texts, values[rows], len(choices))):
+        said = f"{format_rows(rows[unclear].tolist())}: the right option is among the wrong ones, too"
+        if task.loader == "local":
+            raise UserError(f"{table.name}, {said}; change one of the two or remove the row")
+        notes.append(f"{name}: {said}")
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
     order = splits.compute_order(texts, values[rows], ids)
