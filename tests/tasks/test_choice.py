@@ -12,9 +12,13 @@ import torch
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, iter_by_length, pack, pad
+from selfpretrain.door import compose_settings
 from selfpretrain.kinds import arrange, get_kind
+from selfpretrain.model.flops import count_finetune_flops
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs.predictions import load_predictions
+from selfpretrain.study.cost import Costs
+from selfpretrain.study.sweep import build_plan
 from selfpretrain.tasks.heads import get_head
 from selfpretrain.tasks.scores import score_split
 from selfpretrain.tasks.sequence import SequenceModel, predict
@@ -195,3 +199,17 @@ def test_a_study_plans_it(command, tiny, given):
     outcome = command("plan", *tiny, *given[1], "task.label_kind=choice")
     assert outcome.code == 0, outcome.err
     assert "3 options" in outcome.out and "fine-tuning" in outcome.out
+
+
+def test_its_cost_is_that_of_every_option(tiny, given):
+    arguments = [*tiny, *given[1], "finetune.seq_len=32"]
+    plan = build_plan(compose_settings("study", arguments), arguments)
+    costs, cell = Costs(plan), plan.count_cells()["fine-tuning"][0]
+    data = plan.data["local"]
+    sizes = [sum(len(text.encode()) for text in pair) for pair in arrange(data.task, data.splits["train"].texts)]
+    assert len(sizes) == 3 * len(data.splits["train"].ids)
+    length = costs.measure_length(cell)
+    assert length == pytest.approx(3 + np.mean(sizes) / 4, abs=1)
+    config, work = cell.settings.finetune, costs.compute_work(cell)
+    parts = (cell.settings.model, config.head, config.pooling, 1)
+    assert work.step_flops == count_finetune_flops(*parts, 3 * config.batch_size, length)
