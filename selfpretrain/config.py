@@ -42,7 +42,10 @@ ABOVE_0_BELOW_1 = Limit("above 0 and below 1", lambda value: 0 < value < 1)
 
 
 def setting(default: Any, allowed: Limit | tuple[str | None, ...] | None = None, help: str = "") -> Any:
-    """The field of a setting: what is allowed (a limit, or names) and what it means; the door and the listing read both."""
+    """The field of a setting: what is allowed (a limit, or names; of a list for each element) and what it means.
+
+    The door and the listing read both.
+    """
     metadata = {"allowed": allowed, "help": help}
     if isinstance(default, type):  # list or dict: an empty one for each object
         return field(default_factory=default, metadata=metadata)
@@ -50,6 +53,7 @@ def setting(default: Any, allowed: Limit | tuple[str | None, ...] | None = None,
 
 
 FAMILIES = ("electra", "roberta", "bert")
+ANALYSES = ("ensembles", "calibration")
 
 # a setting is one line
 # fmt: off
@@ -209,7 +213,9 @@ class TaskConfig:
     id: str | None = setting(None, help="local: column with example ids; else made from the text")
     splits: dict[str, str] = setting(dict, help="train/validation/test -> the hub's split")
     num_rows: dict[str, int] = setting(dict, help="official rows per split, checked on the hub")
-    text: Any = setting(None, help="one column or two (a pair)")
+    allow_partial: bool = setting(False, help="hub: read it although its rows are others than the official ones, and say so")
+    text: Any = setting(None, help="one column or two (a pair); with join_text any number")
+    join_text: bool = setting(False, help="the columns are one text, a line each")
     label: Any = setting(None, help="one column, or several 0/1 columns (multi-label)")
     options: Any = setting(None, help="of a choice: a column for each option, or one of lists; a second text begins each of them")
     label_kind: str | None = setting(None, help="class | multilabel | score | choice (kinds.KINDS); null: seen from the labels (local)")
@@ -288,6 +294,7 @@ class StudyConfig:
     num_replicates: int = setting(1000, at_least(200), "resamples of the test examples, behind every interval [MultiBERTs]")
     margin: float | None = setting(None, ABOVE_0_BELOW_1, "own may be worse than the reference by this much of the metric and still be enough; null: a tenth of the reference's gain where clear, else .01")
     confidence: float = setting(0.95, ABOVE_0_BELOW_1)
+    analyses: list[str] = setting(list, ANALYSES, "what the report adds, of stored predictions of classes: what two runs give together; how right their probabilities are")
     effort: str = setting("custom", help="quick | standard | paper, from conf/effort/")
     cell: str | None = setting(None, help="the file of the cells to carry out, as a study wrote it")
 

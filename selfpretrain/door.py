@@ -198,8 +198,11 @@ def check(settings: Settings) -> None:
             numbers, form = (value, "[<number>,...], each") if isinstance(value, list) else ([value], "<number>")
             if not all(allowed.holds(number) for number in numbers if number is not None):
                 raise UserError(f"{key}={value} is out of range; set {key}={form} {allowed.words}")
-        elif allowed and value not in allowed:
-            raise UserError(f"{key}={value} is not known; allowed: {', '.join(name or 'null' for name in allowed)}")
+        elif allowed:
+            for name in value if isinstance(value, list) else [value]:
+                if name not in allowed:
+                    names = ", ".join(each or "null" for each in allowed)
+                    raise UserError(f"{key}={value} is not known; allowed: {names}")
     Start.parse(settings.init)
     for broken, message in _list_contradictions(settings):
         if broken:

@@ -121,6 +121,14 @@ def test_contradictions_are_refused_in_one_line(sections, said):
     assert "\n" not in str(error.value)
 
 
+def test_an_unknown_name_in_a_list_is_refused():
+    message = r"study.analyses=\['ensembles', 'calibrations'\] is not known; allowed: ensembles, calibration$"
+    with pytest.raises(UserError, match=message):
+        open_plain(study={"analyses": ["ensembles", "calibrations"]})
+    assert open_plain(study={"analyses": ["calibration"]}).study.analyses == ["calibration"]
+    assert open_plain().study.analyses == []
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -12,6 +12,7 @@ from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import Table, build_tables
+from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START
 
 __all__ = ["Block", "Facts", "Figure", "Functions", "Notes", "Sentence", "Table", "Title", "build_blocks", "walk"]
@@ -95,6 +96,11 @@ def build_blocks(summary: Summary) -> list[Block]:
             Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, "draw_cross", cross, summary))
             for cross in summary.crosses
         ),
+        *(
+            [Figure("reliability", "share right by confidence", partial(_draw, "draw_reliability", summary))]
+            if summary.calibrations
+            else []
+        ),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
         *([Facts(summary.facts, summary.lasting_facts)] if summary.lasting_facts else []),
     ]
@@ -132,6 +138,7 @@ def list_explanations(summary: Summary) -> list[str]:
         lines.append(
             "<task>@<count>: fine-tuned on so many labelled examples; its own text is all of the training split's."
         )
+    lines += _explain_analyses(summary)
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
         for panel in summary.panels
@@ -139,4 +146,29 @@ def list_explanations(summary: Summary) -> list[str]:
     ]
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
+    return lines
+
+
+def _explain_analyses(summary: Summary) -> list[str]:
+    lines = []
+    if summary.ensembles:
+        lines.append(
+            "Two runs together: the mean of their probabilities, each with the temperature under which its validation "
+            "labels are likeliest. single runs: mean score of the same runs alone. inconsistency: share of test examples on "
+            "which exactly one of the two is right. No two pairs of a row share a seed: within a condition the first "
+            "is paired with the second, the third with the fourth, an odd one left out; across conditions those of the "
+            "same number, whose random draws (first weights, order of fine-tuning) are alike. Intervals: between pairs, and of "
+            "the test examples; with one pair, of these checkpoints only. Rows share runs, and no interval is corrected for "
+            "their number."
+        )
+    if summary.calibrations:
+        lines.append(
+            f"Probabilities: confidence is that in the chosen class. ECE: mean of |confidence - share right| over {NUM_BINS} "
+            f"bins of equal width. debiased: root of the mean square of that difference over {NUM_BINS} bins of equally many "
+            "examples, without what chance adds to it, 0 where chance explains all (another scale than ECE, which counts "
+            "chance as error). Brier: squared error of all classes, 0 to 2. temperature: what outputs are divided by, "
+            "for each run that under which its validation labels are likeliest; above 1 the run was too sure. Means over seeds; "
+            "intervals cover seeds and test examples, those of temperatures seeds and validation examples, and the rows "
+            "with a temperature take it as it is."
+        )
     return lines

@@ -10,6 +10,7 @@ from typing import Any
 from selfpretrain.report.comparisons import Difference, Interval
 from selfpretrain.runs.results import DONE
 from selfpretrain.stats import Decision
+from selfpretrain.stats.calibration import ReliabilityBin
 from selfpretrain.study.conditions import OWN, Condition, find_condition
 
 PARTIAL, UNDEFINED = "partial", "undefined"
@@ -131,6 +132,49 @@ class Curve:
 
 
 @dataclass
+class Ensemble:
+    """Two runs of one model on one task, their probabilities averaged; mean over pairs of runs."""
+
+    model: str
+    task: str
+    metric: str
+    conditions: tuple[str, str]  # of the two runs; equal: two seeds of one condition
+    num_pairs: int  # of different seeds
+    singles: Interval  # mean score of the same runs alone
+    together: Interval
+    gain: Interval  # together - singles
+    inconsistency: Interval  # share of test examples on which exactly one of the two is right
+
+
+@dataclass
+class Reliability:
+    """Of probabilities on test, mean over seeds."""
+
+    ece: Interval
+    debiased: Interval  # the l2 error: another scale than ece
+    brier: Interval
+    bins: tuple[ReliabilityBin, ...]  # all runs together
+
+
+@dataclass
+class Calibration:
+    """One model, task and condition: how right its probabilities are, as trained and with a temperature."""
+
+    model: str
+    task: str
+    metric: str
+    condition: str
+    score: Interval  # the same with any temperature
+    num_seeds: int
+    temperature: Interval
+    plain: Reliability
+    scaled: Reliability
+
+
+_ANALYSES = ("ensembles", "calibrations")  # fields of Summary
+
+
+@dataclass
 class Summary:
     """A study's outcome. ``to_json`` holds all of it except facts that differ between identical studies."""
 
@@ -144,6 +188,8 @@ class Summary:
     facts: dict[str, str]
     crosses: list[Cross] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    ensembles: list[Ensemble] = field(default_factory=list)
+    calibrations: list[Calibration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -173,7 +219,9 @@ class Summary:
         return {name: fact for name, fact in self.facts.items() if name not in VOLATILE_FACTS}
 
     def to_json(self) -> dict[str, Any]:
-        return _to_finite({**dataclasses.asdict(self), "facts": self.lasting_facts})
+        stored = {**dataclasses.asdict(self), "facts": self.lasting_facts}
+        # what was not asked for (study.analyses) leaves no trace
+        return _to_finite({key: value for key, value in stored.items() if value or key not in _ANALYSES})
 
 
 def _to_finite(value: Any) -> Any:

@@ -16,7 +16,18 @@ from matplotlib.lines import Line2D
 
 from selfpretrain.numbers import format_score
 from selfpretrain.report.comparisons import UNITS, Interval
-from selfpretrain.report.findings import LABELS, TOKENS, Cross, CrossCell, Curve, Entry, Panel, Summary
+from selfpretrain.report.findings import (
+    LABELS,
+    TOKENS,
+    Calibration,
+    Cross,
+    CrossCell,
+    Curve,
+    Entry,
+    Panel,
+    Reliability,
+    Summary,
+)
 from selfpretrain.study.conditions import find_condition
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
@@ -173,6 +184,39 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         ticks = sorted({point.x for points in curve.lines.values() for point in points})
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
         axes.set_xticks([], minor=True)
+
+
+def draw_reliability(summary: Summary) -> dict[str, bytes]:
+    """Share right by confidence: a row per model and task, as trained and scaled side by side, a line per condition."""
+    panels: dict[tuple[str, str], list[Calibration]] = {}
+    for found in summary.calibrations:
+        panels.setdefault((found.task, found.model), []).append(found)
+    conditions = list(dict.fromkeys(found.condition for found in summary.calibrations))
+    with _open_style():
+        figure = Figure(figsize=(6.6, 0.9 + 2.9 * len(panels)), layout="constrained")
+        rows = figure.subplots(len(panels), 2, squeeze=False, sharex="row", sharey="row")
+        for row, ((task, model), several) in zip(rows, panels.items(), strict=True):
+            for axes, name, words in zip(row, ("plain", "scaled"), ("as trained", "scaled"), strict=True):
+                axes.set_title(f"{task}, {model}: {words}", loc="left", fontsize=9, fontweight="bold")
+                axes.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+                for found in several:
+                    _draw_bins(axes, getattr(found, name), find_condition(found.condition).colour)
+                axes.set_xlabel("confidence")
+            row[0].set_ylabel("share right")
+            lowest = min(bin.low for found in several for side in (found.plain, found.scaled) for bin in side.bins)
+            row[0].set_xlim(lowest, 1.02)
+            row[0].set_ylim(-0.03, 1.03)
+        figure.suptitle(f"{summary.name}: all seeds together; larger dots: more test examples", fontsize=10)
+        handles = [Line2D([], [], color=find_condition(c).colour, marker="o", label=c) for c in conditions]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(conditions)), frameon=False)
+        return _save(figure)
+
+
+def _draw_bins(axes: Axes, reliability: Reliability, colour: str) -> None:
+    x, y = [bin.confidence for bin in reliability.bins], [bin.right for bin in reliability.bins]
+    axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.6, zorder=2)
+    sizes = [6 + 120 * bin.share for bin in reliability.bins]
+    axes.scatter(x, y, s=sizes, color=colour, edgecolors="white", linewidths=0.5, zorder=3)
 
 
 def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:

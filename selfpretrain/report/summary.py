@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
+from selfpretrain.report.analyses import analyse
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
@@ -57,6 +58,7 @@ def summarize(results: StudyResults) -> Summary:
     summary.crosses = build_crosses(summary)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
+    analyse(summary, results)
     for panel in summary.panels:
         panel.verdict, panel.evidence = compose(panel, summary)
     return summary
@@ -74,7 +76,7 @@ def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], resu
         panel.num_examples = len(aligned.ids)
         panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
         panel.blind_score, panel.blind_rule = METRICS[task.metric].compute_blind(aligned.labels)
-        runs = {name: _select(aligned, name) for name in {cell.condition for cell in aligned.cells}}
+        runs = {name: aligned.select(name) for name in {cell.condition for cell in aligned.cells}}
     for condition, cells in groups.items():
         cells = [replace(c, status=FAILED, note=problems[c.run_id]) if c.run_id in problems else c for c in cells]
         panel.entries.append(_build_entry(cells, runs.get(condition), panel, study))
@@ -89,12 +91,6 @@ def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], resu
         sides = comparable[study.reference], comparable[OWN]
         panel.versus_reference = compute_difference(*sides, panel.metric, study)
     return panel
-
-
-def _select(aligned: AlignedRuns, condition: str) -> AlignedRuns:
-    """The runs of one condition."""
-    rows = [row for row, cell in enumerate(aligned.cells) if cell.condition == condition]
-    return replace(aligned, predictions=aligned.predictions[rows], cells=tuple(aligned.cells[row] for row in rows))
 
 
 def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study: StudyConfig) -> float | None:

@@ -10,7 +10,7 @@ from itertools import chain
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_p, format_score, format_signed
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import LABELS, PARTIAL, Cross, CrossCell, Entry, Panel, Summary
+from selfpretrain.report.findings import LABELS, PARTIAL, Calibration, Cross, CrossCell, Ensemble, Entry, Panel, Summary
 from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
@@ -40,7 +40,12 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_reference_table(summary))
     if any(curve.name == LABELS for curve in summary.curves):
         tables.append(build_label_table(summary))
-    return tables + [build_cross_table(cross, summary) for cross in summary.crosses]
+    tables += [build_cross_table(cross, summary) for cross in summary.crosses]
+    if summary.ensembles:
+        tables.append(build_ensemble_table(summary))
+    if summary.calibrations:
+        tables.append(build_calibration_table(summary))
+    return tables
 
 
 # one column's text, then its values in the columns of the CSV file that it is made of
@@ -165,6 +170,61 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
     return Table(to_stem(f"cross_{cross.model}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values))
 
 
+def build_ensemble_table(summary: Summary) -> Table:
+    """Two runs averaged against the same runs alone, per model, task and pair of conditions."""
+    columns = {
+        **_PANEL,
+        "conditions": ("first_condition", "second_condition"),
+        "single runs": _name_interval("single"),
+        "ensemble": _name_interval("ensemble"),
+        "gain": _name_interval("gain"),
+        "inconsistency": _name_interval("inconsistency"),
+        "pairs": ("pairs",),
+    }
+    rows = [
+        [
+            *_fill_panel(found),
+            (" + ".join(found.conditions), *found.conditions),
+            *map(_fill_number, (found.singles, found.together)),
+            (found.gain.format("gain"), *_list(found.gain)),
+            _fill_number(found.inconsistency),
+            (str(found.num_pairs), str(found.num_pairs)),
+        ]
+        for found in summary.ensembles
+    ]
+    return _build("ensembles", "Two runs together", columns, rows, (3, 2))
+
+
+def build_calibration_table(summary: Summary) -> Table:
+    """How right probabilities are, as trained and with a temperature, per model, task and condition."""
+    columns = {
+        **_PANEL,
+        "condition": ("condition",),
+        "temperature": _name_interval("temperature"),
+        "score": ("score",),
+        "ECE": _name_interval("ece"),
+        "debiased": _name_interval("debiased"),
+        "Brier": _name_interval("brier"),
+        "seeds": ("seeds",),
+    }
+    rows = [
+        [
+            *_fill_panel(found),
+            (found.condition, found.condition),
+            temperature,
+            (format_score(found.score.point), repr(found.score.point)),
+            *map(_fill_number, (reliability.ece, reliability.debiased, reliability.brier)),
+            (str(found.num_seeds), str(found.num_seeds)),
+        ]
+        for found in summary.calibrations
+        for temperature, reliability in (
+            (("as trained", "1", NA, NA), found.plain),
+            (_fill_number(found.temperature), found.scaled),
+        )
+    ]
+    return _build("calibration", "How right the probabilities are", columns, rows, (3, 2))
+
+
 # their columns
 
 
@@ -178,7 +238,7 @@ _P = {"p": ("p", "p_holm", "scope")}
 _BENEFIT = {"Benefit %": ("benefit_percent", "benefit_low", "benefit_high")}
 
 
-def _fill_panel(panel: Panel) -> tuple[_Cell, _Cell]:
+def _fill_panel(panel: Panel | Ensemble | Calibration) -> tuple[_Cell, _Cell]:
     return (panel.model, panel.model), (f"{panel.task} ({panel.metric})", panel.task, panel.metric)
 
 
@@ -186,6 +246,10 @@ def _fill_score(entry: Entry) -> _Cell:
     if entry.score is None:
         return entry.state_text, entry.state_text, NA, NA
     return entry.score.format("score"), *_list(entry.score)
+
+
+def _fill_number(interval: Interval) -> _Cell:
+    return interval.format("score"), *_list(interval)
 
 
 def _fill_point(entry: Entry) -> _Cell:

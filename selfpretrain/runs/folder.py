@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from selfpretrain import __version__
 from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
+from selfpretrain.sources import hub
 
 STAGES = ("pretrain", "finetune", "evaluate")
 PACKAGES = ("torch", "numpy", "tokenizers", "datasets", "safetensors", "hydra-core")  # whose versions are written down
@@ -176,6 +177,7 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def collect_provenance() -> dict[str, Any]:
+    """Code, versions, machine and time of this process; ``hub``: the commits of what it has read from the hub so far."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -188,6 +190,7 @@ def collect_provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": describe_machine(),
         "versions": versions,
+        "hub": dict(hub.commits),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "argv": sys.argv[1:],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,14 +60,22 @@ class AlignedRuns:
 
     ids: list[str]
     labels: Array  # [examples] or [examples, classes]
-    predictions: Array  # [runs, examples] or [runs, examples, classes]: decoded, as the task's metrics want them
+    # [runs, examples] or [runs, examples, classes]: decoded, as the task's metrics want them, or outputs as stored
+    predictions: Array
     cells: tuple[CellResult, ...]  # [runs]
+
+    def select(self, condition: str) -> AlignedRuns:
+        """The runs of one condition."""
+        rows = [row for row, cell in enumerate(self.cells) if cell.condition == condition]
+        return replace(self, predictions=self.predictions[rows], cells=tuple(self.cells[row] for row in rows))
 
 
 def read_runs(
-    cells: Sequence[CellResult], task: TaskConfig, split: str = "test"
+    cells: Sequence[CellResult], task: TaskConfig, split: str = "test", decoded: bool = True
 ) -> tuple[AlignedRuns | None, dict[str, str]]:
     """The predictions of done cells, their rows brought into the order of the first; each file is read once.
+
+    With decoded=False they are the outputs as stored, [runs, examples, outputs].
 
     Returns:
         the aligned runs (None if no cell is usable), and for each unusable run its id and why, in one line.
@@ -95,7 +103,8 @@ def read_runs(
                 f"example {first.ids[int(differs.argmax())]} has another label in {cell.folder} than in "
                 f"{first_cell.folder}; {_NEW_DATA}"
             )
-        predicted.append(kind.decode(current.outputs[order]))
+        outputs = current.outputs[order]
+        predicted.append(kind.decode(outputs) if decoded else outputs)
     if len({prediction.shape for prediction in predicted}) > 1:
         raise UserError(f"the runs of task {task.name} differ in their number of classes; {_NEW_DATA}")
     return AlignedRuns(first.ids, first.labels, np.stack(predicted), tuple(cell for cell, _ in usable)), problems

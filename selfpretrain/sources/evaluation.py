@@ -20,10 +20,10 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     adopted = _adopt_labels(task, trained)
     if task.validation_path is not None or task.test_path is not None:
         return tasks.load_task(adopted, runs_dir)
-    tasks.check_columns(adopted)
+    columns = tasks.check_columns(adopted)
     resolved = labels.resolve(adopted, table)
-    table, columns = options.spread(resolved, table), tasks.list_text_columns(resolved)
     notes: list[str] = []
+    table = options.spread(resolved, table)
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)
     return tasks.TaskData(resolved, parts, tasks.compute_fingerprint(resolved, parts), notes)

@@ -2,7 +2,8 @@
 
 From the hub only Parquet and other plain data are read, never a script (``datasets`` runs none since 4.0).
 The mirror holds ``<mirror>/<split>.jsonl.gz`` (or any other format of ``selfpretrain.sources.tables``) with the hub's column
-names, and needs no network.
+names, and needs no network. It is its owner's choice: rows that are fewer than the official ones are a note there, and an
+error where the hub gives them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"
 CONVERTED = "refs/convert/parquet"  # the hub's own Parquet copy of a data set whose main branch is a script
+WAIT_SECONDS = 2  # for the hub's first answer; its libraries would ask again and again for half a minute
+# what this process has read of the hub: <id>@<revision>, and the commit that this stood for when it was first asked
+commits: dict[str, str] = {}
+CURE = "set SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
 
 
 def find_mirror() -> Path | None:
@@ -36,16 +41,21 @@ def find_mirror() -> Path | None:
 
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
     """The tables of a card's splits (train, and validation and test where the card names them), and notes."""
-    assert "train" in task.splits, f"card {task.name} names no training split"
+    if "train" not in task.splits:
+        raise UserError(
+            f"task={task.name} is a test set, without a training split: nothing can be fine-tuned on it; "
+            f"choose a task with one, for example task=mnli"
+        )
     if files := find_mirror_files(task):
         return _read_mirror(task, files)
     if task.hub_id is None:
+        wanted, mirror = (f"{split}.jsonl.gz" for split in task.splits.values()), find_mirror() or Path("<folder>")
         raise UserError(
-            f"task={task.name} cannot be downloaded from the hub ({task.source}): put "
-            f"{' and '.join(f'{split}.jsonl.gz' for split in task.splits.values())} into the folder {task.mirror} "
-            f"and set SELFPRETRAIN_DATA to the folder above it"
+            f"task={task.name} has to be downloaded by hand: get {task.source}; put {' and '.join(wanted)} (or .csv, "
+            f".parquet) into {mirror / str(task.mirror)} and set SELFPRETRAIN_DATA={mirror}"
         )
-    return {split: _read_hub(task, split, source) for split, source in task.splits.items()}, []
+    notes: list[str] = []
+    return {split: _read_hub(task, split, source, notes) for split, source in task.splits.items()}, notes
 
 
 def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
@@ -72,24 +82,28 @@ def _read_mirror(task: TaskConfig, files: dict[str, Path]) -> tuple[dict[str, Ta
     for split, path in files.items():
         table = read_table(path, "SELFPRETRAIN_DATA")
         tables[split] = dataclasses.replace(table, name=f"{task.mirror}/{path.name}")
-        official = task.num_rows.get(split)
-        if official is not None and table.num_rows != official:
-            notes.append(
-                f"{split}: the mirror holds {table.num_rows} of {official} official rows; not the published data set"
-            )
+        if lack := _describe_lack(task, split, table.num_rows):
+            notes.append(f"{split}: the mirror holds {lack}; not the published data set")
     return tables, notes
 
 
-def _read_hub(task: TaskConfig, split: str, source: str) -> Table:
+def _describe_lack(task: TaskConfig, split: str, num_rows: int) -> str:
+    """How many rows there are of how many official ones; empty where these are all, or the card names no number."""
+    official = task.num_rows.get(split, num_rows)
+    return "" if num_rows == official else f"{num_rows} of {official} official rows"
+
+
+def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Table:
     assert task.hub_id is not None
-    data = load_hub_split(task.hub_id, task.hub_config, task.revision, source)
-    name = f"{task.hub_id} {source}"
-    official = task.num_rows.get(split)
-    if official is not None and len(data) != official:
-        raise UserError(
-            f"{name} has {len(data)} rows on the hub, its card says {official}: the data set has changed; "
-            f"pin an older one with task.revision=<commit>, or accept it with task.num_rows.{split}={len(data)}"
-        )
+    given = task.hub_id, task.hub_config, task.revision, source
+    data, name = load_hub_split(*given), f"{task.hub_id} {source}"
+    if lack := _describe_lack(task, split, len(data)):
+        if not task.allow_partial:
+            raise UserError(
+                f"{name}: the hub holds {lack} of the card: the data set has changed; pin an older one with "
+                f"task.revision=<commit>, or accept it, as partial, with task.allow_partial=true"
+            )
+        notes.append(f"{split}: the hub holds {lack}; not the published data set")
     wanted = [*get_columns(task.text), *get_columns(task.label), *get_columns(task.options), *task.corpus_columns]
     for column in wanted:
         if column not in data.column_names:
@@ -101,17 +115,44 @@ def _read_hub(task: TaskConfig, split: str, source: str) -> Table:
             raise UserError(
                 f"{name}: classes {names} are not the card's {task.label_names}; set task.label_names={names}"
             )
-    return Table(name, {column: data[column][:] for column in dict.fromkeys(wanted)}, len(data))
+    columns = {column: data[column][:] for column in dict.fromkeys(wanted)}
+    return Table(name, columns, len(data), f"commit {resolve_commit(*given)}")
 
 
 def load_hub_split(hub_id: str, config: str | None, revision: str | None, split: str) -> Any:
-    """One split as a ``datasets.Dataset``; UserError in one line where it cannot be had."""
-    return _ask_hub("load_dataset", hub_id, config, revision, split, split=split)
+    """One split as a ``datasets.Dataset``, at :func:`resolve_commit`; UserError in one line where it cannot be had."""
+    commit = resolve_commit(hub_id, config, revision, split)
+    return _ask_hub("load_dataset", hub_id, config, revision, split, split=split, revision=commit)
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
-    """The commit that a revision stands for now, or that was downloaded where there is no network."""
-    return str(_ask_hub("load_dataset_builder", hub_id, config, revision, split).hash)
+    """The commit that a revision stood for when this process first asked, or that was downloaded if HF_HUB_OFFLINE is set.
+
+    Raises UserError, within seconds where there is no network.
+    """
+    name = f"{hub_id}@{revision or 'main'}"
+    if name not in commits:
+        commit = _ask_commit(hub_id, revision)
+        commits[name] = commit or str(_ask_hub("load_dataset_builder", hub_id, config, revision, split).hash)
+    return commits[name]
+
+
+def _ask_commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit of a revision, asked once; None where ``datasets`` is to look: for a copy, or for what the hub's refusal
+    means.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE or Path(hub_id).is_dir():
+        return None
+    with explain_download_errors(f"{hub_id}@{revision or 'main'}", CURE):
+        get_session().head(constants.ENDPOINT, timeout=WAIT_SECONDS)  # is there a network?
+        try:
+            return HfApi().dataset_info(hub_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
+        except HfHubHTTPError:
+            return None
 
 
 def _ask_hub(
@@ -122,14 +163,13 @@ def _ask_hub(
 
     # the converter's layout; read as plain files, because that branch declares no configurations
     files = {"data_files": {split: f"{config or 'default'}/{split}/*.parquet"}}
-    arguments |= files if revision == CONVERTED else {"name": config}
+    arguments = {"revision": revision, **(files if revision == CONVERTED else {"name": config}), **arguments}
     try:
-        return getattr(datasets, function)(hub_id, revision=revision, **arguments)
+        return getattr(datasets, function)(hub_id, **arguments)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network set "
-            f"SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
+            f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network {CURE}"
         ) from error
 
 
@@ -147,9 +187,9 @@ def fetch_tokenizer(name: str) -> Path:
     with explain_download_errors(f"tokenizer.released={name}", cure):
         found = huggingface_hub.try_to_load_from_cache(repo, TOKENIZER, revision=commit)
         if not isinstance(found, str):
-            # asked once: a download asks again and again for half a minute
+            # asked once: a download asks again and again
             huggingface_hub.get_hf_file_metadata(
-                huggingface_hub.hf_hub_url(repo, TOKENIZER, revision=commit), timeout=2
+                huggingface_hub.hf_hub_url(repo, TOKENIZER, revision=commit), timeout=WAIT_SECONDS
             )
             found = huggingface_hub.hf_hub_download(repo, TOKENIZER, revision=commit)
     return Path(found)

@@ -239,12 +239,12 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
                 f"the label {value!r} is none of the options {known}; write the number of the right one, from 0 on, or "
                 f"set task.label_values to what stands for each, in their order"
             )
-        fix = (
-            "add training examples of that class or remove the row"
+        wrong, fix = (
+            ("never occurs in training", "add training examples of that class or remove the row")
             if task.loader == "local"
-            else "set task.label_names or task.label_values to all classes"
+            else ("is no class of the card", "set task.label_names or task.label_values to all classes")
         )
-        raise UserError(f"the label {value!r} never occurs in training; known: {known}; {fix}")
+        raise UserError(f"the label {value!r} {wrong}; known: {known}; {fix}")
     return number
 
 

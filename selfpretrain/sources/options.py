@@ -84,7 +84,7 @@ def expand(task: TaskConfig, columns: Sequence[str]) -> list[str]:
 
 def list_optional(task: TaskConfig) -> list[str]:
     """The text columns that may be blank: the second one of a choice, since an option may be a sentence of its own."""
-    return get_columns(task.text)[1:] if get_kind(task.label_kind).has_options else []
+    return get_columns(task.text)[1:] if get_kind(task.label_kind).has_options and not task.join_text else []
 
 
 def spread(task: TaskConfig, table: Table) -> Table:
@@ -122,14 +122,26 @@ def _read_list(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, (list, tuple)) else None
 
 
-def find_unclear(texts: Sequence[Texts], labels: np.ndarray, num_options: int) -> list[int]:
-    """The examples whose right option is among the wrong ones, too: whatever is chosen, the score is chance.
-
-    Wrong options that are equal to one another do no harm.
+def check_right(
+    task: TaskConfig,
+    split: str,
+    name: str,
+    texts: Sequence[Texts],
+    labels: np.ndarray,
+    rows: np.ndarray,
+    notes: list[str],
+) -> None:
+    """Whether the right option is among the wrong ones, too, so that no choice is right: of a user's file refused, of a
+    data set of the hub noted. Wrong options that are equal to one another do no harm.
     """
     unclear = []
-    for row, (parts, label) in enumerate(zip(texts, labels.tolist(), strict=True)):
-        options = [normalise(option) for option in parts[-num_options:]]
+    for row, parts, label in zip(rows.tolist(), texts, labels.tolist(), strict=True):
+        options = [normalise(option) for option in parts[-len(task.label_names) :]]
         if options.count(options[label]) > 1:
             unclear.append(row)
-    return unclear
+    if not unclear:
+        return
+    said = f"{format_rows(unclear)}: the right option is among the wrong ones, too"
+    if task.loader == "local":
+        raise UserError(f"{name}, {said}; change one of the two or remove the row")
+    notes.append(f"{split}: {said}")

@@ -22,7 +22,7 @@ from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import cache, description, hub, labels, local, options, splits
-from selfpretrain.sources.columns import format_rows, get_columns
+from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
 
@@ -112,22 +112,22 @@ def make_key_of(task: TaskConfig) -> KeyOf:
 
 def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
-    check_columns(task)
+    text_columns = check_columns(task)
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
     tables = {name: options.spread(resolved, table) for name, table in tables.items()}
-    columns, own_columns = list_text_columns(resolved), options.expand(resolved, task.corpus_columns)
     parts: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
-        parts[name], rows[name] = read_split(resolved, table, name, columns, notes)
+        parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
             rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
     documents = parts["train"].texts
-    if own_columns and own_columns != columns:
-        documents = _read_texts(tables["train"], own_columns, rows["train"])
+    own_columns = options.expand(resolved, task.corpus_columns)
+    if own_columns and own_columns != [*text_columns, *options.list_columns(resolved)]:
+        documents = _read_texts(tables["train"], own_columns, rows["train"], join=False)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -137,15 +137,21 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
 
 
-def check_columns(task: TaskConfig) -> None:
-    """Refuse text columns that are not one, or two different ones, or are the label's, too, and odd options."""
+def check_columns(task: TaskConfig) -> list[str]:
+    """The text columns: one, or two different ones, or more that make one text, and none of them the label's.
+
+    Options that do not go with them are refused, too.
+    """
     columns = get_columns(task.text)
-    if len(columns) > 2 or len(set(columns)) != len(columns):
-        raise UserError(f"task.text={columns} must name one column or two different ones: task.text=[first,second]")
-    if task.unordered_pair and len(columns) == 1:
+    if len(set(columns)) != len(columns) or (len(columns) > 2 and not task.join_text):
         raise UserError(
-            f"task.unordered_pair=true is for pairs, task.text={columns[0]} names one column; "
-            f"set task.text=[first,second] or task.unordered_pair=false"
+            f"task.text={columns} must name one column or two different ones: task.text=[first,second]; "
+            f"task.join_text=true makes one text of several columns"
+        )
+    if task.unordered_pair and (len(columns) == 1 or task.join_text):
+        given = "task.join_text=true makes one text" if task.join_text else f"task.text={columns[0]} names one column"
+        raise UserError(
+            f"task.unordered_pair=true is for pairs, {given}; set task.text=[first,second] or task.unordered_pair=false"
         )
     both = set(columns) & set(get_columns(task.label))
     if both:
@@ -153,18 +159,15 @@ def check_columns(task: TaskConfig) -> None:
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
         )
     options.check_columns(task, columns)
+    return columns
 
 
-def list_text_columns(task: TaskConfig) -> list[str]:
-    """The columns of an example's texts, once the task is resolved: those of ``task.text``, then the options'."""
-    return [*get_columns(task.text), *options.list_columns(task)]
-
-
-def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> cache.Documents:
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray, join: bool) -> cache.Documents:
     chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
     # None or NaN, which is not equal to itself
-    texts = (["" if (v := column[row]) is None or v != v else str(v) for row in chosen] for column in cells)
-    return list(zip(*texts, strict=True))
+    columnwise = (["" if (v := column[row]) is None or v != v else str(v) for row in chosen] for column in cells)
+    texts = list(zip(*columnwise, strict=True))
+    return [("\n".join(filter(str.strip, parts)),) for parts in texts] if join else texts
 
 
 def read_split(
@@ -177,7 +180,7 @@ def read_split(
     """
     optional, choices = options.list_optional(task), options.list_columns(task)
     if task.loader == "local":
-        local.check_texts(table, get_columns(task.text), "task.text", optional)
+        local.check_texts(table, columns, "task.text", optional)
         local.check_texts(table, choices, "task.options")
     values, usable = labels.parse(task, table)
     notes.append(description.describe_table(name, table))
@@ -191,25 +194,32 @@ def read_split(
     if not usable.all():
         notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
     if name == "train" and task.loader != "local":
-        cells = (table.get(column, "task.text") for column in columns if column not in optional)
-        blank = np.any([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
+        needed = _mark_blank(table, [column for column in columns if column not in optional])
+        blank = needed.all(axis=0) if task.join_text else needed.any(axis=0)
+        blank |= _mark_blank(table, choices).any(axis=0)
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
-    texts = _read_texts(table, columns, rows)
+    texts = _read_texts(table, columns, rows, task.join_text)
+    if choices:
+        offered = _read_texts(table, choices, rows, join=False)
+        texts = [before + after for before, after in zip(texts, offered, strict=True)]
+        options.check_right(task, name, table.name, texts, values[rows], rows, notes)
     _check_encodable(texts, table.name, rows)
-    if choices and (unclear := options.find_unclear(texts, values[rows], len(choices))):
-        said = f"{format_rows(rows[unclear].tolist())}: the right option is among the wrong ones, too"
-        if task.loader == "local":
-            raise UserError(f"{table.name}, {said}; change one of the two or remove the row")
-        notes.append(f"{name}: {said}")
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
     order = splits.compute_order(texts, values[rows], ids)
     ordered = [texts[row] for row in order]
     names = [ids[row] for row in order] if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
+
+
+def _mark_blank(table: Table, columns: list[str]) -> np.ndarray:
+    """Where there is no text, bool [columns, N]."""
+    cells = [table.get(column, "task.text") for column in columns]
+    marks = [[not str(cell or "").strip() for cell in column] for column in cells]
+    return np.array(marks, dtype=bool).reshape(len(columns), table.num_rows)
 
 
 def find_overlaps(key_of: KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:

@@ -132,6 +132,12 @@ def _iter_draws(
         yield weights, counts
 
 
+def iter_example_counts(num_examples: int, num_replicates: int, seed: int) -> Iterator[IntArray]:
+    """How often each example is drawn, in chunks [replicates, examples]: the draws of any comparison with this seed."""
+    alone = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
+    return (counts for _, counts in _iter_draws([], num_examples, alone))
+
+
 def _draw_seeds(stream: _Stream, rows: Sequence[IntArray], shared: bool) -> None:
     for place, row in enumerate(rows):
         row[:] = rows[0] if shared and place else np.bincount(_draw(stream, len(row)), minlength=len(row))

@@ -15,6 +15,7 @@ from selfpretrain.cards import load_task_card
 from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.kinds import arrange
+from selfpretrain.sources import hub
 from selfpretrain.sources.cache import load_documents
 from selfpretrain.sources.cache import load_task as load_kept
 from selfpretrain.sources.evaluation import load_file
@@ -93,6 +94,14 @@ def test_a_second_text_begins_every_option(tmp_path):
     assert texts[2] == ("context 2", "", "answer 2 0", "answer 2 1", "answer 2 2")  # half of them are blank
     assert arrange(data.task, [texts[3]]) == [("context 3", f"so 3 answer 3 {number}") for number in range(3)]
     assert arrange(data.task, [texts[2]])[1] == ("context 2", "answer 2 1")
+
+
+def test_texts_of_the_context_can_be_one(tmp_path):
+    rows = [{**row, "begin": f"so {number}"} for number, row in enumerate(make_rows())]
+    path = write(tmp_path / "x.jsonl", rows)
+    data = load_task(make_task(path, "task.text=[context,begin]", "task.join_text=true"), "runs")
+    texts = {parts[0].split()[1]: parts for split in data.splits.values() for parts in split.texts}
+    assert texts["2"] == ("context 2\nso 2", "answer 2 0", "answer 2 1", "answer 2 2")
 
 
 def test_own_text_is_the_context_and_every_option_of_training_rows(tmp_path):
@@ -200,15 +209,19 @@ def make_hub_rows(name, count):
 def test_the_cards_read_the_hub(tmp_path, monkeypatch, name):
     monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    card, sizes = load_task_card(name), {"train": 100, "validation": 30, "test": 30}
+    monkeypatch.setattr(hub, "commits", {})
+    card, sizes = load_task_card(name), {"train": 100, "validation": 30}
+    (tmp_path / "data").mkdir()
     for source in card.splits.values():
         data = datasets.Dataset.from_list(list(make_hub_rows(name, sizes[source])))
         if name == "swag":
             data = data.cast_column("label", datasets.ClassLabel(names=["0", "1", "2", "3"]))
-        (tmp_path / "data").mkdir(exist_ok=True)
-        data.to_parquet(tmp_path / "data" / f"{source}.parquet")
+        data.to_parquet(tmp_path / "data" / f"{source}-00000-of-00001.parquet")
+    files = [{"split": source, "path": f"data/{source}-*"} for source in card.splits.values()]
+    configs = json.dumps([{"config_name": card.hub_config or "default", "data_files": files}])
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
     num_rows = {split: sizes[source] for split, source in card.splits.items()}
-    card = dataclasses.replace(card, hub_id=str(tmp_path / "data"), hub_config=None, num_rows=num_rows)
+    card = dataclasses.replace(card, hub_id=str(tmp_path), num_rows=num_rows)
     data = load_task(card, "runs")
     assert sum(len(split.ids) for split in data.splits.values()) == sum(num_rows.values())
     assert all((split.labels < 4).all() and len(split.texts[0]) == len(card.text) + 4 for split in data.splits.values())
