@@ -117,7 +117,8 @@ def complete_task(task: TaskConfig) -> TaskConfig:
     """A task as it was written, checked, with its columns as lists and its paths as the shell would have them."""
     _check_card(task)
     paths = {name: _expand_home(getattr(task, name)) for name in ("path", "validation_path", "test_path")}
-    return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label), **paths)
+    text, label, options = map(_listed, (task.text, task.label, task.options))
+    return dataclasses.replace(task, text=text, label=label, options=options, **paths)
 
 
 def _expand_home(path: T) -> T:
