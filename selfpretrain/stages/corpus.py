@@ -23,6 +23,7 @@ from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary,
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
+from selfpretrain.door import read_parts
 from selfpretrain.files import build_folder
 from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
@@ -72,10 +73,16 @@ def _write_corpus(
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
     owner, overlap, found = _describe_owner(corpus, task, runtime)
+    parts = [_describe_part(part, other, runtime) for part, other in read_parts(corpus, task)]
     write_manifest(
         folder,
         {
-            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
+            "source": {
+                "corpus": dataclasses.asdict(dataclasses.replace(corpus, parts=[])),
+                "documents": documents_fingerprint,
+                "task": owner,
+                **({"parts": parts} if parts else {}),
+            },
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -94,7 +101,7 @@ def _prepare_tokenizer(
 ) -> tuple[Tokenizer, list[str]]:
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
-    if corpus.source == "card":
+    if corpus.source in ("card", "mix"):
         # a slice spread over the collection: its first part may be all books, or all of one site
         max_mb = config.train_mb if corpus.max_mb is None else min(corpus.max_mb, config.train_mb)
         corpus = dataclasses.replace(corpus, max_mb=max_mb)
@@ -144,3 +151,17 @@ def _describe_owner(
     evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runtime.runs_dir)
     return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes
+
+
+def _describe_part(corpus: CorpusConfig, task: TaskConfig | None, runtime: RuntimeConfig) -> dict[str, Any]:
+    """One text of a mix, as a manifest says it of a corpus: what it is, how large, its overlap, and notes."""
+    owner, overlap, notes = _describe_owner(corpus, task, runtime)
+    sizes = [len(document.encode()) for document in documents.iter_documents(corpus, task, runtime.runs_dir)]
+    return {
+        "corpus": dataclasses.asdict(corpus),
+        "documents": len(sizes),
+        "text_bytes": sum(sizes),
+        "task": owner,
+        "audit": overlap,
+        "notes": notes,
+    }
