@@ -276,7 +276,7 @@ class StudyConfig:
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")
     offshelf: str | None = setting(None, help="the start of conditions offshelf and tapt: hf:<repo>@<revision> or hf:<folder>")
-    tapt: dict[str, Any] = setting(dict, help="settings of pretrain that condition tapt has in place of the published ones, e.g. {batch_size: 64, micro_batch_size: 8}")
+    tapt: Any = setting(None, help="settings of pretrain that condition tapt has in place of the published ones, e.g. {batch_size: 64, micro_batch_size: 8}")
     baseline: str = setting("none", help="the condition that Benefit and p-values are measured against")
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")
     curve: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of a pretraining after which its encoder is fine-tuned, too, with the first seed: whether longer pays, on validation")

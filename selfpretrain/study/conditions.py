@@ -125,9 +125,7 @@ def make_mix(names: str) -> Condition:
         )
     words, words_of_general = join_words(parts, " with ")
     note = "each text as large as it is by itself, their documents interleaved: any stretch holds each by its share"
-    return Condition(
-        f"mix:{names}", words, "#F0E442", mixed=parts, words_of_general=words_of_general, note=note
-    )
+    return Condition(f"mix:{names}", words, "#F0E442", mixed=parts, words_of_general=words_of_general, note=note)
 
 
 def _find_text(key: str, names: str) -> Condition:

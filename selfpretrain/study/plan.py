@@ -9,36 +9,24 @@ all other seeds. It is chosen for each model, condition and task by itself, as a
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfpretrain.cards import follow_card, load_task_card
-from selfpretrain.config import (
-    CorpusConfig,
-    PretrainConfig,
-    Settings,
-    Start,
-    StudyConfig,
-    TaskConfig,
-    TokenizerConfig,
-    UserError,
-)
-from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.vocabulary import is_own
-from selfpretrain.door import WARMUP, check, choose_general, list_choices, to_dataclass
+from selfpretrain.door import choose_general, list_choices, to_dataclass
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
-from selfpretrain.sources import hub
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import Condition, find_condition
+from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
 
 ALL = "all"  # of the labelled examples, in study.label_counts
 
@@ -177,27 +165,14 @@ class StudyPlan:
                 f"{condition.key} needs one vocabulary for its two texts, and with tokenizer.source=own each has its own; "
                 "set tokenizer.source=general or released, or tokenizer.path=<folder>"
             )
-        task, seed, read = settings.task, settings.seeds.seed, (condition.staged or (condition,))[part]
-        # a curve is of what one run has read
-        snapshots = self.study.curve if seed == 0 and condition.is_from_nothing and not condition.staged else []
-        pretraining = dataclasses.replace(
-            settings,
-            corpus=choose_corpus(read, self.general, self.study.general_mb, self._find_task),
-            pretrain=dataclasses.replace(settings.pretrain, snapshots=snapshots),
-        )
-        if read.text_of is not None:
-            # the other task's own pretraining, so that the two studies of it are one run
-            pretraining = dataclasses.replace(pretraining, task=self._find_task(read.text_of))
-        if condition.from_released:
-            pretraining = dataclasses.replace(pretraining, tokenizer=self.released_tokenizer)
-        if condition.recipe is not None:
-            pretraining = follow_recipe(pretraining, condition, self.study.tapt)
+        read, seed = (condition.staged or (condition,))[part], settings.seeds.seed
+        pretraining = prepare_pretraining(settings, condition, read, self.study, self.general, self._find_task)
         text = name_text(read, pretraining.task.name)
         corpus_id = self._register_corpus(pretraining, model, text)
         pretraining = budget.resolve_planned(pretraining, corpus_id)
         if condition.staged:
             pretraining = budget.halve(pretraining, is_second=part > 0)
-            text = f"{name_text(condition, task.name)} ({part + 1} of {len(condition.staged)})"
+            text = name_stage(condition, settings.task.name, part)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
             before = self._list_before(pretraining)
@@ -212,19 +187,6 @@ class StudyPlan:
     def _find_task(self, name: str) -> TaskConfig:
         """Another task, as the study has it, or by its card."""
         return self.cards.get(name) or load_task_card(name)
-
-    @functools.cached_property
-    def released_tokenizer(self) -> TokenizerConfig:
-        """That of study.offshelf, in which the texts are that it is pretrained further on."""
-        start = Start.parse(str(self.study.offshelf))
-        if start.kind != "hf":
-            raise UserError(
-                f"study.offshelf={start} is no released checkpoint; allowed: hf:<repo>@<revision>, hf:<folder>"
-            )
-        identity.identify_start(start)  # refuses what is neither a folder nor a repository at a revision
-        path = start.name if Path(start.name).is_dir() else str(hub.fetch_tokenizer(start.name))
-        found = Tokenizer.load(path)
-        return TokenizerConfig(kind=found.kind, vocab_size=found.vocab_size, path=path)
 
     def _register_corpus(self, settings: Settings, model: str, text: str) -> str:
         corpus_id = identity.identify_corpus(settings)
@@ -280,46 +242,6 @@ class StudyPlan:
     def count_cells(self) -> dict[str, list[Cell]]:
         """The cells by wave as far as they are known now."""
         return dict(self.iter_waves())
-
-
-def name_text(condition: Condition, task: str) -> str:
-    """What a corpus or a pretraining is called by."""
-    if condition.from_released or condition.mixed or condition.staged:
-        return f"{condition.key} of {task}" if condition.is_of_task else condition.key
-    return condition.key if condition.is_general else f"own of {task}"
-
-
-def choose_corpus(
-    condition: Condition, general: str, general_mb: float | None, find_task: Callable[[str], TaskConfig]
-) -> CorpusConfig:
-    """What a condition's encoder reads; the parts of a mix with all settings of another task whose text they are."""
-    if not condition.mixed:
-        return condition.choose_corpus(general, general_mb)
-    parts = []
-    for text in condition.mixed:
-        part = to_plain(text.choose_corpus(general, general_mb))
-        parts.append(
-            part if text.text_of is None else {**part, "source": "own_of", "task": to_plain(find_task(text.text_of))}
-        )
-    return CorpusConfig(source="mix", parts=parts)
-
-
-def follow_recipe(settings: Settings, condition: Condition, given: dict[str, Any]) -> Settings:
-    """The settings with a condition's recipe of pretraining, and what is given in its place; checked."""
-    assert condition.recipe is not None
-    whole = read_task(dataclasses.replace(settings.task, max_train_examples=None), settings.runtime.runs_dir)
-    recipe = condition.recipe(len(whole.splits["train"].ids))
-    if {*WARMUP} & {*given}:  # the two say one thing
-        recipe |= dict.fromkeys(WARMUP)
-    if "total_steps" in given:
-        recipe |= {"budget": "steps", "budget_amount": None}
-    try:
-        pretrain = to_dataclass({**dataclasses.asdict(settings.pretrain), **recipe, **given}, PretrainConfig)
-        settings = dataclasses.replace(settings, pretrain=pretrain)
-        check(settings)
-    except UserError as error:
-        raise UserError(f"condition {condition.key}, study.tapt={given}: {error}") from None
-    return settings
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:

@@ -18,6 +18,12 @@ from selfpretrain.sources.tasks import load_task
 OWN, CARD = {"source": "own"}, {"source": "card", "card": "toy"}
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Where the runs lie."""
+    monkeypatch.chdir(tmp_path)
+
+
 def make_task(folder, name, num_rows):
     path = folder / f"{name}.csv"
     rows = "".join(f"{name} text number {n},{n % 2}\n" for n in range(num_rows))
