@@ -22,9 +22,11 @@ from selfpretrain.sources.documents import iter_documents
 from selfpretrain.sources.tasks import load_task
 from selfpretrain.stages import pretrain
 from selfpretrain.study import probe
+from selfpretrain.study.cells import Job
 from selfpretrain.study.conditions import CONDITIONS, OWN, find_condition, recommend_further
 from selfpretrain.study.cost import Costs
 from selfpretrain.study.preview import print_preview
+from selfpretrain.study.sweep import run_job
 from selfpretrain.train.checkpoint import load_encoder
 from selfpretrain.train.keeper import hash_weights
 from selfpretrain.train.trainer import Trainer
@@ -173,20 +175,21 @@ def test_a_budget_is_shared_too(make_plan, general):
 
 
 def test_the_second_stage_starts_from_the_weights_of_the_first(make_plan, general, run_waves):
-    plan = make_plan(
-        *general, "study.conditions=[own_then_bookwiki]", "study.pretrain_seeds=1", "pretrain.total_steps=4"
-    )
-    run_waves(plan, "corpora", "pretraining", "second stages", "fine-tuning")
-    assert len(list((plan.corpora[next(iter(plan.corpora))].folder.parent).glob("*/manifest.json"))) == 2
-    first, second = plan.pretrainings.values()
-    handed_on, tokenizer = load_encoder(first.run.encoder())
-    start = pretrain.build_model(second.settings, tokenizer)
-    assert hash_weights(start.encoder) == hash_weights(handed_on)
-    assert read_starts(second.run.path)[0]["initial_weights"] == hash_weights(start)
-    end, _ = load_encoder(second.run.encoder())
-    assert hash_weights(end) != hash_weights(handed_on)
-    (cell,) = plan.groups[0].choose_cells()
-    assert collect_results(plan, []).cells[0].status == "done" and cell.settings.start.run_id == second.id
+    plan = make_plan(*general, "study.conditions=[own_then_bookwiki]", "pretrain.total_steps=4")
+    run_waves(plan, "corpora")
+    for wave in ("pretraining", "second stages"):  # both seeds together
+        assert run_job(Job("test", tuple(plan.count_cells()[wave]))) == "done+done"
+    run_waves(plan, "fine-tuning")
+    assert len(list(next(iter(plan.corpora.values())).folder.parent.glob("*/manifest.json"))) == 2
+    for second, finetuning in zip(plan.count_cells()["second stages"], plan.groups[0].choose_cells(), strict=True):
+        handed_on, tokenizer = load_encoder(plan.pretrainings[second.settings.start.run_id].run.encoder())
+        start = pretrain.build_model(second.settings, tokenizer)
+        assert hash_weights(start.encoder) == hash_weights(handed_on)
+        (made,) = read_starts(second.run.path)
+        assert (made["initial_weights"], made["seeds_together"]) == (hash_weights(start), 2)
+        end, _ = load_encoder(second.run.encoder())
+        assert hash_weights(end) != hash_weights(handed_on)
+        assert finetuning.settings.start.run_id == second.id and finetuning.status == "done"
 
 
 def test_what_stands_on_a_failed_stage_is_blocked_and_said(command, general, local, tiny, tmp_path, monkeypatch):
@@ -246,6 +249,14 @@ def test_a_mix_is_of_the_study_s_own_tasks(make_plan, run_waves, local, examples
     facts = collect_results(plan, []).facts
     assert facts["text of mix:own+own_of:sst2 of local"].startswith("own of local 0.00")
     assert facts["general text"].startswith("docs")
+
+
+def test_a_mix_may_have_a_vocabulary_of_its_own(make_plan, run_waves, general):
+    plan = make_plan(general[1], "study.conditions=[mix:own+bookwiki]", "study.pretrain_seeds=1")
+    run_waves(plan, "corpora")
+    (cell,) = plan.corpora.values()
+    assert cell.condition == "mix:own+bookwiki of local"
+    assert read_manifest(cell.folder)["tokenizer"]["origin"] == "trained on this corpus"
 
 
 # the released checkpoint pretrained further
@@ -365,5 +376,5 @@ def test_a_checkpoint_of_another_model_is_refused(make_plan, release):
         "study.conditions=[tapt]", f"study.offshelf=hf:{release()}", "study.tapt={total_steps:2}", "model.num_heads=4"
     )
     cell, tokenizer = next(iter(plan.pretrainings.values())), Tokenizer.load(release())
-    with pytest.raises(UserError, match=r"has model\.num_heads=2, not 4; set model=<its own preset>"):
+    with pytest.raises(UserError, match=r"has model\.num_heads=2, not 4: it belongs to another model"):
         pretrain.build_model(cell.settings, tokenizer)
