@@ -171,9 +171,10 @@ class TokenizerConfig:
 class CorpusConfig:
     """Which text an encoder is pretrained on."""
 
-    source: str = setting("own", ("own", "own_of", "card"), "own_of: another task's own text; card: a text collection under corpora/text/")
+    source: str = setting("own", ("own", "own_of", "card", "mix"), "own_of: another task's own text; card: a text collection under corpora/text/; mix: several texts together")
     card: str | None = setting(None, help="name of the text collection, for source=card")
     task: str | None = setting(None, help="name of the other task, for source=own_of")
+    parts: list[Any] = setting(list, help="for source=mix: {source: ..., <what differs>} of each text; as large as it is, unless size_as or max_mb there cuts it")
     size_as: str | None = setting(None, ("own", None), "cut to the byte size of this corpus")
     max_mb: float | None = setting(None, POSITIVE, "cut to this many MiB of text")
 
@@ -278,10 +279,11 @@ class StudyConfig:
     models: list[str] = setting(list, help="presets under conf/model/")
     tasks: list[Any] = setting(list, help="names of cards, or {name: ..., <what differs>}; empty: the task set by task=")
     label_counts: list[Any] = setting(list, help="labelled examples to fine-tune on, nested: [100,500,all]; the own text stays whole. Empty: as each task has them")
-    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> offshelf")
+    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> own_then_bookwiki bookwiki_then_own offshelf tapt")
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")
-    offshelf: str | None = setting(None, help="the start of condition offshelf: hf:<repo>@<revision> or hf:<folder>")
+    offshelf: str | None = setting(None, help="the start of conditions offshelf and tapt: hf:<repo>@<revision> or hf:<folder>")
+    tapt: Any = setting(None, help="settings of pretrain that condition tapt has in place of the published ones, e.g. {batch_size: 64, micro_batch_size: 8}")
     baseline: str = setting("none", help="the condition that Benefit and p-values are measured against")
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")
     curve: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of a pretraining after which its encoder is fine-tuned, too, with the first seed: whether longer pays, on validation")

@@ -1,16 +1,21 @@
-"""What is known of a study's data before anything is trained, as lines: the same on the console and in the report."""
+"""What is known of a study's data and conditions before anything is trained, as lines: the same on the console and in the
+report.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from selfpretrain.cards import follow_card
 from selfpretrain.config import RuntimeConfig, Settings
 from selfpretrain.data.examples import describe_cut
-from selfpretrain.data.store import load_tokenizer
+from selfpretrain.data.store import load_tokenizer, read_manifest
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.kinds import arrange
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import find_run, get_corpus_folder, is_corpus_built
 from selfpretrain.sources.tasks import read_task
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.plan import StudyPlan
 
 
@@ -39,6 +44,31 @@ def describe_data(plan: StudyPlan) -> dict[str, list[str]]:
         facts[key] = [fact for fact in (*data.notes, *lengths[key]) if (data.task.name, fact) not in said]
         said |= {(data.task.name, fact) for fact in facts[key]}
     return facts
+
+
+def describe_conditions(plan: StudyPlan) -> dict[str, str]:
+    """How those conditions are made whose names do not say it, and what the mixes that are built hold."""
+    found = {}
+    for key in plan.conditions:
+        condition, given = find_condition(key), plan.study.tapt
+        changed = f"; in place of the published: {given}" if condition.recipe is not None and given else ""
+        if condition.note:
+            found[f"condition {key}"] = condition.note + changed
+    for cell in plan.corpora.values():
+        if cell.settings.corpus.parts and cell.status == "done":
+            parts = read_manifest(cell.folder)["source"]["parts"]
+            sizes = [f"{_name_part(part)} {part['text_bytes'] / 1e6:,.3g} MB" for part in parts]
+            found[f"text of {cell.condition}"] = ", ".join(sizes)
+    return found
+
+
+def _name_part(part: dict[str, Any]) -> str:
+    return f"own of {part['task']['name']}" if part["task"] else str(part["corpus"]["card"])
+
+
+def list_conditions(plan: StudyPlan) -> list[str]:
+    """:func:`describe_conditions` as lines."""
+    return [f"{name}: {fact}" for name, fact in describe_conditions(plan).items()]
 
 
 def list_data(plan: StudyPlan) -> list[str]:
