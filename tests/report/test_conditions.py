@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfpretrain.report import summarize
 from selfpretrain.report.comparisons import get_seeds
+from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_score_table
 from selfpretrain.runs.results import AlignedRuns
 from selfpretrain.stats import compute_holm

@@ -122,7 +122,7 @@ def test_stages_share_the_steps_and_follow_each_other(make_plan, general, monkey
         "study.curve=[.5]",
     ]
     plan = make_plan(*given, f"study.conditions=[own,{','.join(STAGED)}]")
-    waves = plan.count_cells()
+    waves = dict(plan.iter_waves())
     assert [(name, len(waves[name])) for name in list(waves)[:3]] == [
         ("corpora", 2),
         ("pretraining", 6),
@@ -152,7 +152,7 @@ def test_stages_share_the_steps_and_follow_each_other(make_plan, general, monkey
     # what was there has the ids it had
     alone = make_plan(*given, "study.conditions=[own]")
     assert {*alone.pretrainings} < {*plan.pretrainings} and {*alone.corpora} < {*plan.corpora}
-    assert "second stages" not in alone.count_cells()
+    assert "second stages" not in dict(alone.iter_waves())
     monkeypatch.setattr(probe, "time_steps", lambda *_, **__: 1.0)
     print_preview(plan, console := Console(file=io.StringIO(), width=200))
     (row,) = (line for line in console.file.getvalue().splitlines() if "second stages" in line)
@@ -178,10 +178,10 @@ def test_the_second_stage_starts_from_the_weights_of_the_first(make_plan, genera
     plan = make_plan(*general, "study.conditions=[own_then_bookwiki]", "pretrain.total_steps=4")
     run_waves(plan, "corpora")
     for wave in ("pretraining", "second stages"):  # both seeds together
-        assert run_job(Job("test", tuple(plan.count_cells()[wave]))) == "done+done"
+        assert run_job(Job("test", tuple(dict(plan.iter_waves())[wave]))) == "done+done"
     run_waves(plan, "fine-tuning")
     assert len(list(next(iter(plan.corpora.values())).folder.parent.glob("*/manifest.json"))) == 2
-    for second, finetuning in zip(plan.count_cells()["second stages"], plan.groups[0].choose_cells(), strict=True):
+    for second, finetuning in zip(dict(plan.iter_waves())["second stages"], plan.groups[0].choose_cells(), strict=True):
         handed_on, tokenizer = load_encoder(plan.pretrainings[second.settings.start.run_id].run.encoder())
         start = pretrain.build_model(second.settings, tokenizer)
         assert hash_weights(start.encoder) == hash_weights(handed_on)
@@ -291,7 +291,7 @@ def test_a_released_checkpoint_is_pretrained_further(make_plan, run_waves, relea
     short = "{total_steps:2,batch_size:2,micro_batch_size:null}"
     plan = make_plan(*given, f"study.tapt={short}")
     (cell,) = list_mine(plan, "tapt of local")
-    assert not cell.stands_on and cell in plan.count_cells()["pretraining"]
+    assert not cell.stands_on and cell in dict(plan.iter_waves())["pretraining"]
     assert len(plan.corpora) == 2  # the own text once more, in the checkpoint's vocabulary
     run_waves(plan, "corpora", "pretraining", "fine-tuning")
     released, tokenizer = load_huggingface(str(release()))

@@ -204,7 +204,7 @@ def test_a_study_plans_it(command, tiny, given):
 def test_its_cost_is_that_of_every_option(tiny, given):
     arguments = [*tiny, *given[1], "finetune.seq_len=32"]
     plan = build_plan(compose_settings("study", arguments), arguments)
-    costs, cell = Costs(plan), plan.count_cells()["fine-tuning"][0]
+    costs, cell = Costs(plan), dict(plan.iter_waves())["fine-tuning"][0]
     data = plan.data["local"]
     sizes = [sum(len(text.encode()) for text in pair) for pair in arrange(data.task, data.splits["train"].texts)]
     assert len(sizes) == 3 * len(data.splits["train"].ids)
