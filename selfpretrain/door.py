@@ -17,7 +17,17 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfpretrain.config import FAMILIES, FinetuneConfig, Limit, Settings, Start, TaskConfig, UserError, iter_settings
+from selfpretrain.config import (
+    FAMILIES,
+    CorpusConfig,
+    FinetuneConfig,
+    Limit,
+    Settings,
+    Start,
+    TaskConfig,
+    UserError,
+    iter_settings,
+)
 from selfpretrain.engines import ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
@@ -117,7 +127,8 @@ def complete_task(task: TaskConfig) -> TaskConfig:
     """A task as it was written, checked, with its columns as lists and its paths as the shell would have them."""
     _check_card(task)
     paths = {name: _expand_home(getattr(task, name)) for name in ("path", "validation_path", "test_path")}
-    return dataclasses.replace(task, text=_listed(task.text), label=_listed(task.label), **paths)
+    text, label, options = map(_listed, (task.text, task.label, task.options))
+    return dataclasses.replace(task, text=text, label=label, options=options, **paths)
 
 
 def _expand_home(path: T) -> T:
@@ -206,6 +217,26 @@ def check(settings: Settings) -> None:
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
+    for part, _ in read_parts(settings.corpus, None):
+        check(dataclasses.replace(settings, corpus=part))
+
+
+def read_parts(corpus: CorpusConfig, task: TaskConfig | None) -> list[tuple[CorpusConfig, TaskConfig | None]]:
+    """The texts that a mix is made of, each with the task whose own text it is or goes by; none of what is no mix.
+
+    The task of source=own_of may be all its settings in place of its name, where its card alone does not say them.
+    """
+    parts = []
+    for given in corpus.parts:
+        if not isinstance(given, dict) or given.get("source") == "mix":
+            raise UserError(
+                f"corpus.parts has {given!r}; allowed: {{source: own}}, {{source: card, card: <name>}}, ..."
+            )
+        fields, owner = given, task
+        if isinstance(given.get("task"), dict):
+            fields, owner = {**given, "source": "own", "task": None}, to_dataclass(given["task"], TaskConfig)
+        parts.append((to_dataclass(fields, CorpusConfig), owner))
+    return parts
 
 
 def _get_allowed(key: str, field: dataclasses.Field[Any]) -> Limit | Collection[str | None] | None:
@@ -263,6 +294,9 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (settings.tokenizer.source == "released" and not settings.tokenizer.released,
          "tokenizer.source=released needs tokenizer.released=<repo>@<commit>; or set tokenizer.source=general"),
         (c.source == "card" and not c.card, "corpus.source=card needs corpus.card=<name>"),
+        (c.source == "mix" and len(c.parts) < 2,
+         "corpus.source=mix needs two texts: corpus.parts=[{source: own}, {source: card, card: <name>}]"),
+        (c.source != "mix" and bool(c.parts), f"corpus.parts is for corpus.source=mix, not {c.source}; leave it out"),
     ]  # fmt: skip
     for section, stage in (("pretrain", p), ("finetune", f)):
         rules += [

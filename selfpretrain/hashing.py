@@ -24,8 +24,8 @@ LEFT_OUT: dict[str, str] = {
         f"task.{name}": _SEEN
         for name in (
             "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
-            "num_rows", "allow_partial", "id", "text", "join_text", "label", "label_values", "corpus_columns", "delimiter", "encoding",
-            "validation_fraction", "test_fraction",
+            "num_rows", "allow_partial", "id", "text", "join_text", "label", "options", "label_values", "corpus_columns", "delimiter",
+            "encoding", "validation_fraction", "test_fraction",
         )
     },
 }  # fmt: skip

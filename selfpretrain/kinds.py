@@ -7,7 +7,7 @@ of the labels. What a kind has of torch, its head and its loss, stands under the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from selfpretrain.config import TaskConfig, UserError
 
 Array = npt.NDArray[Any]
+Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
 
 @dataclass(frozen=True)
 class TaskKind:
-    """One kind of task. Outputs are [N, K]; labels are of the kind's form, and stay so on disk."""
+    """One kind of task. An encoder reads S sequences of every example, most often one, and the head gives K outputs for
+    each: the outputs are [N, S * K]. Labels are of the kind's form, and stay so on disk.
+    """
 
     form: LabelForm
     metrics: tuple[str, ...]  # allowed, names in stats.METRICS; the first is the default
@@ -43,6 +46,10 @@ class TaskKind:
     encode: Callable[[TaskConfig, Array], Array] = lambda task, labels: labels  # labels -> what the loss is given
     # outputs -> as they are stored, in the labels' range
     restore: Callable[[TaskConfig, Array], Array] = lambda task, outputs: outputs
+    count_sequences: Callable[[TaskConfig], int] = lambda task: 1  # S
+    # the texts of an example -> its S sequences, of one or two texts each
+    arrange: Callable[[TaskConfig, Texts], Sequence[Texts]] = lambda task, texts: (texts,)
+    has_options: bool = False  # its classes are the options that task.options names; they stand behind the other texts
 
 
 def get_kind(name: str | None) -> TaskKind:
@@ -50,6 +57,12 @@ def get_kind(name: str | None) -> TaskKind:
     if name not in KINDS:
         raise UserError(f"task.label_kind={name} is not known; allowed: {', '.join(KINDS)}")
     return KINDS[name]
+
+
+def arrange(task: TaskConfig, texts: Iterable[Texts]) -> list[Texts]:
+    """The sequences that an encoder reads of these examples, those of one example side by side."""
+    kind = get_kind(task.label_kind)
+    return [sequence for example in texts for sequence in kind.arrange(task, example)]
 
 
 def _scale(task: TaskConfig, labels: Array) -> Array:
@@ -63,8 +76,25 @@ def _unscale(task: TaskConfig, outputs: Array) -> Array:
     return np.asarray(outputs * np.float32(high - low) + np.float32(low))
 
 
+def _choose_highest(outputs: Array) -> Array:
+    return np.asarray(outputs.argmax(axis=1))
+
+
+def _complete(task: TaskConfig, texts: Texts) -> list[Texts]:
+    """Every option as the second text of a pair, after the second text of the context if that has two
+    [transformers' run_swag; HellaSwag's run_bert, which leaves a blank one out].
+    """
+    num_options = len(task.label_names)
+    (first, *second), options = texts[:-num_options], texts[-num_options:]
+    return [(first, " ".join([*filter(str.strip, second), option])) for option in options]
+
+
 KINDS: dict[str, TaskKind] = {
-    "class": TaskKind(CLASSES, ("accuracy", "macro_f1", "f1", "mcc"), lambda outputs: outputs.argmax(axis=1)),
+    "class": TaskKind(CLASSES, ("accuracy", "macro_f1", "f1", "mcc"), _choose_highest),
     "score": TaskKind(VALUES, ("pearson", "spearman"), lambda outputs: outputs[:, 0], lambda task: 1, _scale, _unscale),
     "multilabel": TaskKind(SETS, ("micro_auc",), lambda outputs: outputs),  # ranks, and so the AUC, need no sigmoid
-}
+    "choice": TaskKind(
+        CLASSES, ("accuracy",), _choose_highest, count_outputs=lambda task: 1,
+        count_sequences=lambda task: len(task.label_names), arrange=_complete, has_options=True,
+    ),
+}  # fmt: skip

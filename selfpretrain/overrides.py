@@ -14,7 +14,7 @@ import re
 from selfpretrain.config import Settings, iter_settings
 
 # settings that hold one text or a list of them
-COLUMNS = ("task.text", "task.label", "task.corpus_columns", "task.label_names")
+COLUMNS = ("task.text", "task.label", "task.options", "task.corpus_columns", "task.label_names")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)  # Hydra's own, for sweeps
 # settings that hold text, and whether null unsets each

@@ -20,17 +20,31 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """N examples as token ids with special tokens; lengths differ."""
+    """N examples as token ids with special tokens; lengths differ. Of S sequences each, most often one, side by side."""
 
-    ids: list[str]  # example ids
-    tokens: list[npt.NDArray[np.int32]]
-    second_starts: Ints  # [N] where segment B begins; the length where there is none
+    ids: list[str]  # [N] example ids
+    tokens: list[npt.NDArray[np.int32]]  # [N * S]
+    second_starts: Ints  # [N * S] where segment B begins; the length where there is none
     labels: npt.NDArray[np.generic]  # int64 [N], or float32 [N] or [N, K]
+
+    @property
+    def num_sequences(self) -> int:
+        """S."""
+        return max(1, len(self.tokens) // max(1, len(self.ids)))
 
     @cached_property
     def lengths(self) -> Ints:
-        """[N], in tokens."""
+        """[N * S], in tokens."""
         return np.array([len(tokens) for tokens in self.tokens])
+
+    @cached_property
+    def longest(self) -> Ints:
+        """[N], the length of each example's longest sequence, in tokens."""
+        return np.asarray(self.lengths.reshape(-1, self.num_sequences).max(axis=1))
+
+    def find_sequences(self, rows: Sequence[int] | Ints) -> Ints:
+        """Where the sequences of B examples stand, [B * S]."""
+        return np.asarray((np.asarray(rows)[:, None] * self.num_sequences + np.arange(self.num_sequences)).ravel())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,7 +80,8 @@ def encode_split(
     labels: npt.NDArray[np.generic],
     seq_len: int,
 ) -> EncodedSplit:
-    """Tokenise one split; texts are one or two strings per example, cut to ``seq_len`` tokens in all."""
+    """Tokenise one split; texts are one or two strings per sequence, cut to ``seq_len`` tokens in all."""
+    assert len(texts) % max(1, len(ids)) == 0, (len(texts), len(ids))
     columns = [tokenizer.encode_batch(column) for column in zip(*texts, strict=True)]
     joined = [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
@@ -103,30 +118,31 @@ def measure_cut(lengths: Ints, room: int) -> tuple[float, float]:
 
 
 def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) -> Arrays:
-    """A batch of texts one after the other, without padding: input_ids, position_ids and segment ids if used [1, N];
-    the texts' lengths and labels [B].
+    """A batch of B examples, their sequences one after the other, without padding: input_ids, position_ids and segment
+    ids if used [1, tokens]; the sequences' lengths [B * S] and the examples' labels.
     """
-    rows = np.asarray(rows)
-    lengths = split.lengths[rows]
+    rows, sequences = np.asarray(rows), split.find_sequences(rows)
+    lengths = split.lengths[sequences]
     positions = np.concatenate([np.arange(length) for length in lengths])[None]
     batch: Arrays = {
-        "input_ids": np.concatenate([split.tokens[row] for row in rows], dtype=np.int64)[None],
+        "input_ids": np.concatenate([split.tokens[sequence] for sequence in sequences], dtype=np.int64)[None],
         "position_ids": positions,
         "lengths": lengths,
         "labels": split.labels[rows],
         "num_tokens": np.asarray(lengths.sum()),
     }
     if has_segments:
-        batch["token_type_ids"] = (positions >= np.repeat(split.second_starts[rows], lengths)).astype(np.int64)
+        batch["token_type_ids"] = (positions >= np.repeat(split.second_starts[sequences], lengths)).astype(np.int64)
     return batch
 
 
 def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
-    """A batch padded to its longest example: input_ids, labels, segment ids if used.
+    """A batch padded to its longest sequence: input_ids and segment ids if used [B * S, L], the examples' labels.
 
     Where something is padding, attention_mask (bool, True at real tokens).
     """
-    packed, lengths = pack(split, rows, has_segments), split.lengths[np.asarray(rows)]
+    packed = pack(split, rows, has_segments)
+    lengths = packed["lengths"]
     mask = np.arange(lengths.max()) < lengths[:, None]
     batch = {"labels": packed["labels"], "num_tokens": packed["num_tokens"]}
     for name, padding in (("input_ids", pad_id), ("token_type_ids", 0)):
@@ -159,7 +175,7 @@ class FinetuneBatches:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = make_generator(self.seed, "order", epoch).permutation(len(self.split))
         rows = order[place * self.batch_size : (place + 1) * self.batch_size]
-        rows = rows[np.argsort(self.split.lengths[rows], kind="stable")]
+        rows = rows[np.argsort(self.split.longest[rows], kind="stable")]
         parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
         return [(len(part) / len(rows), self._arrange(part)) for part in parts]
 
@@ -173,7 +189,7 @@ def iter_by_length(
     split: EncodedSplit, batch_size: int, pad_id: int, has_segments: bool
 ) -> Iterator[tuple[Ints, Arrays]]:
     """All examples in batches of similar length, each with its row numbers."""
-    order = np.argsort(split.lengths, kind="stable")
+    order = np.argsort(split.longest, kind="stable")
     for i in range(0, len(order), batch_size):
         rows = order[i : i + batch_size]
         yield rows, pad(split, rows, pad_id, has_segments)

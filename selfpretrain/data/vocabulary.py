@@ -62,10 +62,22 @@ def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Token
     """
     if config.path is not None:
         return Tokenizer.load(config.path)
-    folder = Path(runtime.runs_dir) / "vocabularies" / compute_vocabulary_id(config, runtime.runs_dir)
+    folder = _get_folder(config, runtime.runs_dir)
     text = documents.iter_documents(_get_text(config), None, runtime.runs_dir)  # read if it is learnt
     build_folder(folder, lambda new: sample_vocabulary(config, text).save(new), runtime.progress)
     return _check(Tokenizer.load(folder), config)
+
+
+def find_vocabulary(config: TokenizerConfig, runs_dir: str) -> Tokenizer | None:
+    """The tokenizer where it was given or made before; None for source=own, and where it would have to be made."""
+    if is_own(config):
+        return None
+    path = Path(config.path) if config.path is not None else _get_folder(config, runs_dir)
+    return Tokenizer.load(path) if path.exists() else None
+
+
+def _get_folder(config: TokenizerConfig, runs_dir: str) -> Path:
+    return Path(runs_dir) / "vocabularies" / compute_vocabulary_id(config, runs_dir)
 
 
 def sample_vocabulary(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:

@@ -172,7 +172,7 @@ def export_huggingface(
     ``head``: None (AutoModel), a MaskedTokenHead, a ReplacedTokenHead, or a SequenceHead that transformers has:
     gelu for ELECTRA, tanh for RoBERTa and BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
     ``label_names``, in the order of the outputs, describe a SequenceHead; a score comes out scaled to 0..1.
-    Raises UserError for a head or a kind that transformers lacks and for a folder that holds something already.
+    Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -213,7 +213,9 @@ def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -
 
 def _describe_labels(label_kind: str, label_names: Sequence[str], num_outputs: int) -> dict[str, Any]:
     if label_kind not in PROBLEM_TYPES:
-        raise UserError(f"label_kind={label_kind} has no like in transformers; allowed: {', '.join(PROBLEM_TYPES)}")
+        raise UserError(
+            f"label_kind={label_kind} cannot be exported to transformers; allowed: {', '.join(PROBLEM_TYPES)}"
+        )
     names = list(label_names) or [f"LABEL_{i}" for i in range(num_outputs)]
     assert len(names) == num_outputs, (names, num_outputs)
     return {

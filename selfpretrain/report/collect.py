@@ -15,10 +15,10 @@ from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import DIVERGED, FAILED, CellResult, StudyResults
+from selfpretrain.runs.results import CellResult, StudyResults
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
-from selfpretrain.study.facts import describe_data
+from selfpretrain.study.facts import describe_conditions, describe_data
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, StudyPlan
@@ -66,10 +66,11 @@ def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     run = cell.run
     status, note = run.status, run.note
-    pretraining = plan.pretrainings.get(cell.settings.start.run_id or "")
-    if pretraining is not None and status != "done" and pretraining.status in (FAILED, DIVERGED):
-        status, note = pretraining.status, f"its pretraining {pretraining.status}: {pretraining.run.note}"
-    scheme = "" if find_condition(condition).is_released else cell.settings.model.init_scheme
+    blocker = None if status == "done" else plan.pretrainings.get(cell.blocker or "")
+    if blocker is not None:
+        which = f" {blocker.condition}" if cell.before else ""  # of several
+        status, note = blocker.status, f"its pretraining{which} {blocker.status}: {blocker.run.note}"
+    scheme = "" if find_condition(condition).from_released else cell.settings.model.init_scheme
     seeds = (cell.pretrain_seed, cell.finetune_seed)
     return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme)
 
@@ -96,6 +97,7 @@ def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
         "mixed": describe_mixture(starts),
         "vocabulary": describe_vocabularies(plan),
         "general text": plan.general + stand_in if is_general else "",
+        **describe_conditions(plan),
         "budget": budget.describe(plan.settings.pretrain),
         "FLOPs of a pretraining": compare_pretraining(plan) if plan.pretrainings else "",
         **{f"data of {name}": "; ".join(facts) for name, facts in describe_data(plan).items()},

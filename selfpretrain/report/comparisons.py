@@ -104,7 +104,7 @@ def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, study:
     result = _compare(base, expt, metric, study)
     assert result.variance is not None
     seeds = (result.num_expt_seeds, result.num_base_seeds)
-    is_conditional = any(find_condition(side.cells[0].condition).is_released for side in (base, expt))
+    is_conditional = any(find_condition(side.cells[0].condition).from_released for side in (base, expt))
     return Difference(_to_interval(result.delta), result.p, seeds, result.variance, is_conditional)
 
 

@@ -164,7 +164,7 @@ def _list_failures(cells: list[CellResult]) -> list[str]:
 def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
     """Gain over the baseline, share of the reference's gain, and what is added to the start."""
     own, metric = runs[entry.condition], panel.metric
-    if panel.has_control and entry.about.corpus and START in runs:
+    if panel.has_control and entry.about.is_from_nothing and START in runs:
         entry.added = compute_difference(runs[START], own, metric, study)
     if entry.condition == study.baseline:
         return
@@ -227,7 +227,7 @@ def _collect_warnings(summary: Summary) -> list[str]:
             "one pretraining seed: differences hold for these checkpoints only, and their intervals leave out the chance "
             "of pretraining; study.pretrain_seeds=5 would tell of the procedures"
         )
-    if any(entry.score and entry.about.is_released for entry in entries):
+    if any(entry.score and entry.about.from_released for entry in entries):
         warnings.append(
             "a released checkpoint is one pretraining: what is said of it is conditional on that checkpoint"
         )

@@ -90,7 +90,7 @@ def build_score_table(summary: Summary) -> Table:
     rows = [
         [
             *_fill_panel(panel),
-            (f"{e.condition} (this checkpoint)" if e.about.is_released else e.condition, e.condition, e.state),
+            (f"{e.condition} (this checkpoint)" if e.about.from_released else e.condition, e.condition, e.state),
             _fill_score(e),
             *_fill_difference(e.gain),
             _fill_benefit(e, summary),

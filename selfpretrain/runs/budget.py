@@ -8,6 +8,7 @@ folder the steps they became (``budget.json``, written before the first step and
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,24 @@ def fix_steps(settings: Settings, total_steps: int) -> Settings:
         )
     steps = dataclasses.replace(config, budget="steps", budget_amount=None, total_steps=total_steps)
     return dataclasses.replace(settings, pretrain=steps)
+
+
+def halve(settings: Settings, is_second: bool) -> Settings:
+    """One of two pretrainings that share the budget of one, a fixed warm-up, too; the second has an odd step.
+
+    UserError where there is one step only.
+    """
+    config = settings.pretrain
+    if config.budget != "steps":
+        assert config.budget_amount is not None
+        changes: dict[str, Any] = {"budget_amount": config.budget_amount / 2}
+    elif config.total_steps < 2:
+        raise UserError(f"pretrain.total_steps={config.total_steps} cannot be shared by two stages; set 2 or more")
+    else:
+        changes = {"total_steps": (config.total_steps + is_second) // 2}
+    if config.warmup_steps is not None:
+        changes["warmup_steps"] = config.warmup_steps // 2
+    return dataclasses.replace(settings, pretrain=dataclasses.replace(config, **changes))
 
 
 def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int) -> Settings:

@@ -186,8 +186,11 @@ def read_list(value: Any, separator: str | None) -> list[str] | None:
 
 
 def _parse_list(text: str) -> Any:
-    if _NUMPY_LIST.search(text):  # Python would join 'a' 'b' to one
-        return None
+    return None if _NUMPY_LIST.search(text) else parse_value(text)  # Python would join 'a' 'b' to one
+
+
+def parse_value(text: str) -> Any:
+    """What the text writes in JSON or as Python does; None for anything else."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)

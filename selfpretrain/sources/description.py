@@ -19,7 +19,8 @@ MAX_CLASSES = 12  # named with their counts; of more, the largest and the smalle
 def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
     """Kind, and classes with their counts or the range, of the training labels; then what is doubtful about names."""
     columns, names = ", ".join(map(repr, get_columns(task.label))), task.label_names
-    form, rows = get_kind(task.label_kind).form, f"{len(labels):,} training rows"
+    kind, rows = get_kind(task.label_kind), f"{len(labels):,} training rows"
+    form = kind.form
     doubts, other = [], ""
     if form is VALUES:
         found = f"{labels.min():g} to {labels.max():g}, {len(np.unique(labels)):,} different values in {rows}"
@@ -28,6 +29,9 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
         listed = _list_counts(names, labels.sum(axis=0).astype(int).tolist())
         said = f"{task.label_kind}, {listed}; {int((labels.sum(axis=1) == 0).sum()):,} of {rows} with none"
         doubts = _warn_of_names(names, {})
+    elif kind.has_options:
+        listed = _list_counts(names, np.bincount(labels, minlength=len(names)).tolist())
+        said = f"{len(names)} options, the right one in column {columns}, training rows: {listed}"
     else:
         counts = np.bincount(labels, minlength=len(names)).tolist()
         said = f"{len(counts)} classes, column {columns}, training rows: {_list_counts(names, counts)}"

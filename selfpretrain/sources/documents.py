@@ -1,4 +1,4 @@
-"""The documents an encoder is pretrained on: a task's own text, another task's, or a collection, cut to size.
+"""The documents an encoder is pretrained on: a task's own text, another task's, a collection, or a mix, cut to size.
 
 A slice is spread over the whole collection: documents are taken in the order of a hash of their position, so
 that a smaller slice is part of a larger one, and no part of the collection is preferred. It takes two passes
@@ -6,18 +6,24 @@ and constant memory: the first adds up sizes per hash value, the second yields w
 
 A task's text comes in the order of a content hash (``selfpretrain.sources.tasks``). A collection, and a slice of it, keeps its own
 order, since to sort it would mean to hold it: what is held out of it is its end.
+
+In a mix every text keeps its order, and is spread evenly over the whole: a stretch of it, the end that is held out, too,
+holds each text by its share.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import CorpusConfig, TaskConfig, UserError
+from selfpretrain.door import read_parts
 from selfpretrain.sources import tasks, texts
 from selfpretrain.sources.cache import remember
 from selfpretrain.sources.labelled import pause_collector
@@ -26,6 +32,7 @@ NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000
 PIECES_PER_SLICE = 100  # a slice is made of at least about this many pieces
 RULE_VERSION = 1
+MIX = "mix"  # as in corpus.source
 
 
 def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Iterator[str]:
@@ -38,6 +45,9 @@ def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
     owner = find_owner(corpus, task)
 
     def open_source() -> Iterator[str]:
+        if corpus.source == MIX:
+            parts = read_parts(corpus, task)
+            return iter_mixed([functools.partial(iter_documents, *part, runs_dir) for part in parts])
         if owner is None:
             return texts.iter_text(load_text_card(str(corpus.card)), runs_dir)
         return tasks.iter_own_text(owner, runs_dir)
@@ -48,7 +58,10 @@ def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
 def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> str:
     """SHA-256 (hex) of what determines the documents: their source's content, the size and the slice rule."""
     owner = find_owner(corpus, task)
-    if owner is None:
+    source: str | list[str]
+    if corpus.source == MIX:  # whatever the order in which its texts are named
+        source = sorted(compute_fingerprint(*part, runs_dir) for part in read_parts(corpus, task))
+    elif owner is None:
         source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
     else:
         source = _describe_text(owner, runs_dir)[0]
@@ -57,8 +70,8 @@ def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir:
 
 
 def find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig | None:
-    """The task whose own text a corpus is; None for a collection."""
-    if corpus.source == "card":
+    """The task whose own text a corpus is; None for a collection, and for a mix as a whole."""
+    if corpus.source in ("card", MIX):
         return None
     if corpus.source == "own_of":
         return load_task_card(str(corpus.task))
@@ -86,15 +99,35 @@ def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
 def estimate_bytes(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> int | None:
     """The size of a corpus's text, at most: a collection is not read for it. None where nothing limits one."""
     budget, owner = _compute_budget(corpus, task, runs_dir), find_owner(corpus, task)
-    if owner is None:
-        return budget
-    size = _describe_text(owner, runs_dir)[1]
-    return size if budget is None else min(size, budget)
+    if corpus.source == MIX:
+        sizes = [estimate_bytes(*part, runs_dir) for part in read_parts(corpus, task)]
+        known = [size for size in sizes if size is not None]
+        size = sum(known) if len(known) == len(sizes) else None
+    else:
+        size = None if owner is None else _describe_text(owner, runs_dir)[1]
+    return min((limit for limit in (size, budget) if limit is not None), default=None)
 
 
 def count_bytes(document: str) -> int:
     """The size of a document: its UTF-8 bytes and one for the line break after it."""
     return len(document.encode()) + 1
+
+
+def iter_mixed(sources: Sequence[Callable[[], Iterator[str]]]) -> Iterator[str]:
+    """The documents of several texts, each text in its order and at an even pace; every one is read twice.
+
+    A document stands where its middle lies in its text, as a share of that text's bytes, so that nothing is held in memory
+    and the order of the sources says nothing.
+    """
+
+    def place(open_source: Callable[[], Iterator[str]]) -> Iterator[tuple[float, str]]:
+        total, before = sum(map(count_bytes, open_source())), 0
+        for document in open_source():
+            size = count_bytes(document)
+            yield (before + size / 2) / total, document
+            before += size
+
+    return (document for _, document in heapq.merge(*map(place, sources)))
 
 
 def iter_slice(open_source: Callable[[], Iterator[str]], budget: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import labels, local, tasks
+from selfpretrain.sources import labels, local, options, tasks
 from selfpretrain.sources.columns import get_columns
 
 
@@ -23,6 +23,7 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     columns = tasks.check_columns(adopted)
     resolved = labels.resolve(adopted, table)
     notes: list[str] = []
+    table = options.spread(resolved, table)
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)
     return tasks.TaskData(resolved, parts, tasks.compute_fingerprint(resolved, parts), notes)

@@ -19,7 +19,7 @@ class Split:
     """N examples, aligned by row."""
 
     ids: list[str]
-    texts: list[tuple[str, ...]]  # one or two strings per example
+    texts: list[tuple[str, ...]]  # one or two strings per example, then its options if it has some
     labels: np.ndarray  # of the form of the task's kind: [N] or [N, K]
 
 

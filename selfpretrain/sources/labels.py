@@ -14,6 +14,7 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
+from selfpretrain.sources import options
 from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
@@ -38,8 +39,11 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
     columns = get_columns(task.label)
     _refuse_objects(train, columns)
-    name = infer_kind(columns, train) if task.label_kind is None else task.label_kind
-    form, metrics = get_kind(name).form, get_kind(name).metrics
+    name = task.label_kind
+    if name is None:
+        name = "choice" if get_columns(task.options) else infer_kind(columns, train)
+    kind = get_kind(name)
+    form, metrics = kind.form, kind.metrics
     if form is not SETS and len(columns) > 1:
         raise UserError(
             f"task.label={columns} names {len(columns)} columns; label_kind={name} has one: task.label=<column>"
@@ -47,6 +51,9 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     values, names = task.label_values, task.label_names
     if form is SETS and not names:
         names = list_labels(train, columns[0]) if holds_lists(train, columns) else columns
+    elif kind.has_options:
+        num_options = options.count(task, train)
+        names = names or list(map(str, range(num_options)))
     elif form is CLASSES and not values and (task.loader == "local" or not names):
         values = _list_classes(columns[0], train, task.label_kind is None)
     if form is CLASSES and not names:
@@ -227,6 +234,11 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     number = index.get(to_text(value))
     if number is None:
         known = ", ".join(map(str, (task.label_values or task.label_names)[:10]))
+        if get_kind(task.label_kind).has_options:
+            raise UserError(
+                f"the label {value!r} is none of the options {known}; write the number of the right one, from 0 on, or "
+                f"set task.label_values to what stands for each, in their order"
+            )
         wrong, fix = (
             ("never occurs in training", "add training examples of that class or remove the row")
             if task.loader == "local"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from selfpretrain.config import TaskConfig, UserError
@@ -40,21 +41,21 @@ def read_rows(task: TaskConfig) -> Table:
     return table
 
 
-def check_texts(table: Table, columns: list[str]) -> None:
-    """Refuse rows whose text is empty, only white space or no text at all."""
+def check_texts(table: Table, columns: Sequence[str], setting: str, optional: Container[str] = ()) -> None:
+    """Refuse rows whose text is empty (but in ``optional`` columns), only white space or no text at all."""
     for column in columns:
-        cells = table.get(column, "task.text")
+        cells = table.get(column, setting)
         blank = [row for row, value in enumerate(cells) if is_missing(value)]
-        if blank:
+        if blank and column not in optional:
             raise UserError(
                 f"{table.name}, {format_rows(blank)}: empty or whitespace text in column {column!r} "
-                f"({len(blank)} of {table.num_rows} rows); remove these rows or set task.text to another column"
+                f"({len(blank)} of {table.num_rows} rows); remove these rows or set {setting} to another column"
             )
-        odd = [row for row, value in enumerate(cells) if not isinstance(value, (str, int, float))]
+        odd = sorted({row for row, value in enumerate(cells) if not isinstance(value, (str, int, float))} - set(blank))
         if odd:
             kind = type(cells[odd[0]]).__name__
             raise UserError(
-                f"{table.name}, {format_rows(odd)}: column {column!r} holds a {kind}, not text; set task.text=<column>"
+                f"{table.name}, {format_rows(odd)}: column {column!r} holds a {kind}, not text; set {setting}=<column>"
             )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
-from selfpretrain.sources import cache, description, hub, labels, local, splits
+from selfpretrain.sources import cache, description, hub, labels, local, options, splits
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
@@ -104,6 +104,7 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     text_columns = check_columns(task)
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
+    tables = {name: options.spread(resolved, table) for name, table in tables.items()}
     parts: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
@@ -113,8 +114,9 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
             rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
     documents = parts["train"].texts
-    if task.corpus_columns and task.corpus_columns != text_columns:
-        documents = _read_texts(tables["train"], task.corpus_columns, rows["train"], join=False)
+    own_columns = options.expand(resolved, task.corpus_columns)
+    if own_columns and own_columns != [*text_columns, *options.list_columns(resolved)]:
+        documents = _read_texts(tables["train"], own_columns, rows["train"], join=False)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -125,7 +127,10 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
 
 
 def check_columns(task: TaskConfig) -> list[str]:
-    """The text columns: one, or two different ones, or more that make one text, and none of them the label's."""
+    """The text columns: one, or two different ones, or more that make one text, and none of them the label's.
+
+    Options that do not go with them are refused, too.
+    """
     columns = get_columns(task.text)
     if len(set(columns)) != len(columns) or (len(columns) > 2 and not task.join_text):
         raise UserError(
@@ -142,12 +147,14 @@ def check_columns(task: TaskConfig) -> list[str]:
         raise UserError(
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
         )
+    options.check_columns(task, columns)
     return columns
 
 
 def _read_texts(table: Table, columns: list[str], rows: np.ndarray, join: bool) -> cache.Documents:
     chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
-    columnwise = (["" if (value := column[row]) is None else str(value) for row in chosen] for column in cells)
+    # None or NaN, which is not equal to itself
+    columnwise = (["" if (v := column[row]) is None or v != v else str(v) for row in chosen] for column in cells)
     texts = list(zip(*columnwise, strict=True))
     return [("\n".join(filter(str.strip, parts)),) for parts in texts] if join else texts
 
@@ -160,8 +167,10 @@ def read_split(
     What a card's data set lacks is dropped with a note. A row number is never an id: it would tell where in the file
     the example stood, and another copy of the file would be another task.
     """
+    optional, choices = options.list_optional(task), options.list_columns(task)
     if task.loader == "local":
-        local.check_texts(table, columns)
+        local.check_texts(table, columns, "task.text", optional)
+        local.check_texts(table, choices, "task.options")
     values, usable = labels.parse(task, table)
     form = f" ({table.form})" if table.form else ""
     notes.append(f"{name}: {table.num_rows:,} rows read from {table.name}{form}")
@@ -176,14 +185,18 @@ def read_split(
     if not usable.all():
         notes.append(f"{name}: {int((~usable).sum())} rows without a label dropped")
     if name == "train" and task.loader != "local":
-        cells = (table.get(column, "task.text") for column in columns)
-        is_blank = np.all if task.join_text else np.any
-        blank = is_blank([[not str(cell or "").strip() for cell in column] for column in cells], axis=0)
+        needed = _mark_blank(table, [column for column in columns if column not in optional])
+        blank = needed.all(axis=0) if task.join_text else needed.any(axis=0)
+        blank |= _mark_blank(table, choices).any(axis=0)
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
     texts = _read_texts(table, columns, rows, task.join_text)
+    if choices:
+        offered = _read_texts(table, choices, rows, join=False)
+        texts = [before + after for before, after in zip(texts, offered, strict=True)]
+        options.check_right(task, name, table.name, texts, values[rows], rows, notes)
     _check_encodable(texts, table.name, rows)
     given = local.read_ids(task, table)
     ids = [given[row] for row in rows.tolist()] if given else None
@@ -191,6 +204,13 @@ def read_split(
     ordered = [texts[row] for row in order]
     names = [ids[row] for row in order] if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
+
+
+def _mark_blank(table: Table, columns: list[str]) -> np.ndarray:
+    """Where there is no text, bool [columns, N]."""
+    cells = [table.get(column, "task.text") for column in columns]
+    marks = [[not str(cell or "").strip() for cell in column] for column in cells]
+    return np.array(marks, dtype=bool).reshape(len(columns), table.num_rows)
 
 
 def find_overlaps(key_of: KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:

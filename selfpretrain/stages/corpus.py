@@ -23,6 +23,7 @@ from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary,
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
+from selfpretrain.door import read_parts
 from selfpretrain.files import build_folder
 from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
@@ -61,10 +62,19 @@ def _write_corpus(folder: Path, settings: Settings, documents_fingerprint: str) 
     reason = write_dictionary(folder, tokenizer, written.pop("counts"))
     notes += [reason] if reason else []
     owner, overlap, found = _describe_owner(settings)
+    parts = [
+        _describe_part(dataclasses.replace(settings, corpus=part, task=task or settings.task))
+        for part, task in read_parts(corpus, settings.task)
+    ]
     write_manifest(
         folder,
         {
-            "source": {"corpus": dataclasses.asdict(corpus), "documents": documents_fingerprint, "task": owner},
+            "source": {
+                "corpus": dataclasses.asdict(dataclasses.replace(corpus, parts=[])),
+                "documents": documents_fingerprint,
+                "task": owner,
+                **({"parts": parts} if parts else {}),
+            },
             "tokenizer": {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
@@ -82,7 +92,7 @@ def _prepare_tokenizer(settings: Settings) -> tuple[Tokenizer, list[str]]:
     corpus, config, runtime = settings.corpus, settings.tokenizer, settings.runtime
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
-    if corpus.source == "card":
+    if corpus.source in ("card", "mix"):
         # a slice spread over the collection: its first part may be all books, or all of one site
         max_mb = config.train_mb if corpus.max_mb is None else min(corpus.max_mb, config.train_mb)
         corpus = dataclasses.replace(corpus, max_mb=max_mb)
@@ -131,3 +141,18 @@ def _describe_owner(settings: Settings) -> tuple[dict[str, Any] | None, dict[str
     evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
     text = documents.iter_documents(corpus, task, runs_dir)
     return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes
+
+
+def _describe_part(settings: Settings) -> dict[str, Any]:
+    """One text of a mix, as a manifest says it of a corpus: what it is, how large, its overlap, and notes."""
+    corpus, (owner, overlap, notes) = settings.corpus, _describe_owner(settings)
+    text = documents.iter_documents(corpus, settings.task, settings.runtime.runs_dir)
+    sizes = [len(document.encode()) for document in text]
+    return {
+        "corpus": dataclasses.asdict(corpus),
+        "documents": len(sizes),
+        "text_bytes": sum(sizes),
+        "task": owner,
+        "audit": overlap,
+        "notes": notes,
+    }

@@ -18,7 +18,7 @@ from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
 from selfpretrain.hashing import to_plain
-from selfpretrain.kinds import get_kind
+from selfpretrain.kinds import arrange, get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs import identity
@@ -117,7 +117,7 @@ class Finetuning:
         return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
 
     def predict(self, split: str) -> Outputs:
-        """Outputs [N, K] for the examples of a split."""
+        """Outputs [N, S * K] for the examples of a split."""
         dtype = choose_autocast(self.config.precision)
         return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
 
@@ -159,7 +159,7 @@ def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
 def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> FinetuneBatches:
     """A training split's batches, laid out as the device likes them."""
     config, runtime = settings.finetune, settings.runtime
-    packed, micro_batch_size = choose_layout(config, runtime, choose_device(runtime))
+    packed, micro_batch_size = choose_layout(config, runtime, choose_device(runtime), split.num_sequences)
     return FinetuneBatches(
         split, config.batch_size, micro_batch_size, settings.seeds.finetune_seed, encoder.pad_id,
         encoder.config.type_vocab_size > 1, packed,
@@ -168,7 +168,7 @@ def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
     labels = get_kind(task.label_kind).encode(task, split.labels)
-    return encode_split(tokenizer, split.ids, split.texts, labels, seq_len)
+    return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, seq_len)
 
 
 def swap_pairs(split: Split) -> Split:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.data.vocabulary import find_vocabulary
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.runs.folder import find_run
 from selfpretrain.train.checkpoint import load_encoder
@@ -36,12 +37,19 @@ def find_encoder(start: Start, runs_dir: str) -> Path:
 
 
 def choose_tokenizer(settings: Settings) -> TokenizerConfig:
-    """A start brings its own tokenizer; otherwise the settings say."""
-    start, path = settings.start, Path(settings.start.name)
+    """A start brings its own tokenizer; otherwise the settings say.
+
+    Where a run's is the vocabulary that the settings name, it is named as they do: so a text is one corpus, whichever
+    run is pretrained further on it.
+    """
+    start, path, runs_dir = settings.start, Path(settings.start.name), settings.runtime.runs_dir
     if start.is_fresh:
         return settings.tokenizer
     if start.run_id is not None:
-        path = find_encoder(start, settings.runtime.runs_dir) / "tokenizer"
+        path = find_encoder(start, runs_dir) / "tokenizer"
+        shared = find_vocabulary(settings.tokenizer, runs_dir)
+        if shared is not None and shared.fingerprint == Tokenizer.load(path).fingerprint:
+            return settings.tokenizer
     elif not path.is_dir():
         from selfpretrain.interop.huggingface import fetch_snapshot
 

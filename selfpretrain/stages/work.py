@@ -80,13 +80,15 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
 
 
 def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mean_length: int) -> Work:
-    """A fine-tuning on ``data``, whose examples have ``mean_length`` tokens."""
+    """A fine-tuning on ``data``, whose examples' sequences have ``mean_length`` tokens."""
     config, model = settings.finetune, settings.model
     num_examples = len(data.splits["train"].ids) * (2 if swaps_pairs(config, data.task) else 1)
     steps = count_steps(config, num_examples)
     evaluations = choose_evaluation_steps(config, steps, num_examples)
     validation, test = data.splits["validation"].ids, data.splits["test"].ids
-    num_outputs = get_kind(data.task.label_kind).count_outputs(data.task)
+    evaluated = (len(evaluations) + 1) * len(validation) + len(test)
+    kind = get_kind(data.task.label_kind)
+    num_outputs, num_sequences = kind.count_outputs(data.task), kind.count_sequences(data.task)
     parts = (model, config.head, config.pooling, num_outputs)
     parameters = count_encoder_parameters(model, vocab_size) + count_head_parameters(model, config.head, num_outputs)
     # best weights that may be left: one, and every one since the last checkpoint, which removes the older
@@ -95,12 +97,12 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
     checkpoint_bytes = count_checkpoints(settings.runtime, steps) * KEPT_BYTES + best * WEIGHT_BYTES
     return Work(
         steps,
-        count_finetune_flops(*parts, min(config.batch_size, num_examples), mean_length),
-        count_sequence_flops(*parts, (len(evaluations) + 1) * len(validation) + len(test), mean_length),
+        count_finetune_flops(*parts, num_sequences * min(config.batch_size, num_examples), mean_length),
+        count_sequence_flops(*parts, num_sequences * evaluated, mean_length),
         {
             "checkpoints": checkpoint_bytes * parameters,
             "encoders": WEIGHT_BYTES * parameters,
-            "predictions": sum(8 + 4 * num_outputs + len(name) for name in (*validation, *test)),
+            "predictions": sum(8 + 4 * num_sequences * num_outputs + len(name) for name in (*validation, *test)),
         },
     )
 
@@ -162,8 +164,10 @@ def may_trim(precision: str, runtime: RuntimeConfig, device: torch.device) -> bo
     return precision == "fp32" and may_vary_shapes(runtime, device)
 
 
-def choose_layout(config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device) -> tuple[bool, int]:
-    """Whether texts are packed or padded, and how many make a micro-batch."""
+def choose_layout(
+    config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device, num_sequences: int = 1
+) -> tuple[bool, int]:
+    """Whether texts are packed or padded, and how many examples, of so many sequences, make a micro-batch."""
     packed = may_vary_shapes(runtime, device)
-    usual = max(1, PACKED_TOKENS // config.seq_len) if packed else PADDED_MICRO_BATCH
-    return packed, config.micro_batch_size or usual
+    usual = PACKED_TOKENS // config.seq_len if packed else PADDED_MICRO_BATCH
+    return packed, config.micro_batch_size or max(1, usual // num_sequences)

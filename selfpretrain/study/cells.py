@@ -21,6 +21,7 @@ from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_bui
 
 OF_THE_JOB = ("runtime", "tracking")  # sections of the settings
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
+UNUSABLE = ("failed", "diverged")  # nothing can start from it
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Cell:
     task: str = ""
     pretrain_seed: int = 0
     finetune_seed: int = 0
+    before: tuple[str, ...] = ()  # pretrainings that came before the one it starts from
 
     @property
     def key(self) -> str:
@@ -55,12 +57,21 @@ class Cell:
         return get_corpus_folder(self.id, self.settings.runtime) if self.stage == "corpus" else self.run.path
 
     @property
-    def is_blocked(self) -> bool:
-        """Whether the pretraining it starts from failed or diverged; the report shows the cell as failed, too."""
+    def stands_on(self) -> tuple[str, ...]:
+        """The ids of the pretrainings it needs, the first of them first; a corpus needs none."""
         run_id = self.settings.start.run_id
-        if self.stage != "finetune" or run_id is None:
-            return False
-        return open_run(self.settings.runtime.runs_dir, "pretrain", run_id).status in ("failed", "diverged")
+        return () if run_id is None or self.stage == "corpus" else (*self.before, run_id)
+
+    @property
+    def blocker(self) -> str | None:
+        """The first of those that failed or diverged; the report shows what it blocks as failed, too."""
+        folder = self.settings.runtime.runs_dir
+        blocked_by = (name for name in self.stands_on if open_run(folder, "pretrain", name).status in UNUSABLE)
+        return next(blocked_by, None)
+
+    @property
+    def is_blocked(self) -> bool:
+        return self.blocker is not None
 
     @property
     def status(self) -> str:
@@ -106,7 +117,7 @@ class Job:
 def _read_cell(raw: dict[str, Any], settings: Settings) -> Cell:
     own = to_dataclass(raw["settings"], Settings)
     own = dataclasses.replace(own, **{section: getattr(settings, section) for section in OF_THE_JOB})
-    return Cell(**{**raw, "settings": own})
+    return Cell(**{**raw, "settings": own, "before": tuple(raw.get("before", ()))})
 
 
 def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:

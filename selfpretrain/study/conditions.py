@@ -8,16 +8,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from selfpretrain.config import CorpusConfig, UserError
 
 NONE, OWN, START = "none", "own", "mimetic"  # the usual baseline, the procedure in question, the start by itself
 PRESET = "preset"  # the start (model.init_scheme) that the model's preset names
+MANY_EXAMPLES = 5000  # from which on the published recipe of pretraining further has its larger batches [TAPT]
+
+HANDED_ON = (
+    "the encoder alone is taken over: learning rate, optimizer and heads begin as in any pretraining, and so does the "
+    "generator of replaced-token detection"
+)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One procedure. Colours are Okabe and Ito's, told apart with every kind of colour blindness."""
+    """One procedure. Colours are Okabe and Ito's, and Tol's where those end, told apart with every kind of colour blindness."""
 
     key: str  # as in study.conditions
     words: str  # in a sentence
@@ -25,19 +32,55 @@ class Condition:
     # what is pretrained on, source=card meaning the study's general text; None: nothing
     corpus: CorpusConfig | None = None
     text_of: str | None = None  # the other task whose own text that is
-    is_released: bool = False  # starts from study.offshelf: one checkpoint, whatever the seed
+    mixed: tuple[Condition, ...] = ()  # in place of a corpus: the texts of these together
+    staged: tuple[Condition, ...] = ()  # in place of a corpus: the texts of two in turn, for half of the steps each
+    from_released: bool = False  # starts from study.offshelf, and not from nothing
+    # settings of pretrain in place of the study's, by the number of training examples
+    recipe: Callable[[int], dict[str, Any]] | None = None
     schemes: tuple[str, ...] = (PRESET,)  # the starts it may have; the better one is chosen on validation
     words_of_general: str = ""  # in a sentence, with {general} in the place of the general text's name
+    note: str = ""  # how it is made, where its name does not say that
+
+    @property
+    def texts(self) -> tuple[Condition, ...]:
+        """Those whose texts it reads; itself, if it is put together of none."""
+        return tuple(text for part in (*self.mixed, *self.staged) for text in part.texts) or (self,)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """By the study, from whatever start."""
+        return any(text.corpus is not None for text in self.texts)
 
     @property
     def is_fresh(self) -> bool:
         """Neither pretrained nor released."""
-        return self.corpus is None and not self.is_released
+        return not self.is_pretrained and not self.from_released
+
+    @property
+    def is_released(self) -> bool:
+        """The released checkpoint as it is: one, whatever the seed."""
+        return self.from_released and not self.is_pretrained
+
+    @property
+    def is_from_nothing(self) -> bool:
+        """Pretrained by the study, from fresh weights."""
+        return self.is_pretrained and not self.from_released
 
     @property
     def is_general(self) -> bool:
-        """Pretrained on the study's general text."""
-        return self.corpus is not None and self.corpus.source == "card"
+        """Pretrained on the study's general text, on it alone or on another, too."""
+        return any(text.corpus is not None and text.corpus.source == "card" for text in self.texts)
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether what it reads differs from task to task."""
+        corpora = [text.corpus for text in self.texts if text.corpus is not None and text.text_of is None]
+        return any("own" in (corpus.source, corpus.size_as) for corpus in corpora)
+
+    @property
+    def other_tasks(self) -> tuple[str, ...]:
+        """Those whose own texts it reads."""
+        return tuple(text.text_of for text in self.texts if text.text_of is not None)
 
     def list_schemes(self, of_preset: str) -> list[str]:
         """The starts, each once."""
@@ -62,24 +105,92 @@ def make_own_of(task: str) -> Condition:
     return Condition(f"own_of:{task}", f"the text of {task}", "#009E73", corpus=CorpusConfig(), text_of=task)
 
 
+def join_words(parts: tuple[Condition, ...], joint: str) -> tuple[str, str]:
+    """``words`` and ``words_of_general`` of a condition put together of others."""
+    general = joint.join(part.words_of_general or part.words for part in parts)
+    return joint.join(part.words for part in parts), general if any(part.words_of_general for part in parts) else ""
+
+
+def make_mix(names: str) -> Condition:
+    """Pretrained on several texts together, each named by the condition that reads it alone: ``own+bookwiki``.
+
+    Each is as large as it is there, so that a mix is what those conditions read, and nothing is read twice or left out;
+    equal shares are mix:own+bookwiki_sized.
+    """
+    keys = names.split("+")
+    parts = tuple(_find_text(key, names) for key in keys)
+    if len(set(keys)) < len(keys) or len(keys) < 2:
+        raise UserError(
+            f"mix:{names} does not name two texts, each once; allowed: mix:<text>+<text>, as mix:own+bookwiki"
+        )
+    words, words_of_general = join_words(parts, " with ")
+    note = "each text as large as it is by itself, their documents interleaved: any stretch holds each by its share"
+    return Condition(f"mix:{names}", words, "#F0E442", mixed=parts, words_of_general=words_of_general, note=note)
+
+
+def _find_text(key: str, names: str) -> Condition:
+    alone = {name: row for name, row in CONDITIONS.items() if row.corpus is not None and not row.from_released}
+    family, _, task = key.partition(":")
+    if key in alone:
+        return alone[key]
+    if family == "own_of" and task:
+        return make_own_of(task)
+    raise UserError(f"mix:{names} has {key!r}, which is no text to mix; allowed: {', '.join(alone)}, own_of:<task>")
+
+
+def make_stages(key: str, colour: str, first: Condition, second: Condition) -> Condition:
+    """Pretrained on the text of the one, then on that of the other, at the cost of one pretraining."""
+    words, words_of_general = join_words((first, second), " followed by ")
+    note = f"each text for half of the steps, and of the warm-up; {HANDED_ON}"
+    return Condition(key, words, colour, staged=(first, second), words_of_general=words_of_general, note=note)
+
+
+def recommend_further(num_examples: int) -> dict[str, Any]:
+    """How a released checkpoint is pretrained further on the text of so many training examples, as published [TAPT].
+
+    Published with one example to a sequence; here the text is cut as ``pretrain.packing`` says.
+    """
+    if num_examples < MANY_EXAMPLES:
+        size: dict[str, Any] = {"batch_size": 256, "peak_lr": 1e-4}
+    else:
+        size = {"batch_size": 2048, "peak_lr": 5e-4}
+    length = {"budget": "epochs", "budget_amount": 100.0}
+    adam = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.01}
+    schedule = {"schedule": "linear", "warmup_steps": None, "warmup_fraction": 0.06}
+    return {**size, "micro_batch_size": 16, **length, **adam, **schedule}
+
+
+_OWN = Condition(OWN, "the own text", "#D55E00", corpus=CorpusConfig())
+_BOOKWIKI = Condition(
+    "bookwiki", "bookwiki", "#0072B2", corpus=CorpusConfig(source="card"), words_of_general="{general}"
+)
 CONDITIONS: dict[str, Condition] = {
     condition.key: condition
     for condition in (
         # a baseline that had only the weaker of two starts would make every gain look larger than it is
         Condition(NONE, "no pretraining", "#767676", schemes=("normal", PRESET)),
         Condition(START, "the structured start", "#000000", schemes=("mimetic",)),
-        Condition(OWN, "the own text", "#D55E00", corpus=CorpusConfig()),
-        Condition(
-            "bookwiki", "bookwiki", "#0072B2", corpus=CorpusConfig(source="card"), words_of_general="{general}"
-        ),
+        _OWN,
+        _BOOKWIKI,
         Condition(
             "bookwiki_sized", "bookwiki_sized", "#56B4E9", corpus=CorpusConfig(source="card", size_as="own"),
             words_of_general="equally much of {general}",
         ),
-        Condition("offshelf", "the released checkpoint", "#CC79A7", is_released=True),
+        make_stages("own_then_bookwiki", "#661100", _OWN, _BOOKWIKI),
+        make_stages("bookwiki_then_own", "#332288", _BOOKWIKI, _OWN),
+        Condition("offshelf", "the released checkpoint", "#CC79A7", from_released=True),
+        Condition(
+            "tapt", "the adapted checkpoint", "#E69F00", corpus=CorpusConfig(), from_released=True,
+            recipe=recommend_further,
+            note=f"the released checkpoint pretrained further on the own text by the published recipe; {HANDED_ON}, which "
+            "is released as a checkpoint of its own",
+        ),
     )
 }  # fmt: skip
-FAMILIES: dict[str, Callable[[str], Condition]] = {"own_of": make_own_of}  # <family>:<name>
+FAMILIES: dict[str, tuple[str, Callable[[str], Condition]]] = {  # <family>:<name>, and what the name is
+    "own_of": ("<task>", make_own_of),
+    "mix": ("<text>+<text>", make_mix),
+}
 
 
 def find_condition(key: str) -> Condition:
@@ -88,6 +199,6 @@ def find_condition(key: str) -> Condition:
     if key in CONDITIONS:
         return CONDITIONS[key]
     if family in FAMILIES and name:
-        return FAMILIES[family](name)
-    allowed = [*CONDITIONS, *(f"{family}:<task>" for family in FAMILIES)]
+        return FAMILIES[family][1](name)
+    allowed = [*CONDITIONS, *(f"{family}:{form}" for family, (form, _) in FAMILIES.items())]
     raise UserError(f"{key!r} is no condition; allowed: {', '.join(allowed)}")

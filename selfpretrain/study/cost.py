@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 from selfpretrain.data.store import read_manifest
+from selfpretrain.kinds import arrange
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
@@ -69,14 +70,15 @@ class Costs:
         return int(manifest["tokenizer"]["vocab_size"]) if manifest else cell.settings.tokenizer.vocab_size
 
     def measure_length(self, cell: Cell) -> int:
-        """Mean tokens of a task's examples, each cut to the sequence length, estimated from their bytes."""
+        """Mean tokens of the sequences of a task's examples, each cut to the sequence length, estimated from their bytes."""
         seq_len, manifest, rate = cell.settings.finetune.seq_len, self.find_manifest(cell), BYTES_PER_TOKEN
         if manifest:  # a separator follows every document
             rate = manifest["text_bytes"] / max(1, manifest["tokens"] - manifest["documents"])
         key = (cell.task, seq_len, rate)
         if key not in self._lengths:
-            texts = self.plan.data[cell.task].splits["train"].texts
-            sample = texts[:: max(1, len(texts) // SAMPLED_TEXTS)]
+            data = self.plan.data[cell.task]
+            texts = data.splits["train"].texts
+            sample = arrange(data.task, texts[:: max(1, len(texts) // SAMPLED_TEXTS)])
             sizes = [1 + len(row) + sum(len(text.encode()) for text in row) / rate for row in sample]
             self._lengths[key] = max(1, round(sum(min(seq_len, size) for size in sizes) / len(sizes)))
         return self._lengths[key]

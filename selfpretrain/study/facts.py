@@ -1,15 +1,21 @@
-"""What is known of a study's data before anything is trained, as lines: the same on the console and in the report."""
+"""What is known of a study's data and conditions before anything is trained, as lines: the same on the console and in the
+report.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from selfpretrain.cards import follow_card
 from selfpretrain.config import RuntimeConfig, Settings
 from selfpretrain.data.examples import describe_cut
-from selfpretrain.data.store import load_tokenizer
+from selfpretrain.data.store import load_tokenizer, read_manifest
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.kinds import arrange
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import find_run, get_corpus_folder, is_corpus_built
 from selfpretrain.sources.tasks import read_task
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.plan import StudyPlan
 
 
@@ -23,7 +29,7 @@ def describe_task(settings: Settings) -> list[str]:
     elif start.run_id is not None:  # a released start is read later
         corpora = [find_run(settings.runtime.runs_dir, "pretrain", start.run_id).read_result()["corpus"]]
     tokenizer = _find_tokenizer(corpora, settings.runtime)
-    cut = describe_cut(data.splits["train"].texts, settings.finetune.seq_len, tokenizer)
+    cut = describe_cut(arrange(data.task, data.splits["train"].texts), settings.finetune.seq_len, tokenizer)
     return [f"data of {data.task.name}: {fact}" for fact in (*data.notes, cut)]
 
 
@@ -40,6 +46,31 @@ def describe_data(plan: StudyPlan) -> dict[str, list[str]]:
     return facts
 
 
+def describe_conditions(plan: StudyPlan) -> dict[str, str]:
+    """How those conditions are made whose names do not say it, and what the mixes that are built hold."""
+    found = {}
+    for key in plan.conditions:
+        condition, given = find_condition(key), plan.study.tapt
+        changed = f"; in place of the published: {given}" if condition.recipe is not None and given else ""
+        if condition.note:
+            found[f"condition {key}"] = condition.note + changed
+    for cell in plan.corpora.values():
+        if cell.settings.corpus.parts and cell.status == "done":
+            parts = read_manifest(cell.folder)["source"]["parts"]
+            sizes = [f"{_name_part(part)} {part['text_bytes'] / 1e6:,.3g} MB" for part in parts]
+            found[f"text of {cell.condition}"] = ", ".join(sizes)
+    return found
+
+
+def _name_part(part: dict[str, Any]) -> str:
+    return f"own of {part['task']['name']}" if part["task"] else str(part["corpus"]["card"])
+
+
+def list_conditions(plan: StudyPlan) -> list[str]:
+    """:func:`describe_conditions` as lines."""
+    return [f"{name}: {fact}" for name, fact in describe_conditions(plan).items()]
+
+
 def list_data(plan: StudyPlan) -> list[str]:
     """:func:`describe_data` as lines."""
     return [f"data of {name}: {fact}" for name, facts in describe_data(plan).items() for fact in facts]
@@ -52,13 +83,14 @@ def describe_lengths(plan: StudyPlan) -> dict[str, list[str]]:
     """
     lines = {}
     for task, data in plan.data.items():
+        texts = arrange(data.task, data.splits["train"].texts)
         found: dict[str, list[str]] = {}
         for model, group in {group.model: group for group in plan.groups if group.task == task}.items():
             corpora = [cell for cell in plan.corpora.values() if cell.model == model]
             corpora.sort(key=lambda cell: cell.settings.task.name != data.task.name)
             tokenizer = _find_tokenizer([cell.id for cell in corpora], plan.settings.runtime)
             seq_len = group.choose_cells()[0].settings.finetune.seq_len
-            found.setdefault(describe_cut(data.splits["train"].texts, seq_len, tokenizer), []).append(model)
+            found.setdefault(describe_cut(texts, seq_len, tokenizer), []).append(model)
         # the texts of one model are those of all where the lines are equal
         lines[task] = [line if len(found) == 1 else f"{line} ({', '.join(models)})" for line, models in found.items()]
     return lines

@@ -1,6 +1,7 @@
 """A study as cells: which runs it needs, in which order, and which are done.
 
-A cell is one run. Waves: corpora, pretraining, then fine-tuning in two steps: every recipe (a learning rate of the grid;
+A cell is one run. Waves: corpora, pretraining (and the pretrainings that go on from one of those), then fine-tuning in
+two steps: every recipe (a learning rate of the grid;
 for ``none`` with each of the starts it may have) on the first seeds, and, with the one that scored best on validation,
 all other seeds. It is chosen for each model, condition and task by itself, as a part of the procedure [MultiBERTs].
 """
@@ -24,7 +25,8 @@ from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
-from selfpretrain.study.conditions import find_condition
+from selfpretrain.study.conditions import Condition, find_condition
+from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
 
 ALL = "all"  # of the labelled examples, in study.label_counts
 
@@ -104,10 +106,10 @@ class StudyPlan:
             )
 
     def _is_wanted(self, model: str, condition: str, key: str) -> bool:
-        """Whether ``models_of`` gives the model this task (and the task whose text the condition names)."""
-        text, name = find_condition(condition).text_of, self.tasks[key].name
-        names = (name, text or name)
-        return text != name and all(model in self.study.models_of.get(name, self.study.models) for name in names)
+        """Whether ``models_of`` gives the model this task (and the tasks whose texts the condition names)."""
+        others, own = find_condition(condition).other_tasks, self.tasks[key].name
+        names = (own, *others)
+        return own not in others and all(model in self.study.models_of.get(name, self.study.models) for name in names)
 
     # building
 
@@ -119,6 +121,7 @@ class StudyPlan:
         cells: dict[Recipe, dict[tuple[int, int], Cell]] = {recipe: {} for recipe in recipes}
         for seed in range(self.study.pretrain_seeds):
             started = self._plan_start(base, model, condition, task, seed)
+            before = self._list_before(started)
             for recipe in recipes:
                 for finetune_seed in range(self.study.finetune_seeds):
                     settings = dataclasses.replace(
@@ -132,12 +135,12 @@ class StudyPlan:
                     vocabulary_id = identity.identify_vocabulary(settings) if settings.start.is_fresh else None
                     run_id = identity.identify_finetune(settings, self.data[key], vocabulary_id)
                     cells[recipe][seed, finetune_seed] = Cell(
-                        "finetune", run_id, settings, model, condition, key, seed, finetune_seed
+                        "finetune", run_id, settings, model, condition, key, seed, finetune_seed, before
                     )
         return Group(model, condition, key, cells)
 
     def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
-        """The settings of a fine-tuning up to its start; registers the corpus and the pretraining it needs."""
+        """The settings of a fine-tuning up to its start; registers the corpora and the pretrainings it needs."""
         condition = find_condition(key)
         settings = dataclasses.replace(
             base, task=task, corpus=CorpusConfig(), init="none", seeds=dataclasses.replace(base.seeds, seed=seed)
@@ -146,28 +149,49 @@ class StudyPlan:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
                 self._register_corpus(settings, model, f"own of {task.name}")
             return settings
-        if condition.is_released:
+        if condition.from_released:
             assert self.study.offshelf is not None
-            return dataclasses.replace(settings, init=self.study.offshelf)
-        corpus = condition.choose_corpus(self.general, self.study.general_mb)
-        snapshots = self.study.curve if seed == 0 else []
-        pretraining = dataclasses.replace(
-            settings, corpus=corpus, pretrain=dataclasses.replace(settings.pretrain, snapshots=snapshots)
-        )
-        if condition.text_of is not None:
-            # the other task's own pretraining, so that the two studies of it are one run
-            other = self.cards.get(condition.text_of) or load_task_card(condition.text_of)
-            pretraining = dataclasses.replace(pretraining, task=other)
-        text = key if condition.is_general else f"own of {pretraining.task.name}"
+            settings = dataclasses.replace(settings, init=self.study.offshelf)
+        if not condition.is_released:
+            for part in range(max(1, len(condition.staged))):
+                run_id = self._plan_pretraining(settings, model, condition, part)
+                settings = dataclasses.replace(settings, init=f"run:{run_id}")
+        return settings
+
+    def _plan_pretraining(self, settings: Settings, model: str, condition: Condition, part: int) -> str:
+        """Registers a condition's pretraining from ``settings.init``, of a staged one that of a part; returns its id."""
+        if condition.staged and is_own(settings.tokenizer):
+            raise UserError(
+                f"{condition.key} needs one vocabulary for its two texts, and with tokenizer.source=own each has its own; "
+                "set tokenizer.source=general or released, or tokenizer.path=<folder>"
+            )
+        read, seed = (condition.staged or (condition,))[part], settings.seeds.seed
+        pretraining = prepare_pretraining(settings, condition, read, self.study, self.general, self._find_task)
+        text = name_text(read, pretraining.task.name)
         corpus_id = self._register_corpus(pretraining, model, text)
         pretraining = budget.resolve_planned(pretraining, corpus_id)
+        if condition.staged:
+            pretraining = budget.halve(pretraining, is_second=part > 0)
+            text = name_stage(condition, settings.task.name, part)
         run_id = identity.identify_pretrain(pretraining, corpus_id)
         if run_id not in self.pretrainings:
-            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, text, "", seed)
-        return dataclasses.replace(settings, init=f"run:{run_id}")
+            before = self._list_before(pretraining)
+            self.pretrainings[run_id] = Cell("pretrain", run_id, pretraining, model, text, "", seed, before=before)
+        return run_id
+
+    def _list_before(self, settings: Settings) -> tuple[str, ...]:
+        """The pretrainings before the one that is started from."""
+        cell = self.pretrainings.get(settings.start.run_id or "")
+        return cell.stands_on if cell else ()
+
+    def _find_task(self, name: str) -> TaskConfig:
+        """Another task, as the study has it, or by its card."""
+        return self.cards.get(name) or load_task_card(name)
 
     def _register_corpus(self, settings: Settings, model: str, text: str) -> str:
         corpus_id = identity.identify_corpus(settings)
+        if settings.start.run_id is not None:  # in the vocabulary that all share, it waits for no run
+            settings = dataclasses.replace(settings, init="none")
         self.corpora.setdefault(corpus_id, Cell("corpus", corpus_id, settings, model, text))
         return corpus_id
 
@@ -176,11 +200,12 @@ class StudyPlan:
     def list_curve(self, group: Group) -> dict[int, Cell]:
         """The first seed's fine-tunings from the snapshots of its pretraining, by the steps before them.
 
-        None for other tasks' texts, for a budget that is not in steps yet, and where a finished run kept no snapshot.
+        None for other tasks' texts, where pretraining went on from something, for a budget that is not in steps yet, and
+        where a finished run kept no snapshot.
         """
         cell = group.choose_cells()[0]
         pretraining = self.pretrainings.get(cell.settings.start.run_id or "")
-        if pretraining is None or find_condition(group.condition).text_of:
+        if pretraining is None or find_condition(group.condition).text_of or not pretraining.settings.start.is_fresh:
             return {}
         config, run = pretraining.settings.pretrain, pretraining.run
         steps = choose_snapshot_steps(config, config.total_steps) if config.budget == "steps" else []
@@ -200,7 +225,10 @@ class StudyPlan:
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
         """The waves in order, each as it stands when it is asked for: who runs them runs one before asking for the next."""
         yield "corpora", list(self.corpora.values())
-        yield "pretraining", list(self.pretrainings.values())
+        later = [cell for cell in self.pretrainings.values() if cell.stands_on]
+        yield "pretraining", [cell for cell in self.pretrainings.values() if not cell.stands_on]
+        if later:
+            yield "second stages", later
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
         yield "choosing rates and starts", unique(selection)
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
@@ -290,9 +318,10 @@ def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:
         raise UserError(
             f"study.baseline and study.reference are both {study.baseline}; set study.reference to another condition"
         )
-    if any(find_condition(name).is_released for name in conditions) and not study.offshelf:
+    released = [name for name in conditions if find_condition(name).from_released]
+    if released and not study.offshelf:
         raise UserError(
-            "study.conditions has offshelf, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>"
+            f"study.conditions has {released[0]}, but no checkpoint: set study.offshelf=hf:<repo>@<revision> or hf:<folder>"
         )
     if study.cross:
         conditions += [f"own_of:{name}" for name in tasks if f"own_of:{name}" not in conditions]

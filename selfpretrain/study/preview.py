@@ -13,7 +13,7 @@ from selfpretrain.runs.folder import describe_machine
 from selfpretrain.stages.work import DISK_KINDS
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once, measure_bytes
-from selfpretrain.study.facts import list_data
+from selfpretrain.study.facts import list_conditions, list_data
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.sweep import describe_choices
@@ -95,6 +95,7 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
     """What is compared, how the numbers were made, and what they cannot know yet."""
     lines = [
         describe_choices(plan),
+        *list_conditions(plan),
         *list_data(plan),
         f"FLOPs: by formula, 2 per multiply-add, held-out passes included. Hours: one process on this machine "
         f"({describe_machine()}), from timing at most about {LIMIT_SECONDS:.0f} s of real steps. Disk: without logs.",

@@ -163,20 +163,21 @@ def _count_fitting(seconds: float, limit_seconds: float) -> int:
 
 
 def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) -> Speed:
-    """Made-up examples of the shortest and the longest task's mean length, then a forward pass."""
+    """Made-up sequences of the shortest and the longest task's mean length, then a forward pass."""
     settings, data, vocab_size = cells[0].settings, costs.plan.data[cells[0].task], costs.get_vocab_size(cells[0])
     config, kind = resolve_precision(settings.finetune, settings), get_kind(data.task.label_kind)
     lengths = sorted({costs.measure_length(cell) for cell in cells})
     parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
+    num_sequences = kind.count_sequences(data.task)
     labels = kind.encode(data.task, data.splits["train"].labels)
     model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
 
     def make_split(rows: int, length: int) -> EncodedSplit:
-        ids = np.random.default_rng(0).integers(5, vocab_size, (rows, length)).astype(np.int32)
-        return EncodedSplit([""] * rows, list(ids), np.full(rows, length), labels[np.arange(rows) % len(labels)])
+        ids = np.random.default_rng(0).integers(5, vocab_size, (rows * num_sequences, length)).astype(np.int32)
+        return EncodedSplit([""] * rows, list(ids), np.full(len(ids), length), labels[np.arange(rows) % len(labels)])
 
     device = choose_device(settings.runtime)
-    _, micro = choose_layout(config, settings.runtime, device)
+    _, micro = choose_layout(config, settings.runtime, device, num_sequences)
 
     def time_batch(rows: int, length: int, limit_seconds: float) -> float:
         batches = build_batches(settings, make_split(rows, length), model.encoder)
@@ -187,9 +188,9 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
     points = []
     for length in (lengths[0], lengths[-1]):
         seconds = time_batch(rows, length, limit_seconds / 3) * config.batch_size / rows
-        points.append((count_finetune_flops(*parts, config.batch_size, length), seconds))
+        points.append((count_finetune_flops(*parts, config.batch_size * num_sequences, length), seconds))
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
-    evaluated = count_sequence_flops(*parts, len(split), lengths[-1])
+    evaluated = count_sequence_flops(*parts, len(split) * num_sequences, lengths[-1])
     start = time.perf_counter()
     predict(model, split, data.task, device, choose_autocast(config.precision))
     return Speed(*fit_line(*points), (time.perf_counter() - start) / evaluated)

@@ -17,7 +17,7 @@ from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
 from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
-from selfpretrain.study.facts import describe_lengths, list_data
+from selfpretrain.study.facts import describe_lengths, list_conditions, list_data
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.watch import Watch
 
@@ -158,7 +158,7 @@ def describe(plan: StudyPlan) -> Estimate | None:
         left += len(cells) - done
         table.add_row(name, *map(str, (len(cells), done, len(cells) - done)))
     Terminal().print(table)
-    print("\n".join([describe_choices(plan), *list_data(plan)]))
+    print("\n".join([describe_choices(plan), *list_conditions(plan), *list_data(plan)]))
     if not left:
         return None
     from selfpretrain.study.cost import Costs

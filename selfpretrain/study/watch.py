@@ -41,7 +41,7 @@ class Watch:
         self.waiting = {cell.id: cell for cell in cells}
         self.folder = make_folder(cells[0].folder.parent)
         failed = {cell.id for cell in cells if cell.status == "failed"}
-        self._count_left(wave, cells[0].stage)
+        self._count_left(wave)
         self.started = self.ended = time.monotonic()
         self.estimated = 0.0  # seconds of what was done since
         is_over = threading.Event()
@@ -62,12 +62,14 @@ class Watch:
                 thread.join()
             self.look()
 
-    def _count_left(self, wave: str, stage: str) -> None:
+    def _count_left(self, wave: str) -> None:
         """The cells of the study; of those of this and later waves that are to be decided, the stage and the estimate."""
         waves = dict(self.plan.iter_waves())
         later = [cell for name in list(waves)[list(waves).index(wave) :] for cell in waves[name]]
-        # what a failed pretraining blocks may come free until the fine-tunings are there
-        left = [cell for cell in later if cell.status not in FINISHED and not (stage == "finetune" and cell.is_blocked)]
+        undecided = [cell for cell in later if cell.status not in FINISHED]
+        # what a failed pretraining blocks may come free as long as that is tried again
+        tried = {None, *(cell.id for cell in undecided)}
+        left = [cell for cell in undecided if cell.blocker in tried]
         self.total = len({cell.key for cells in waves.values() for cell in cells})
         self.left = {cell.key: (cell.stage, self.estimates.get((cell.stage, cell.name), math.nan)) for cell in left}
 

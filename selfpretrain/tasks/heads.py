@@ -14,7 +14,10 @@ from selfpretrain.model.heads import SequenceHead
 
 @dataclass(frozen=True)
 class TaskHead:
-    """``compute_loss`` gives the mean over the batch, of outputs [B, K] in fp32 and encoded labels."""
+    """``compute_loss`` gives the mean over the batch, of an example's outputs in fp32, [B, S * K], and encoded labels.
+
+    ``build`` gives the head, from its number of outputs for a sequence, K.
+    """
 
     compute_loss: Callable[[Tensor, Tensor], Tensor]
     build: Callable[[ModelConfig, FinetuneConfig, int], SequenceHead] = lambda model, config, num_outputs: SequenceHead(
@@ -35,4 +38,5 @@ HEADS: dict[str, TaskHead] = {
     "class": TaskHead(F.cross_entropy),
     "score": TaskHead(lambda outputs_B1, labels_B: F.mse_loss(outputs_B1.squeeze(-1), labels_B)),
     "multilabel": TaskHead(F.binary_cross_entropy_with_logits),
+    "choice": TaskHead(F.cross_entropy),  # over the options of an example [fairseq sentence_ranking]
 }

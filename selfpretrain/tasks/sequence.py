@@ -14,7 +14,7 @@ from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.model.heads import SequenceHead
 from selfpretrain.tasks.heads import get_head
 
-EVALUATION_BATCH_SIZE = 128
+EVALUATION_BATCH_SIZE = 128  # sequences
 
 
 class SequenceModel(nn.Module):
@@ -23,24 +23,25 @@ class SequenceModel(nn.Module):
     def __init__(self, encoder: Encoder, config: FinetuneConfig, task: TaskConfig, seed: int):
         super().__init__()
         self.encoder = encoder
-        kind = get_head(task.label_kind)
-        self.compute_loss = kind.compute_loss
-        self.head = kind.build(encoder.config, config, get_kind(task.label_kind).count_outputs(task))
+        kind, head = get_kind(task.label_kind), get_head(task.label_kind)
+        self.compute_loss = head.compute_loss
+        self.head = head.build(encoder.config, config, kind.count_outputs(task))
+        self.num_outputs = kind.count_sequences(task) * kind.count_outputs(task)  # of an example
         init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits [B, K] for a padded or a packed batch; one column for a score."""
+        """Logits [B, S * K] of the examples of a padded or a packed batch; one column for a score."""
         ids_BL, mask_BL = batch["input_ids"], batch.get("attention_mask")  # no mask where nothing is padding
         packing = Packing(batch["position_ids"], batch["lengths"]) if "lengths" in batch else None
         firsts = None
         if self.head.pooling == "cls":
             firsts = ids_BL.new_zeros(len(ids_BL), 1) if packing is None else packing.starts_1B
         hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, firsts, packing)
-        return self.head(hidden, mask_BL, packing)
+        return self.head(hidden, mask_BL, packing).reshape(-1, self.num_outputs)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        outputs_BK, labels = self.compute_outputs(batch).float(), batch["labels"]
-        loss = self.compute_loss(outputs_BK, labels)
+        outputs, labels = self.compute_outputs(batch).float(), batch["labels"]
+        loss = self.compute_loss(outputs, labels)
         return loss, {"loss": loss.detach()}
 
 
@@ -60,11 +61,12 @@ def init_head(head: SequenceHead, family: str, std: float, seed: int) -> None:
 def predict(
     model: SequenceModel, split: EncodedSplit, task: TaskConfig, device: torch.device, autocast: torch.dtype | None
 ) -> npt.NDArray[np.float32]:
-    """Outputs [N, K] in the order of ``split``, as they are stored: logits, or scores in the label's own range."""
+    """Outputs [N, S * K] in the order of ``split``, as they are stored: logits, or scores in the label's own range."""
     model.eval()
     encoder, numbers, outputs = model.encoder, [], []
     has_segments = encoder.config.type_vocab_size > 1
-    for rows, arrays in iter_by_length(split, EVALUATION_BATCH_SIZE, encoder.pad_id, has_segments):
+    batch_size = max(1, EVALUATION_BATCH_SIZE // split.num_sequences)
+    for rows, arrays in iter_by_length(split, batch_size, encoder.pad_id, has_segments):
         batch = {name: torch.from_numpy(np.asarray(value)).to(device) for name, value in arrays.items()}
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
             outputs.append(model.compute_outputs(batch).float().cpu().numpy())

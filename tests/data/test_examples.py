@@ -127,6 +127,27 @@ def test_packed_pairs():
     assert "token_type_ids" not in pack(split, [0], has_segments=False)
 
 
+def test_sequences_of_one_example_stay_together():
+    texts = [("1", "2"), ("1", "3 4"), ("5", "6 7"), ("5", "8"), ("9", "9 9 9"), ("9", "9")]
+    split = encode_split(Words("wordpiece"), ["a", "b", "c"], texts, np.array([1, 0, 1]), 16)
+    assert split.num_sequences == 2 and len(split) == 3
+    assert split.longest.tolist() == [6, 6, 7]
+    packed = pack(split, [2, 0], has_segments=True)
+    assert packed["lengths"].tolist() == [7, 5, 5, 6] and packed["labels"].tolist() == [1, 1]
+    wanted = [101, 9, 102, 9, 9, 9, 102, 101, 9, 102, 9, 102, 101, 1, 102, 2, 102, 101, 1, 102, 3, 4, 102]
+    assert packed["input_ids"].tolist() == [wanted] and int(packed["num_tokens"]) == len(wanted)
+    padded = pad(split, [2, 0], PAD, has_segments=True)
+    assert padded["input_ids"].shape == (4, 7) and padded["labels"].tolist() == [1, 1]
+    assert padded["input_ids"][padded["attention_mask"]].tolist() == wanted
+    assert padded["token_type_ids"][padded["attention_mask"]].tolist() == packed["token_type_ids"][0].tolist()
+    for batches in (FinetuneBatches(split, 3, 1, 0, PAD, True, packed) for packed in (False, True)):
+        parts = batches[0]
+        assert [share for share, _ in parts] == [1 / 3] * 3 and sum(len(arrays["labels"]) for _, arrays in parts) == 3
+        assert sum(int(arrays["num_tokens"]) for _, arrays in parts) == split.lengths.sum()
+    rows = [row.tolist() for row, arrays in iter_by_length(split, 2, PAD, True)]
+    assert rows == [[0, 1], [2]]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_micro_batches_hold_exactly_the_batch(packed):
     split = make_split(50)

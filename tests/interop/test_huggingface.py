@@ -418,7 +418,7 @@ def test_a_head_or_kind_that_transformers_lacks_leaves_no_folder(
             tmp_path / "out", encoder, tokenizers["electra"], SequenceHead(encoder.config, "linear", "cls", 2)
         )
     head = SequenceHead(encoder.config, "gelu", "cls", 2)
-    with pytest.raises(UserError, match="label_kind=ordinal has no like in transformers; allowed: class"):
+    with pytest.raises(UserError, match="label_kind=ordinal cannot be exported to transformers; allowed: class"):
         export_huggingface(tmp_path / "out", encoder, tokenizers["electra"], head, label_kind="ordinal")
     assert not list(tmp_path.iterdir())
 

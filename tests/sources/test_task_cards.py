@@ -28,12 +28,14 @@ RECORDED: dict[str, tuple[str | None, dict[str, int], list[str]]] = {
     "agnews": (None, {"train": 120000, "test": 7600}, ["World", "Sports", "Business", "Sci/Tech"]),
     "amazon_polarity": (None, {"train": 3600000, "test": 400000}, ["negative", "positive"]),
     "ax": ("ax", {"test": 1104}, ENTAILMENT),
+    "codah": ("codah", {"train": 2776}, []),
     "cola": ("cola", {"train": 8551, "validation": 1043, "test": 1063}, ["unacceptable", "acceptable"]),
     "dbpedia14": (None, {"train": 560000, "test": 70000}, [
         "Company", "EducationalInstitution", "Artist", "Athlete", "OfficeHolder", "MeanOfTransportation", "Building",
         "NaturalPlace", "Village", "Animal", "Plant", "Album", "Film", "WrittenWork"]),
     "discovery": ("discovery", {"train": 1566000, "validation": 87000, "test": 87000}, []),
     "hans": ("plain_text", {"train": 30000, "validation": 30000}, ["entailment", "non-entailment"]),
+    "hellaswag": (None, {"train": 39905, "validation": 10042, "test": 10003}, []),
     "jigsaw": (None, {"train": 159571, "test": 63978}, []),
     "mnli": ("mnli", {"train": 392702, "validation_matched": 9815, "validation_mismatched": 9832}, ENTAILMENT),
     "mnli_mm": ("mnli", {"train": 392702, "validation_matched": 9815, "validation_mismatched": 9832}, ENTAILMENT),
@@ -47,13 +49,15 @@ RECORDED: dict[str, tuple[str | None, dict[str, int], list[str]]] = {
     "snli": ("plain_text", {"train": 550152, "validation": 10000, "test": 10000}, ENTAILMENT),
     "sst2": ("sst2", {"train": 67349, "validation": 872, "test": 1821}, ["negative", "positive"]),
     "stsb": ("stsb", {"train": 5749, "validation": 1500, "test": 1379}, []),
+    "swag": ("regular", {"train": 73546, "validation": 20006, "test": 20005}, ["0", "1", "2", "3"]),
     "wnli": ("wnli", {"train": 635, "validation": 71, "test": 146}, ["not_entailment", "entailment"]),
     "yahoo": (None, {"train": 1400000, "test": 60000}, [
         "Society & Culture", "Science & Mathematics", "Health", "Education & Reference", "Computers & Internet",
         "Sports", "Business & Finance", "Entertainment & Music", "Family & Relationships", "Politics & Government"]),
 }  # fmt: skip
 TEST_SETS = ("ax", "hans", "snli")
-LOADED = sorted(set(RECORDED) - {"jigsaw", *TEST_SETS})
+CHOICES = ("codah", "hellaswag", "swag")  # read in test_options.py
+LOADED = sorted(set(RECORDED) - {"jigsaw", *TEST_SETS, *CHOICES})
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def test_shapes_recur_where_a_compiler_or_a_gpu_needs_them():
 def test_texts_are_packed_where_shapes_need_not_recur(device, compiles, seq_len, packed, micro_batch_size):
     config, runtime = FinetuneConfig(seq_len=seq_len), RuntimeConfig(compile=compiles)
     assert choose_layout(config, runtime, device) == (packed, micro_batch_size)
+    assert choose_layout(config, runtime, device, 4) == (packed, max(1, micro_batch_size // 4))  # four texts an example
     config.micro_batch_size = 4
     assert choose_layout(config, runtime, device) == (packed, 4)
 
@@ -79,6 +80,23 @@ def test_both_orders_of_a_pair_are_trained_on_and_one_is_scored():
     )
     assert (once.steps, twice.steps) == (6, 12)
     assert once.evaluation_flops == twice.evaluation_flops and once.disk["predictions"] == twice.disk["predictions"]
+
+
+def test_every_option_of_a_choice_is_read():
+    splits = {
+        name: Split([name] * 64, [("a", "b", "c")] * 64, np.zeros(64, int)) for name in ("train", "validation", "test")
+    }
+    kinds = {"choice": ["0", "1"], "score": []}  # of each sequence one output, as a score has
+    choice, score = (
+        describe_finetuning(
+            Settings(), TaskData(TaskConfig(label_kind=kind, label_names=names), splits, "", []), 300, 9
+        )
+        for kind, names in kinds.items()
+    )
+    assert choice.steps == score.steps and choice.step_flops == 2 * score.step_flops
+    assert choice.evaluation_flops == 2 * score.evaluation_flops
+    assert choice.disk["predictions"] - score.disk["predictions"] == 4 * 128
+    assert choice.disk["encoders"] == score.disk["encoders"]
 
 
 def test_work_of_unknown_size():

@@ -12,7 +12,7 @@ from selfpretrain.model.init import build_encoder
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.learners import move
 
-VOCAB, PAD, COUNT = 60, 1, 19
+VOCAB, PAD, COUNT, OPTIONS = 60, 1, 19, 3
 SMALL = {"hidden_size": 16, "embedding_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 32,
          "max_positions": 24, "dropout_prob": 0.0, "attention_dropout_prob": 1e-9}  # fmt: skip
 MODELS = {
@@ -23,6 +23,7 @@ LABELS = {
     "class": np.arange(COUNT) % 3,
     "multilabel": np.random.default_rng(0).integers(0, 2, (COUNT, 3)).astype(np.float32),
     "score": np.linspace(0, 1, COUNT, dtype=np.float32),
+    "choice": np.arange(COUNT) % OPTIONS,
 }
 
 
@@ -31,7 +32,7 @@ LABELS = {
 @pytest.mark.parametrize("kind", LABELS)
 def test_packed_and_padded_batches_train_alike(family, pooling, kind):
     rng = np.random.default_rng(3)
-    lengths = np.sort(rng.integers(2, 24, COUNT))
+    lengths = np.sort(rng.integers(2, 24, COUNT * (OPTIONS if kind == "choice" else 1)))
     tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
     split = EncodedSplit([""] * COUNT, tokens, lengths // 2, LABELS[kind])
     task = TaskConfig(label_kind=kind, label_names=[] if kind == "score" else ["a", "b", "c"])

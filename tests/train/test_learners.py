@@ -89,13 +89,14 @@ def make_pretraining(folder, kind, seed, **options):
 
 def make_finetuning(folder, kind, seed, **options):
     rng = np.random.default_rng(3)
-    lengths = rng.integers(3, 24, 40)
+    label_kind, sequences = ("choice", 3) if "choice" in kind else ("class", 1)
+    lengths = rng.integers(3, 24, 40 * sequences)
     tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
     split = EncodedSplit([str(i) for i in range(40)], tokens, lengths // 2, rng.integers(0, 3, 40))
     model, pooling = MODELS["rtd"], "cls" if "first" in kind else "mean"
     config = FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling=pooling, head="gelu")
     encoder = build_encoder(model, VOCAB, PAD, seed)
-    task = TaskConfig(label_kind="class", label_names=["a", "b", "c"])
+    task = TaskConfig(label_kind=label_kind, label_names=["a", "b", "c"])
     module = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
     multiplier = functools.partial(compute_depth_multiplier, num_layers=model.num_layers, decay=0.8)
     packed = "padded" not in kind
@@ -153,6 +154,20 @@ def test_each_seed_is_its_separate_run(tmp_path, kind):
     assert (norms > OPTIM["clip_norm"]).mean() > 0.3 and np.ptp(norms, axis=0).min() > 5e-5  # each clipped by its own
     first, second = (members[i].keeper.module.get_parameter("encoder.layers.0.up.weight") for i in (0, 1))
     assert (first - second).abs().max() > 0.01
+
+
+def test_examples_of_several_sequences_are_stacked(tmp_path):
+    alone, together = (
+        [make_finetuning(tmp_path / name, "finetune a choice", seed) for seed in (3, 4)] for name in ("a", "b")
+    )
+    for member in alone:
+        Trainer([member]).train()
+    Trainer(together).train()
+    for member, other in zip(together, alone, strict=True):
+        for name, value in other.keeper.module.named_parameters():
+            # added to every option alike, it has no gradient but what rounding leaves, which Adam scales up
+            if name != "head.out.bias":
+                torch.testing.assert_close(member.keeper.module.get_parameter(name), value, rtol=0, atol=1e-5, msg=name)
 
 
 def test_filled_up_sequences_are_hidden_and_remembered():
