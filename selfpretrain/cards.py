@@ -14,13 +14,17 @@ T = TypeVar("T")
 
 
 def _load_card(kind: str, name: str, schema: type[T]) -> T:
-    folder = find_folder("corpora") / kind
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = list_cards(kind)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"{kind} {name!r} has no card; {hint}known: {', '.join(known)}")
-    return load_yaml(folder / f"{name}.yaml", schema)
+    return load_yaml(find_folder("corpora") / kind / f"{name}.yaml", schema)
+
+
+def list_cards(kind: str) -> list[str]:
+    """The names of all cards of a kind: task or text."""
+    return sorted(path.stem for path in (find_folder("corpora") / kind).glob("*.yaml"))
 
 
 @cache

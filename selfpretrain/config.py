@@ -224,6 +224,7 @@ class TaskConfig:
     label_values: list[Any] = setting(list, help="raw values in that order, where they are not 0..n-1")
     score_range: list[float] = setting(list, help="lowest and highest score")
     metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows")
+    benchmark: str | None = setting(None, help="the collection in whose published average over tasks it counts: GLUE")
     unordered_pair: bool = setting(False, help="the two texts may be swapped")
     corpus_columns: list[str] = setting(list, help="text for pretraining; empty: the text columns")
     finetune: dict[str, Any] = setting(dict, help="by model.family: {setting: value}; see finetune.recipe")

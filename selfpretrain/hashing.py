@@ -18,6 +18,7 @@ LEFT_OUT: dict[str, str] = {
     "finetune.given": "what was given stands in the section",
     "task.name": "a name; the examples are hashed",
     "task.finetune": "what it brought in stands in the section finetune",
+    "task.benchmark": "a table of the report; no run hangs on it",
     **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
     **{
         f"task.{name}": _SEEN

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from selfpretrain.cards import follow_card, load_task_card, load_text_card
+from selfpretrain.cards import follow_card, list_cards, load_task_card, load_text_card
 from selfpretrain.config import Settings, TaskConfig, UserError
 from selfpretrain.door import compose_settings, list_choices, open_config
+from selfpretrain.hashing import hash_section
 
 
 def test_cards_are_read_strictly(monkeypatch, tmp_path):
@@ -21,6 +22,15 @@ def test_cards_are_read_strictly(monkeypatch, tmp_path):
     monkeypatch.setattr("selfpretrain.cards.find_folder", lambda name: tmp_path / name)
     with pytest.raises(UserError, match="did you mean 'metric'"):
         load_task_card("mine")
+
+
+def test_the_tasks_of_the_published_average_of_glue():
+    """Eight, as google-research/electra's README and fairseq's roberta have them: without WNLI, MNLI by its matched set."""
+    cards = [load_task_card(name) for name in list_cards("task")]
+    counted = {card.name for card in cards if card.benchmark == "GLUE"}
+    assert counted == {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"}
+    assert {card.benchmark for card in cards} == {None, "GLUE"}
+    assert "benchmark" not in hash_section("task", load_task_card("cola"))  # the runs of before keep their ids
 
 
 PUBLISHED = {"electra_small": "electra", "electra_base": "electra", "roberta_base": "roberta"}

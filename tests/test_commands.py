@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from selfpretrain.__main__ import COMMANDS
+from selfpretrain.cards import list_cards
 from selfpretrain.config import Settings, iter_settings
 from selfpretrain.door import compose_settings
 from selfpretrain.report import plots
+from selfpretrain.study.conditions import find_condition
+from selfpretrain.study.plan import choose_tasks, list_conditions
 from selfpretrain.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,9 +137,38 @@ def test_presets_compose_with_every_effort(model, effort):
 def test_studies_compose(study):
     settings = compose_settings("study", [f"study={study}", "task=agnews"])
     assert settings.study.conditions
+    tasks = [task.name for task in choose_tasks(settings)]  # each has a card
+    texts = [find_condition(name).text_of for name in list_conditions(settings, tasks)]
+    assert set(filter(None, texts)) <= set(list_cards("task"))
     assert settings.study.name == ("agnews" if study == "single" else study)
     assert compose_settings("report", [f"study={study}", "task=agnews"]) == settings
     assert compose_settings("plan", [f"study={study}", "task=agnews"]) == settings
+
+
+# acmi-lab/self-pretrain, README: steps, warm-up, sequences a step, rate, tokens a sequence
+PUBLISHED = {"electra_small": (1_000_000, 10_000, 128, 5e-4, 128), "roberta_base": (100_000, 6_000, 512, 5e-4, 512)}
+
+
+@pytest.mark.parametrize("study", ["paper_table_electra", "paper_table_roberta", "paper_cross", "paper_glue"])
+def test_studies_of_the_paper_pretrain_as_published(study):
+    overrides = [f"study={study}"]
+    for model in compose_settings("study", overrides).study.models:
+        config = compose_settings("study", [*overrides, f"model={model}"]).pretrain
+        recipe = (config.total_steps, config.warmup_steps, config.batch_size, config.peak_lr, config.seq_len)
+        assert recipe == PUBLISHED[model] and config.warmup_fraction is None, model
+
+
+def test_small_studies_of_the_paper_follow_the_protocol_of_cpu_evidence():
+    for model in ("roberta_nano", "electra_nano"):
+        protocol = compose_settings("study", ["study=cpu_evidence", f"model={model}"])
+        for path in (CONF / "study").glob("paper_*_mini.yaml"):
+            settings = compose_settings("study", [f"study={path.stem}", f"model={model}"])
+            assert (settings.pretrain, settings.finetune) == (protocol.pretrain, protocol.finetune), path
+            assert set(settings.study.label_counts) <= set(protocol.study.label_counts)
+            assert (
+                settings.study.general_mb == protocol.study.general_mb
+                and settings.study.margin == protocol.study.margin
+            )
 
 
 @pytest.mark.parametrize(

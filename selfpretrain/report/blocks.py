@@ -138,6 +138,7 @@ def list_explanations(summary: Summary) -> list[str]:
         lines.append(
             "<task>@<count>: fine-tuned on so many labelled examples; its own text is all of the training split's."
         )
+    lines += _explain_averages(summary)
     lines += _explain_analyses(summary)
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
@@ -146,6 +147,19 @@ def list_explanations(summary: Summary) -> list[str]:
     ]
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
+    return lines
+
+
+def _explain_averages(summary: Summary) -> list[str]:
+    lines = []
+    for benchmark, names in {average.benchmark: average.uncounted for average in summary.averages}.items():
+        never = f" ({', '.join(names)}: never counted)" if names else ""
+        lines.append(
+            f"{benchmark}, mean: unweighted, over the tasks of its published average that stand in the table, each with the "
+            f"metric and the test split of its card{never}. Its interval takes the tasks as given and adds the variance "
+            "between the seeds' means over the tasks, since a seed's encoder is fine-tuned on all of them, and those of the "
+            "test sets, which are independent. own_of:<task> has own on that task."
+        )
     return lines
 
 

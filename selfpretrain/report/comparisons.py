@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score, format_signed, format_whole
 from selfpretrain.runs.results import AlignedRuns
 from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
+from selfpretrain.stats.variance import compute_spread
 from selfpretrain.study.conditions import find_condition
 
 # what a number of a report is: a score, a difference of scores, a share of a gain in percent
@@ -52,6 +53,15 @@ class Difference:
         return self.p_holm is not None and self.p_holm < alpha
 
 
+class Score(NamedTuple):
+    """Of a procedure."""
+
+    interval: Interval
+    singles: list[float]  # of each run
+    notes: list[str]
+    examples_variance: float  # the part of the interval's variance that is the choice of test examples
+
+
 def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
     """What each run's chance comes from: its pretraining seed; for a released checkpoint, each fine-tuning by itself."""
     return [
@@ -72,11 +82,12 @@ def _choose_metric(name: str, *sides: AlignedRuns) -> Any:
     return counted if len(sides[0].ids) - max(most_frequent) < FEW_DISTINCT else name
 
 
-def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> tuple[Interval, list[float], list[str]]:
-    """The procedure's score with its interval, each run's score, and notes. Raises UserError where it is undefined."""
+def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> Score:
+    """The procedure's score, over seeds and test examples. Raises UserError where it is undefined."""
     result = _compare(runs, runs, metric, study)
-    scores = [float(score) for score in result.base_run_scores]
-    return _to_interval(result.base), scores, _name_sides(result.notes, metric)
+    singles = [float(score) for score in result.base_run_scores]
+    by_examples = compute_spread(result.samples.base)  # with t the replicates vary the examples alone
+    return Score(_to_interval(result.base), singles, _name_sides(result.notes, metric), by_examples)
 
 
 def _name_sides(notes: Sequence[str], metric: str) -> list[str]:

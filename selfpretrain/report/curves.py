@@ -51,7 +51,7 @@ def _build_token_curve(cells: list[tuple[float, CellResult]], results: StudyResu
         runs.setdefault(cell.condition, []).append((tokens[cell.run_id], single))
     for condition, points in runs.items():
         points.sort(key=lambda point: point[0])
-        curve.lines[condition] = [CurvePoint(x, compute_score(run, curve.metric, study)[0]) for x, run in points]
+        curve.lines[condition] = [CurvePoint(x, compute_score(run, curve.metric, study).interval) for x, run in points]
         if len(points) > 1:
             (_, before), (_, after) = points[-2:]
             curve.last_gains[condition] = compute_difference(before, after, curve.metric, study).delta

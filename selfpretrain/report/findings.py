@@ -33,6 +33,7 @@ class Entry:
     num_seeds_planned: int
     start: str = ""  # of an encoder that was not pretrained: normal | mimetic
     score: Interval | None = None
+    examples_variance: float = 0.0  # the part of the score's variance that is the choice of test examples
     run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain
@@ -111,6 +112,29 @@ class Cross:
     cells: list[list[CrossCell]]
 
 
+@dataclass
+class AverageRow:
+    """One condition on the tasks of a benchmark."""
+
+    condition: str
+    scores: list[Interval | None]  # by task
+    texts: list[str]  # by task, instead of a score: failed (1 of 3), not in this study
+    mean: Interval | None
+    reason: str  # why there is no mean
+
+
+@dataclass
+class Average:
+    """A benchmark's average for one model: the unweighted mean over those of its tasks that the study has."""
+
+    model: str
+    benchmark: str
+    tasks: dict[str, str]  # in the order of the study -> metric
+    rows: list[AverageRow]
+    missing: list[str]  # cards that the published average counts and the study has not
+    uncounted: list[str]  # cards of the same collection that it does not count
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """A score along an axis."""
@@ -171,7 +195,7 @@ class Calibration:
     scaled: Reliability
 
 
-_ANALYSES = ("ensembles", "calibrations")  # fields of Summary
+_OPTIONAL = ("averages", "ensembles", "calibrations")  # fields of Summary that leave no trace while empty
 
 
 @dataclass
@@ -187,6 +211,7 @@ class Summary:
     panels: list[Panel]
     facts: dict[str, str]
     crosses: list[Cross] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
@@ -220,7 +245,6 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         stored = {**dataclasses.asdict(self), "facts": self.lasting_facts}
-        # what was not asked for (study.analyses) leaves no trace
-        text = json.dumps({key: value for key, value in stored.items() if value or key not in _ANALYSES})
+        text = json.dumps({key: value for key, value in stored.items() if value or key not in _OPTIONAL})
         # JSON has no infinity: an end of an interval that is infinite is stored as null
         return json.loads(text, parse_constant=lambda _: None)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.analyses import analyse
+from selfpretrain.report.averages import build_averages
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
@@ -56,6 +57,7 @@ def summarize(results: StudyResults) -> Summary:
     for panel in summary.panels:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
+    summary.averages = build_averages(summary, results.tasks)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
     analyse(summary, results)
@@ -101,7 +103,7 @@ def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study:
     ids = [runs.ids[place] for place in kept]
     apart = AlignedRuns(ids, runs.labels[kept], runs.predictions[:, kept], runs.cells)
     try:
-        return compute_score(apart, metric, study)[0].point
+        return compute_score(apart, metric, study).interval.point
     except UserError:  # what is left may have one class only
         return None
 
@@ -125,22 +127,23 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
     if runs is None:
         return entry
     try:
-        score, run_scores, notes = compute_score(runs, panel.metric, study)
+        found = compute_score(runs, panel.metric, study)
     except UserError as error:  # an undefined metric concerns this condition, not the rest of the report
         entry.state = UNDEFINED
         entry.notes.append(f"{panel.metric} has no value: {error}")
         return entry
-    entry.notes += notes
+    entry.notes += found.notes
     entry.run_scores = [
         {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
-        for cell, value in zip(runs.cells, run_scores, strict=True)
+        for cell, value in zip(runs.cells, found.singles, strict=True)
     ]
     if entry.state in (DONE, PARTIAL):
         assert panel.blind_score is not None
-        entry.score, entry.learned = score, score.low > panel.blind_score
+        entry.score, entry.learned = found.interval, found.interval.low > panel.blind_score
+        entry.examples_variance = found.examples_variance
     else:
-        listed = ", ".join(format_score(value) for value in run_scores)
-        others = format_counted(len(run_scores), "run")
+        listed = ", ".join(format_score(value) for value in found.singles)
+        others = format_counted(len(found.singles), "run")
         entry.notes.append(f"the other {others} scored {listed}; no mean is shown: it would hide the failures")
     return entry
 

@@ -10,7 +10,18 @@ from itertools import chain
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_p, format_score, format_signed
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import LABELS, PARTIAL, Calibration, Cross, CrossCell, Ensemble, Entry, Panel, Summary
+from selfpretrain.report.findings import (
+    LABELS,
+    PARTIAL,
+    Average,
+    Calibration,
+    Cross,
+    CrossCell,
+    Ensemble,
+    Entry,
+    Panel,
+    Summary,
+)
 from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
@@ -41,6 +52,7 @@ def build_tables(summary: Summary) -> list[Table]:
     if any(curve.name == LABELS for curve in summary.curves):
         tables.append(build_label_table(summary))
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
+    tables += [build_average_table(average) for average in summary.averages]
     if summary.ensembles:
         tables.append(build_ensemble_table(summary))
     if summary.calibrations:
@@ -168,6 +180,24 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
         values += [(cross.model, cross.unit, text, task, *c[1:]) for task, c in zip(cross.tasks, filled, strict=True)]
     header = ("pretrained on", *cross.tasks)
     return Table(to_stem(f"cross_{cross.model}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values))
+
+
+def build_average_table(average: Average) -> Table:
+    """Rows: conditions; columns: the benchmark's tasks and their mean. In the CSV file a row per cell."""
+    without = f", without {', '.join(average.missing)}" if average.missing else ""
+    title = f"{average.benchmark}{without}: {average.model}"
+    columns = {**average.tasks, "mean": NA}
+    header = ("condition", *(f"{task} ({metric})" for task, metric in average.tasks.items()), "mean")
+    csv_header = ("model", "benchmark", "condition", "task", "metric", "score", "low", "high")
+    rows, values = [], []
+    for row in average.rows:
+        cells = zip([*row.scores, row.mean], [*row.texts, row.reason], strict=True)
+        filled = [_fill_number(number) if number else (text, text, NA, NA) for number, text in cells]
+        rows.append((row.condition, *(cell[0] for cell in filled)))
+        first = (average.model, average.benchmark, row.condition)
+        values += [(*first, *column, *cell[1:]) for column, cell in zip(columns.items(), filled, strict=True)]
+    name = to_stem(f"{average.benchmark}_{average.model}")
+    return Table(name, title, header, tuple(rows), 1, 0, csv_header, tuple(values))
 
 
 def build_ensemble_table(summary: Summary) -> Table:

@@ -57,7 +57,7 @@ def test_one_seed_a_side_is_of_checkpoints_and_outside_the_family(fake_study):
 
 def test_finetunings_are_averaged_within_their_seed(fake_study):
     fake_study.add("own", [0.8], finetunings=3).add("own", [0.6], first=1)
-    score, singles, _ = compute_score(read(fake_study, "own"), "accuracy", STUDY)
+    score, singles, *_ = compute_score(read(fake_study, "own"), "accuracy", STUDY)
     assert score.point == pytest.approx(0.7)
     assert singles == pytest.approx([0.8, 0.8, 0.8, 0.6])
 
@@ -89,7 +89,7 @@ def test_a_model_that_says_the_same_everywhere_has_no_correlation(fake_study, me
     fake_study.add_task("pairs", "score", metric)
     fake_study.add("none", [0], "pairs", outputs=np.full((400, 1), 0.3)).add("own", [0.8, 0.8], "pairs")
     none, own = read(fake_study, "none", "pairs"), read(fake_study, "own", "pairs")
-    score, _, notes = compute_score(none, metric, STUDY)
+    score, _, notes, _ = compute_score(none, metric, STUDY)
     assert (score.point, score.low, score.high) == (0, 0, 0)
     assert any("1 of 1 runs predict one value only: counted as a correlation of 0" in note for note in notes)
     found = compute_difference(none, own, metric, STUDY)
