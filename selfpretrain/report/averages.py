@@ -77,9 +77,7 @@ def compute_mean(entries: Sequence[Entry], panels: Sequence[Panel], confidence: 
     by_task = [_average_seeds(entry) for entry in entries]
     seeds = np.array([np.mean([scores[seed] for scores in by_task]) for seed in by_task[0]])
     by_examples = sum(entry.examples_variance for entry in entries) / len(entries) ** 2
-    smallest = min(
-        panel.num_examples for panel in panels
-    )  # its degrees of freedom, which are the fewest, count for all
+    smallest = min(panel.num_examples for panel in panels)  # its degrees of freedom, the fewest, count for all
     variance = Variance(0.0, compute_mean_variance(seeds), by_examples, (1, len(seeds), smallest))
     metrics = [METRICS[panel.metric] for panel in panels]
     bounds = math.fsum(m.low for m in metrics) / len(metrics), math.fsum(m.high for m in metrics) / len(metrics)
