@@ -221,6 +221,7 @@ class TaskConfig:
     options: Any = setting(None, help="of a choice: a column for each option, or one of lists; a second text begins each of them")
     label_kind: str | None = setting(None, help="class | multilabel | score | choice (kinds.KINDS); null: seen from the labels (local)")
     label_names: list[str] = setting(list, help="in the order of the integer labels")
+    label_map: Any = setting(None, help="evaluate: {<class of the fine-tuned run>: <the class here that it counts as>}")
     label_values: list[Any] = setting(list, help="raw values in that order, where they are not 0..n-1")
     score_range: list[float] = setting(list, help="lowest and highest score")
     metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows")

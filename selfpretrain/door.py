@@ -283,6 +283,8 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (m.type_vocab_size < num_segments,
          f"pretrain.packing={p.packing} needs model.type_vocab_size={num_segments}; set pretrain.packing={narrow}"),
         (bool(fault), fault),
+        (not isinstance(settings.task.label_map, (dict, type(None))),
+         f"task.label_map={settings.task.label_map} is no mapping; set task.label_map={{<class of the run>: <class>}}"),
         (o.mask_token_prob + o.random_token_prob > 1,
          f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
         (p.budget == "steps" and p.budget_amount is not None,

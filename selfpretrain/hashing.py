@@ -19,6 +19,7 @@ LEFT_OUT: dict[str, str] = {
     "task.name": "a name; the examples are hashed",
     "task.finetune": "what it brought in stands in the section finetune",
     "task.benchmark": "a table of the report; no run hangs on it",
+    "task.label_map": "of an evaluation alone",
     **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),
     **{
         f"task.{name}": _SEEN

@@ -1,4 +1,4 @@
-"""A user's file to evaluate a fine-tuned run on: all its rows, with the labels that the run knows."""
+"""What a fine-tuned run is evaluated on and not trained: a user's file, with the labels that the run knows, or a test set."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import labels, local, options, tasks
+from selfpretrain.sources import hub, labels, local, options, tasks
 from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.tables import Table
 
 
 def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.TaskData:
@@ -20,9 +21,17 @@ def load_file(task: TaskConfig, trained: TaskConfig, runs_dir: str) -> tasks.Tas
     adopted = _adopt_labels(task, trained)
     if task.validation_path is not None or task.test_path is not None:
         return tasks.load_task(adopted, runs_dir)
-    columns = tasks.check_columns(adopted)
-    resolved = labels.resolve(adopted, table)
-    notes: list[str] = []
+    return _read_test(adopted, table, [])
+
+
+def load_test_set(task: TaskConfig) -> tasks.TaskData:
+    """The rows of a card without a training split."""
+    tables, notes = hub.read_splits(task)
+    return _read_test(task, tables["test"], notes)
+
+
+def _read_test(task: TaskConfig, table: Table, notes: list[str]) -> tasks.TaskData:
+    columns, resolved = tasks.check_columns(task), labels.resolve(task, table)
     table = options.spread(resolved, table)
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)

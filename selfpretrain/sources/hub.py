@@ -40,12 +40,7 @@ def find_mirror() -> Path | None:
 
 
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
-    """The tables of a card's splits (train, and validation and test where the card names them), and notes."""
-    if "train" not in task.splits:
-        raise UserError(
-            f"task={task.name} is a test set, without a training split: nothing can be fine-tuned on it; "
-            f"choose a task with one, for example task=mnli"
-        )
+    """The tables of the splits that a card names, and notes."""
     if files := find_mirror_files(task):
         return _read_mirror(task, files)
     if task.hub_id is None:

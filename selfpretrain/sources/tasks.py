@@ -102,6 +102,11 @@ def make_key_of(task: TaskConfig) -> KeyOf:
 def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
+    if is_test_set(task):
+        raise UserError(
+            f"task={task.name} is a test set, without a training split: nothing can be fine-tuned on it; "
+            f"choose a task with one, for example task=mnli, and score its run by evaluate task={task.name}"
+        )
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
     resolved = labels.resolve(task, tables["train"])
     tables = {name: options.spread(resolved, table) for name, table in tables.items()}
@@ -124,6 +129,11 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
         scores = parts["train"].labels
         resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
     return resolved, {name: parts[name] for name in SPLITS}, documents, notes
+
+
+def is_test_set(task: TaskConfig) -> bool:
+    """Whether a card has rows to score on alone."""
+    return task.loader == "hub" and "train" not in task.splits
 
 
 def check_columns(task: TaskConfig) -> list[str]:

@@ -19,7 +19,7 @@ from selfpretrain.sources import hub
 from selfpretrain.sources.cache import load_documents
 from selfpretrain.sources.cache import load_task as load_kept
 from selfpretrain.sources.evaluation import load_file
-from selfpretrain.sources.tasks import _keep, iter_own_text, load_task
+from selfpretrain.sources.tasks import iter_own_text, load_task, read_task
 
 needs_mirror = pytest.mark.skipif(not os.environ.get("SELFPRETRAIN_DATA"), reason="SELFPRETRAIN_DATA is not set")
 SIZES = {"train": 52, "validation": 12, "test": 16}
@@ -116,11 +116,12 @@ def test_own_text_is_the_context_and_every_option_of_training_rows(tmp_path):
 
 def test_what_is_kept_is_what_was_read(tmp_path):
     task = make_task(write(tmp_path / "x.jsonl", make_rows()))
-    made = []
-    folder = _keep(task, str(tmp_path / "runs"), made)
+    made = load_task(task, str(tmp_path / "runs"))
+    read_task(task, str(tmp_path / "runs"))
+    (folder,) = (path for path in (tmp_path / "runs" / "tasks").iterdir() if path.is_dir())
     kept = load_kept(folder)
-    assert (kept.task, kept.fingerprint) == (made[0].task, made[0].fingerprint)
-    assert all(kept.splits[name].texts == split.texts for name, split in made[0].splits.items())
+    assert (kept.task, kept.fingerprint) == (made.task, made.fingerprint)
+    assert all(kept.splits[name].texts == split.texts for name, split in made.splits.items())
     assert len(load_documents(folder)) == SIZES["train"]
 
 
