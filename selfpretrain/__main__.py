@@ -200,7 +200,7 @@ def explain_composition(error: Exception, command: str) -> str:
     cause = str(error.__cause__ or "").splitlines()
     if cause and cause[0] not in lines[0]:
         lines[0] += f" ({cause[0]})"
-    return " ".join(lines[:12]) + f"; selfpretrain {command} --help lists the choices"
+    return " ".join(lines[:30]) + f"; selfpretrain {command} --help lists the choices"
 
 
 def main() -> None:

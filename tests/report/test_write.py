@@ -60,7 +60,7 @@ def make_plan(fake_study, **study):
         )
         groups.setdefault(f"{cell.model} {cell.task} {cell.condition}", []).append(SimpleNamespace(
             id=cell.run_id, model=cell.model, task=cell.task, condition=cell.condition, settings=start, run=run,
-            pretrain_seed=cell.pretrain_seed, finetune_seed=cell.finetune_seed,
+            pretrain_seed=cell.pretrain_seed, finetune_seed=cell.finetune_seed, before=(), blocker=None,
         ))  # fmt: skip
     config = StudyConfig(name="demo", num_replicates=200, **study)
     return SimpleNamespace(
@@ -126,6 +126,8 @@ def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study, monkey
     broken = SimpleNamespace(status="diverged", note="loss is not finite at step 7")
     plan.pretrainings = {"pretrained-own": SimpleNamespace(status="diverged", run=SimpleNamespace(
         note=broken.note, path=fake_study.folder / "nowhere"))}  # fmt: skip
+    (cell,) = (cell for group in plan.groups for cell in group.choose_cells() if cell.condition == "own")
+    cell.blocker = "pretrained-own"
     monkeypatch.setattr(collect, "compare_pretraining", lambda _: "tiny: 1e+09 on every text")
     results = collect_results(plan, [])
     assert results.facts["FLOPs of a pretraining"] == "tiny: 1e+09 on every text"
