@@ -22,6 +22,17 @@ class UserError(ValueError):
     """A mistake of the user's: one line that says what was given, what is allowed and what fixes it; exit code 2."""
 
 
+class MissingData(UserError):
+    """Data that are not here and cannot be got now: no network, a download by hand, a mirror without them.
+
+    A study shows their task as missing, with ``why`` in a few words, and goes on with its others.
+    """
+
+    def __init__(self, message: str, why: str = "cannot be got"):
+        super().__init__(message)
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Limit:
     """What a number may be, in words and as a test; of a list each element, and None is no number."""
@@ -279,7 +290,7 @@ class StudyConfig:
 
     name: str = "custom"
     models: list[str] = setting(list, help="presets under conf/model/")
-    tasks: list[Any] = setting(list, help="names of cards, or {name: ..., <what differs>}; empty: the task set by task=")
+    tasks: list[Any] = setting(list, help="names of cards, {name: <card>, <what differs>}, or files of one's own: {name: ..., path: ..., text: ..., label: ...}; empty: the task set by task=")
     label_counts: list[Any] = setting(list, help="labelled examples to fine-tune on, nested: [100,500,all]; the own text stays whole. Empty: as each task has them")
     conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> own_then_bookwiki bookwiki_then_own offshelf tapt")
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.config import MissingData, TaskConfig, UserError
+from selfpretrain.files import WRITE_ERRORS
 from selfpretrain.kinds import CLASSES, get_kind
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.tables import FORMATS, Table, read_table
@@ -40,21 +41,22 @@ def find_mirror() -> Path | None:
 
 
 def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
-    """The tables of the splits that a card names, and notes."""
+    """The tables of the splits that a card names, and notes; MissingData where they cannot be got."""
     if files := find_mirror_files(task):
         return _read_mirror(task, files)
     if task.hub_id is None:
         wanted, mirror = (f"{split}.jsonl.gz" for split in task.splits.values()), find_mirror() or Path("<folder>")
-        raise UserError(
+        raise MissingData(
             f"task={task.name} has to be downloaded by hand: get {task.source}; put {' and '.join(wanted)} (or .csv, "
-            f".parquet) into {mirror / str(task.mirror)} and set SELFPRETRAIN_DATA={mirror}"
+            f".parquet) into {mirror / str(task.mirror)} and set SELFPRETRAIN_DATA={mirror}",
+            "to be downloaded by hand",
         )
     notes: list[str] = []
     return {split: _read_hub(task, split, source, notes) for split, source in task.splits.items()}, notes
 
 
 def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
-    """The mirror's file of each split; none where there is no mirror of this task, UserError where one is missing."""
+    """The mirror's file of each split; none where there is no mirror of this task, MissingData where it lacks one."""
     mirror = find_mirror()
     folder = mirror / task.mirror if mirror and task.mirror else None
     if folder is None or not folder.is_dir():
@@ -64,9 +66,10 @@ def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
         found = [folder / f"{source}{ending}" for fmt in FORMATS for ending in (fmt, f"{fmt}.gz")]
         path = next((candidate for candidate in found if candidate.is_file()), None)
         if path is None:
-            raise UserError(
+            raise MissingData(
                 f"task={task.name}: {folder} has no {source}.jsonl.gz, which is its {split} split; "
-                f"add the file, or unset SELFPRETRAIN_DATA to read the hub"
+                f"add the file, or unset SELFPRETRAIN_DATA to read the hub",
+                f"the mirror has no {split} split",
             )
         files[split] = path
     return files
@@ -163,9 +166,18 @@ def _ask_hub(
         return getattr(datasets, function)(hub_id, **arguments)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network {CURE}"
-        ) from error
+        line = f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network {CURE}"
+        raise (MissingData(line, "cannot be read from the hub") if _is_absence(error) else UserError(line)) from error
+
+
+def _is_absence(error: Exception) -> bool:
+    """Whether data did not come, and not a wrong name or a full disk kept them away; offline every failure is that."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HTTPError
+
+    if getattr(error, "errno", None) in WRITE_ERRORS:
+        return False
+    return constants.HF_HUB_OFFLINE or isinstance(error, (OSError, HTTPError))
 
 
 def fetch_tokenizer(name: str) -> Path:
@@ -192,11 +204,14 @@ def fetch_tokenizer(name: str) -> Path:
 
 @contextmanager
 def explain_download_errors(what: str, cure: str) -> Iterator[None]:
-    """One line for what cannot be downloaded; ``cure`` is what to do without a network."""
+    """One line for what cannot be downloaded (MissingData, unless it is named wrongly); ``cure`` is what to do without a
+    network.
+    """
     from huggingface_hub.errors import HTTPError
 
     try:
         yield
     except (OSError, ValueError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}") from None
+        line = f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}"
+        raise (MissingData(line, "cannot be downloaded") if _is_absence(error) else UserError(line)) from None

@@ -1,6 +1,7 @@
 """Cards, the mirror, and the hub read through ``datasets`` (here: Parquet folders on disk, no network)."""
 
 import dataclasses
+import errno
 import gzip
 import json
 import os
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import pytest
 
 from selfpretrain.cards import load_task_card, load_text_card
-from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.door import find_folder
 from selfpretrain.sources import hub
 from selfpretrain.sources.tasks import iter_own_text, load_task
@@ -106,11 +108,19 @@ def test_scores_outside_the_values_of_the_card(mirror):
 
 def test_incomplete_mirror_and_missing_folder(mirror, monkeypatch):
     write_mirror(mirror, train=make_rows())
-    with pytest.raises(UserError, match=r"has no test\.jsonl\.gz"):
+    with pytest.raises(MissingData, match=r"has no test\.jsonl\.gz") as error:
         load_task(make_card(), "runs")
+    assert error.value.why == "the mirror has no test split"
     monkeypatch.setenv("SELFPRETRAIN_DATA", str(mirror / "none"))
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="is not a folder") as wrong:  # a setting, no data set
         load_task(make_card(), "runs")
+    assert not isinstance(wrong.value, MissingData)
+
+
+def test_what_has_to_be_downloaded_by_hand_is_missing(mirror):
+    with pytest.raises(MissingData, match="has to be downloaded by hand: get a form; put train") as error:
+        load_task(make_card(hub_id=None, source="a form"), "runs")
+    assert error.value.why == "to be downloaded by hand"
 
 
 def write_hub(folder: Path, layout: str = "{split}.parquet", **parts: list[dict[str, Any]]) -> str:
@@ -151,8 +161,30 @@ def test_no_network_is_one_line(no_mirror, monkeypatch):
     with pytest.raises(UserError, match=r"without a network set SELFPRETRAIN_DATA=.*HF_HUB_OFFLINE=1") as error:
         load_task(load_task_card("agnews"), "runs")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="wikimedia/wikipedia@main"):
+    with pytest.raises(MissingData, match="wikimedia/wikipedia@main"):
         hub.resolve_commit("wikimedia/wikipedia", "20231101.en", None, "train")
+
+
+@pytest.mark.parametrize(("error", "is_missing"), [
+    (ConnectionError("Couldn't reach the hub"), True),
+    (datasets.exceptions.DatasetNotFoundError("it is gone, or asks for an account"), True),
+    (ValueError("BuilderConfig 'x' not found"), False),  # a wrong name
+    (OSError(errno.ENOSPC, "No space left on device"), False),
+])  # fmt: skip
+def test_what_of_the_hub_is_missing(no_mirror, monkeypatch, error, is_missing):
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(hub, "resolve_commit", lambda *_: "abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(UserError, match="owner/toy@main cannot be read from the hub") as found:
+        load_task(make_card(), "runs")
+    assert isinstance(found.value, MissingData) == is_missing
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # what was not downloaded, in whatever words
+    with pytest.raises(UserError) as found:
+        load_task(make_card(), "runs")
+    assert isinstance(found.value, MissingData) == (not isinstance(error, OSError) or is_missing)
 
 
 @needs_mirror
@@ -174,7 +206,7 @@ def test_partial_sets_of_the_mirror(name):
 @needs_mirror
 @pytest.mark.parametrize("name", ["mnli_mm", "paws_labeled", "qnli"])
 def test_sets_of_which_the_mirror_lacks_a_split(name):
-    with pytest.raises(UserError, match=r"has no \w+\.jsonl\.gz, which is its (train|test) split; add the file"):
+    with pytest.raises(MissingData, match=r"has no \w+\.jsonl\.gz, which is its (train|test) split; add the file"):
         load_task(load_task_card(name), "runs")
 
 
