@@ -19,7 +19,8 @@ from selfpretrain.config import Settings, iter_settings
 from selfpretrain.door import compose_settings
 from selfpretrain.report import plots
 from selfpretrain.study.conditions import find_condition
-from selfpretrain.study.plan import choose_tasks, list_conditions
+from selfpretrain.study.plan import list_conditions
+from selfpretrain.study.tasks import choose_tasks
 from selfpretrain.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent

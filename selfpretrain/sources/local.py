@@ -1,4 +1,7 @@
-"""The user's own files: ``task=local task.path=... task.text=... task.label=...``."""
+"""The user's own files: ``task=local task.path=... task.text=... task.label=...``, or several as tasks of a study.
+
+A path is relative to the folder in which the command is started, wherever it is written down.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.sources.columns import format_rows, get_columns, is_missing
 from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.sources.tables import FORMATS, Table, read_table
+
+CARD = "local"  # its name, and that of a file that was given no other
 
 
 def read_files(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:

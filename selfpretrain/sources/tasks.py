@@ -279,9 +279,13 @@ def _subsample(task: TaskConfig, key_of: KeyOf, train: Split, size: int) -> Spli
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
-    """SHA-256 (hex) of the examples in their splits, the card's version and the split rule."""
+    """SHA-256 (hex) of the examples in their splits, the card's name and version, and the split rule.
+
+    A user's file is what is in it, whatever it is called.
+    """
+    name = local.CARD if task.loader == "local" else task.name
     digest = hashlib.sha256()
-    digest.update(json.dumps([task.name, task.version, splits.RULE_VERSION, task.label_names]).encode())
+    digest.update(json.dumps([name, task.version, splits.RULE_VERSION, task.label_names]).encode())
     for split in (parts[name] for name in SPLITS if name in parts):
         # json.dumps([example_id, *texts]) of each row, at half its cost
         columns = (map(quote, column) for column in (split.ids, *zip(*split.texts, strict=True)))

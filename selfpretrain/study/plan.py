@@ -9,26 +9,21 @@ all other seeds. It is chosen for each model, condition and task by itself, as a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from selfpretrain.cards import follow_card, load_task_card
 from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig, UserError
 from selfpretrain.data.vocabulary import is_own
-from selfpretrain.door import choose_general, list_choices, to_dataclass
-from selfpretrain.hashing import to_plain
+from selfpretrain.door import choose_general, list_choices
 from selfpretrain.runs import budget, identity
-from selfpretrain.sources.labelled import TaskData
-from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import Condition, find_condition
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
-
-ALL = "all"  # of the labelled examples, in study.label_counts
+from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
 
 
 class Recipe(NamedTuple):
@@ -75,6 +70,16 @@ class Group:
         return list(self.cells[self.choose_recipe() or self.recipes[0]].values())
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Fine-tunings of one model, condition and task that cannot be, since data of theirs cannot be got."""
+
+    model: str
+    condition: str
+    task: str
+    why: str  # in a few words
+
+
 class StudyPlan:
     """Every cell a study can need. ``settings_of(model)`` gives the settings composed with that model's preset."""
 
@@ -87,18 +92,21 @@ class StudyPlan:
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
         self.groups: list[Group] = []
+        self.gaps: list[Gap] = []
         self.init_schemes: dict[str, str] = {}
-        read = [read_counts(card, self.study.label_counts, settings.runtime.runs_dir) for card in self.cards.values()]
-        # what is fine-tuned on, by the task's name, at one of study.label_counts by name@count
-        self.tasks: dict[str, TaskConfig] = {key: task for counts in read for key, (task, _) in counts.items()}
-        self.data: dict[str, TaskData] = {key: data for counts in read for key, (_, data) in counts.items()}
+        self.tasks, self.data, self.missing = read_tasks(settings, list(self.cards.values()))
+        others = {name for key in self.conditions for name in find_condition(key).other_tasks} - {*self.cards}
+        self.missing |= find_missing([load_task_card(name) for name in sorted(others)], settings.runtime.runs_dir)
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
             for key, task in self.tasks.items():
                 followed = follow_card(base, task)
-                wanted = [condition for condition in self.conditions if self._is_wanted(model, condition, key)]
-                self.groups += [self._plan_group(followed, model, condition, key) for condition in wanted]
+                for condition in self.conditions:
+                    if self._is_wanted(model, condition, key):
+                        self._plan_group(followed, model, condition, key)
+        if self.gaps and not self.groups:
+            refuse_missing(self.missing)
         if not self.groups:
             raise UserError(
                 f"study={self.study.name} has no cells: study.models={self.study.models}, tasks={list(self.cards)}, "
@@ -113,8 +121,11 @@ class StudyPlan:
 
     # building
 
-    def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> Group:
+    def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> None:
         task = self.tasks[key]
+        if why := self._explain_gap(condition, task):
+            self.gaps.append(Gap(model, condition, key, why))
+            return
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
         recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]
@@ -137,7 +148,14 @@ class StudyPlan:
                     cells[recipe][seed, finetune_seed] = Cell(
                         "finetune", run_id, settings, model, condition, key, seed, finetune_seed, before
                     )
-        return Group(model, condition, key, cells)
+        self.groups.append(Group(model, condition, key, cells))
+
+    def _explain_gap(self, condition: str, task: TaskConfig) -> str:
+        """Why there can be no run for want of data; empty where these are here."""
+        if task.name in self.missing:
+            return self.missing[task.name].why
+        lacking = [name for name in find_condition(condition).other_tasks if name in self.missing]
+        return "; ".join(f"the text of {name} ({self.missing[name].why})" for name in lacking)
 
     def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpora and the pretrainings it needs."""
@@ -251,54 +269,6 @@ def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
 
 def unique(cells: list[Cell]) -> list[Cell]:
     return list({cell.key: cell for cell in cells}.values())
-
-
-def choose_tasks(settings: Settings) -> list[TaskConfig]:
-    """The study's tasks: names of cards, or mappings with ``name`` and what differs; else the task on the command line."""
-    if not settings.study.tasks:
-        if not settings.task.name:
-            raise UserError(
-                f"study={settings.study.name} has no cells: choose a task, for example task=agnews or task=local"
-            )
-        return [settings.task]
-    chosen = []
-    for entry in settings.study.tasks:
-        fields: dict[str, Any] = dict(entry) if isinstance(entry, dict) else {"name": entry}
-        if "name" not in fields:
-            raise UserError(
-                f"study.tasks={settings.study.tasks} has a task without a name: study.tasks=[{{name: <card>, ...}}]"
-            )
-        card = load_task_card(str(fields["name"]))
-        chosen.append(to_dataclass({**to_plain(card), **fields}, TaskConfig))
-    names = [task.name for task in chosen]
-    if len(set(names)) < len(names):
-        raise UserError(f"study.tasks={names} names a task twice; give each once")
-    return chosen
-
-
-def read_counts(card: TaskConfig, counts: Sequence[Any], runs_dir: str) -> dict[str, tuple[TaskConfig, TaskData]]:
-    """The task with each number of labelled examples by ``<name>@<count>``, and with all it has by its name.
-
-    A count it has no more examples than is all of them. UserError where a smaller set is not within a larger one.
-    """
-    numbers = [count for count in counts if count != ALL]
-    if wrong := [count for count in numbers if type(count) is not int or count < 1]:
-        raise UserError(f"study.label_counts={list(counts)} has {wrong[0]!r}; allowed: numbers above 0, and {ALL}")
-    whole = read_task(card, runs_dir)
-    num_labels = len(whole.splits["train"].ids)
-    fewer = [
-        dataclasses.replace(card, max_train_examples=count) for count in sorted(set(numbers)) if count < num_labels
-    ]
-    found = {f"{card.name}@{task.max_train_examples}": (task, read_task(task, runs_dir)) for task in fewer}
-    if len(numbers) < len(counts) or max(numbers, default=num_labels) >= num_labels:
-        found[card.name] = card, whole
-    for (small, (_, smaller)), (large, (_, larger)) in itertools.pairwise(found.items()):
-        if not {*smaller.splits["train"].ids} <= {*larger.splits["train"].ids}:
-            raise UserError(
-                f"study.label_counts={list(counts)}: rounding the shares of the classes, {small} is not within {large}; "
-                "change one of them by 1"
-            )
-    return found
 
 
 def list_conditions(settings: Settings, tasks: list[str]) -> list[str]:

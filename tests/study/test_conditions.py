@@ -218,36 +218,33 @@ def test_a_mix_is_of_the_study_s_own_tasks(make_plan, run_waves, local, examples
     other = [{**row, "body": row["body"] + " there"} for row in examples]
     paths = [local()[1], local(other, "y.csv")[1]]
     tasks = [
-        {
-            "name": name,
-            "loader": "local",
-            "path": path.partition("=")[2],
-            "text": "body",
-            "label": "topic",
-            "label_names": [],
-        }
-        for name, path in zip(("local", "sst2"), paths, strict=True)
+        {"name": name, "path": path.partition("=")[2], "text": "body", "label": "topic"}
+        for name, path in zip(("local", "other"), paths, strict=True)
     ]
     given = [*general, "study.tasks=" + json.dumps(tasks).replace('"', ""), "study.pretrain_seeds=1"]
-    plan = make_plan(*given, "study.conditions=[mix:own+own_of:sst2,mix:own+bookwiki_sized]")
-    wanted = [("local", "mix:own+own_of:sst2"), ("local", "mix:own+bookwiki_sized"), ("sst2", "mix:own+bookwiki_sized")]
+    plan = make_plan(*given, "study.conditions=[mix:own+own_of:other,mix:own+bookwiki_sized]")
+    wanted = [
+        ("local", "mix:own+own_of:other"),
+        ("local", "mix:own+bookwiki_sized"),
+        ("other", "mix:own+bookwiki_sized"),
+    ]
     assert [(group.task, group.condition) for group in plan.groups] == wanted  # a text is not mixed with itself
     run_waves(plan, "corpora")
     runs_dir = plan.settings.runtime.runs_dir
-    cell = next(cell for cell in plan.corpora.values() if cell.condition == "mix:own+own_of:sst2 of local")
+    cell = next(cell for cell in plan.corpora.values() if cell.condition == "mix:own+own_of:other of local")
     data = [load_task(task, runs_dir) for task in plan.tasks.values()]
     found = list(iter_documents(cell.settings.corpus, cell.settings.task, runs_dir))
     assert sorted(found) == sorted(text for task in data for (text,) in task.splits["train"].texts)
     assert not {text for task in data for s in ("validation", "test") for (text,) in task.splits[s].texts} & set(found)
     manifest = read_manifest(cell.folder)
     parts = manifest["source"]["parts"]
-    assert [part["task"]["name"] for part in parts] == ["local", "sst2"]
+    assert [part["task"]["name"] for part in parts] == ["local", "other"]
     assert sum(part["documents"] for part in parts) == manifest["documents"] == len(found)
     assert sum(part["text_bytes"] for part in parts) == manifest["text_bytes"]
     assert [part["audit"]["against"] for part in parts] == [["validation", "test"]] * 2
     assert {part["corpus"]["source"] for part in parts} == {"own"} and manifest["audit"] is None
     facts = collect_results(plan, []).facts
-    assert facts["text of mix:own+own_of:sst2 of local"].startswith("own of local 0.00")
+    assert facts["text of mix:own+own_of:other of local"].startswith("own of local 0.00")
     assert facts["general text"].startswith("docs")
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-import selfpretrain.study.plan as plan_module
+import selfpretrain.study.tasks as tasks_module
 from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.files import remove_folder
@@ -191,7 +191,7 @@ def test_wrong_label_counts(make_plan, wrong):
 
 def test_a_class_that_gets_fewer_of_more_labels_is_refused(make_plan, monkeypatch):
     """Largest remainders can take a label from a class when there are more to give."""
-    whole = plan_module.read_task
+    whole = tasks_module.read_task
 
     def read(task, runs_dir):
         data = whole(task, runs_dir)
@@ -201,7 +201,7 @@ def test_a_class_that_gets_fewer_of_more_labels_is_refused(make_plan, monkeypatc
             data, splits={**data.splits, "train": dataclasses.replace(data.splits["train"], ids=kept)}
         )
 
-    monkeypatch.setattr(plan_module, "read_task", read)
+    monkeypatch.setattr(tasks_module, "read_task", read)
     with pytest.raises(UserError, match="local@4 is not within local@8; change one of them by 1"):
         make_plan("study.label_counts=[4,8]")
 
