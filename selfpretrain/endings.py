@@ -1,6 +1,6 @@
 """How commands end: what a user can cause is one line and an exit code, whatever the work was.
 
-0 done   1 a run failed   2 wrong input   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
+0 done   1 a run failed, or data of a study are missing   2 wrong input   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
 """
 
 from __future__ import annotations

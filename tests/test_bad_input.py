@@ -215,6 +215,8 @@ def test_unknown_study_choice(refused, setting):
     ("study.tasks=[{text:body}]", ("study.tasks", "name")),
     ("study.tasks=[3]", ("'3'", "known: agnews")),
     ("study.tasks=[agnews,agnews]", ("study.tasks", "agnews", "once")),
+    ("study.tasks=[reviews]", ("reviews", "a file of your own is {name: <name>, path: <file>")),
+    ("study.tasks=[{name:agnews,max_train_examples:0}]", ("study.tasks, agnews", "task.max_train_examples=0")),
     ("study.conditions=[owl]", ("'owl'", "allowed: none, mimetic, own")),
     ("study.conditions=[own_of:agnew]", ("agnew", "did you mean agnews")),
     ("study.conditions=[offshelf]", ("study.offshelf=hf:",)),
@@ -227,6 +229,32 @@ def test_unknown_study_choice(refused, setting):
 ])  # fmt: skip
 def test_unknown_name_in_a_study(refused, local, setting, parts):
     refused(["study", *local(), *setting.split()], *parts)
+
+
+@pytest.mark.parametrize(("entries", "parts"), [
+    ("{name:a,path:'X',text:body,label:topic},{name:a,path:'X',text:title,label:topic}", ("names a task twice",)),
+    ("{name:a,path:'X',text:body,label:topic},{name:b,path:'X',text:body,label:topic}", ("a and b are the same file",)),
+    ("{name:agnews,path:'X',text:body,label:topic}", ("agnews is the name of a card", "{name: <name>, path: <file>")),
+    ("{name:'a+b',path:'X',text:body,label:topic}", ("'a+b'", "letters, digits, _ . and -")),
+    ("{path:'X',text:body,label:topic}", ("without a name", "{name: <name>, path: <file>")),
+    ("{name:a,path:'X',texts:body,label:topic}", ("study.tasks, a: setting texts", "did you mean 'text'")),
+    ("{name:a,path:'X',text:body,label:topic,test_fraction:2}", ("study.tasks, a: task.test_fraction=2",)),
+    ("{name:a,path:'X',text:absent,label:topic}", ("study.tasks, a: ", "no column 'absent'", "<setting> there")),
+    ("agnews,{name:a,path:'Y',text:body,label:topic}", ("study.tasks, a: task.path=", "y.csv does not exist")),
+])  # fmt: skip
+def test_a_file_of_one_s_own_in_a_study(refused, local, tmp_path, monkeypatch, entries, parts):
+    monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)  # agnews is missing, too: that hides no mistake
+    path = Path(local()[1].partition("=")[2])
+    given = entries.replace("X", str(path)).replace("Y", str(path.with_name("y.csv")))
+    refused(["study", f"study.tasks=[{given}]"], *parts)
+
+
+@pytest.mark.parametrize("name", ["study", "plan", "report"])
+def test_a_study_whose_data_are_all_missing(refused, monkeypatch, name):
+    monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)
+    refused([name, "study.tasks=[jigsaw]"], "task=jigsaw has to be downloaded by hand", "SELFPRETRAIN_DATA=")
+    given = "study.tasks=[jigsaw,agnews,sst2]"
+    refused([name, given], "no task of the study has data here", "by hand", "missing, too: agnews, sst2")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Outputs:
 def analyse(summary: Summary, results: StudyResults) -> None:
     """Add what ``study.analyses`` asks for, and a warning for all that was left out."""
     names = list(dict.fromkeys(results.study.analyses))
-    for panel in summary.panels if names else []:
+    for panel in (panel for panel in summary.panels if names and not panel.is_absent):
         notes: list[str] = []
         kind = results.tasks[panel.task].label_kind
         if get_kind(kind).form is CLASSES:

@@ -32,11 +32,12 @@ def build_averages(summary: Summary, tasks: Mapping[str, TaskConfig]) -> list[Av
                 panels[panel.card] = panel
     averages = []
     for (model, benchmark), panels in groups.items():
-        if len(panels) > 1:
+        here = {card: panel for card, panel in panels.items() if not panel.is_absent}
+        if len(here) > 1:
             hubs = {tasks[panel.task].hub_id for panel in panels.values()}
             rows = _build_rows(list(panels.values()), summary.confidence)
             columns = {panel.task: panel.metric for panel in panels.values()}
-            averages.append(Average(model, benchmark, columns, rows, *_list_absent(benchmark, panels, hubs)))
+            averages.append(Average(model, benchmark, columns, rows, *_list_absent(benchmark, here, hubs)))
     return averages
 
 
@@ -56,6 +57,7 @@ def _build_rows(panels: list[Panel], confidence: float) -> list[AverageRow]:
 def _build_row(condition: str, panels: list[Panel], confidence: float) -> AverageRow:
     entries = [_find(panel, condition) for panel in panels]
     scored = [entry for entry in entries if entry and entry.score]
+    panels = [panel for panel in panels if not panel.is_absent]
     texts = ["" if e and e.score else e.state_text if e else "not in this study" for e in entries]
     mean, reason = None, ""
     if len(scored) < len(panels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -15,13 +16,13 @@ from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import CellResult, StudyResults
+from selfpretrain.runs.results import ABSENT, CellResult, StudyResults
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_conditions, describe_data
 
 if TYPE_CHECKING:
-    from selfpretrain.study.plan import Cell, StudyPlan
+    from selfpretrain.study.plan import Cell, Gap, StudyPlan
 
 # what starts note, by its name in the report; the first of the keys that says something
 _ORIGINS = {"machine": ["machine"], "commit": ["commit"], "selfpretrain version": ["selfpretrain"], "torch": ["torch"]}
@@ -39,8 +40,12 @@ _OPERATIONAL = ("runtime.", "tracking", "study.cell", "study.seeds_per_process",
 def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     """Every fine-tuning cell with the state it is in now. A cell whose pretraining failed has failed with it."""
     cells = [_collect_cell(plan, cell, group.condition) for group in plan.groups for cell in group.choose_cells()]
+    cells += [cell for gap in plan.gaps for cell in _collect_gap(plan, gap)]
+    order = itertools.product(plan.init_schemes, plan.tasks, plan.conditions)
+    places = {key: place for place, key in enumerate(order)}
+    cells.sort(key=lambda cell: places[cell.model, cell.task, cell.condition])
     study = dataclasses.replace(plan.study, general=plan.general, conditions=list(plan.conditions))
-    tasks = {name: data.task for name, data in plan.data.items()}
+    tasks = plan.tasks | {name: data.task for name, data in plan.data.items()}
     facts = collect_facts(plan, overrides)
     overlaps = {name: data.overlap for name, data in plan.data.items()}
     num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}
@@ -73,6 +78,12 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     scheme = "" if find_condition(condition).from_released else cell.settings.model.init_scheme
     seeds = (cell.pretrain_seed, cell.finetune_seed)
     return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme)
+
+
+def _collect_gap(plan: StudyPlan, gap: Gap) -> list[CellResult]:
+    """The runs that there would be."""
+    seeds = itertools.product(range(plan.study.pretrain_seeds), range(plan.study.finetune_seeds))
+    return [CellResult(gap.model, gap.condition, gap.task, *pair, ABSENT, "", gap.why, Path()) for pair in seeds]
 
 
 def choose_folder(plan: StudyPlan) -> Path:

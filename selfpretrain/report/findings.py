@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.runs.results import DONE
+from selfpretrain.runs.results import ABSENT, DONE
 from selfpretrain.stats import Decision
 from selfpretrain.stats.calibration import ReliabilityBin
 from selfpretrain.study.conditions import OWN, Condition, find_condition
@@ -26,7 +26,7 @@ class Entry:
     model: str
     task: str
     condition: str
-    state: str  # done | partial (some runs missing) | failed | diverged | missing | running | undefined
+    state: str  # done | partial (some runs missing) | failed | diverged | missing | running | undefined | absent
     counts: dict[str, int]  # runs by status; a run without usable predictions counts as failed
     num_runs: int  # runs behind the score
     num_seeds: int  # pretraining seeds behind the score; of a released checkpoint, its fine-tunings
@@ -59,9 +59,11 @@ class Entry:
 
     @property
     def state_text(self) -> str:
-        """ "failed (1 of 3)"; empty where a score can be shown."""
+        """ "failed (1 of 3)", or what is "missing: <why>"; empty where a score can be shown."""
         if self.state in (DONE, PARTIAL):
             return ""
+        if self.state == ABSENT:
+            return f"missing: {self.notes[0]}"
         if self.state == UNDEFINED:
             return "undefined"
         return f"{self.state} ({self.counts[self.state]} of {self.num_runs_planned})"
@@ -87,6 +89,11 @@ class Panel:
     margin_rule: str = ""  # where the decision's margin comes from, in words
     verdict: str = ""  # one sentence
     evidence: list[str] = field(default_factory=list)  # what it rests on, a line each
+
+    @property
+    def is_absent(self) -> bool:
+        """The task's data cannot be got."""
+        return all(entry.state == ABSENT for entry in self.entries)
 
     def find(self, condition: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.condition == condition), None)

@@ -239,7 +239,7 @@ def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
         for row, cells in enumerate(cross.cells):
             for column, cell in enumerate(cells):
                 value = values[row][column]
-                text, colour = cell.text.replace(" (", "\n("), "black"
+                text, colour = cell.text.partition(":")[0].replace(" (", "\n("), "black"  # of a gap, not why
                 if not math.isnan(value):
                     star = "*" if cell.p_holm is not None and cell.p_holm < summary.alpha else ""
                     text = f"{UNITS[cross.unit](value)}{star}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from selfpretrain.config import StudyConfig, UserError
+from selfpretrain.kinds import get_kind
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.analyses import analyse
 from selfpretrain.report.averages import build_averages
@@ -14,6 +15,7 @@ from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
+    ABSENT,
     DIVERGED,
     DONE,
     FAILED,
@@ -68,16 +70,16 @@ def summarize(results: StudyResults) -> Summary:
 
 def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], results: StudyResults) -> Panel:
     task = results.tasks[key]
-    assert task.metric is not None, f"task {key} is not resolved"
+    metric = task.metric or get_kind(task.label_kind).metrics[0]  # of a card whose data would say it
     study, overlap = results.study, frozenset(results.overlaps.get(key, ()))
     aligned, problems = read_runs([cell for cells in groups.values() for cell in cells if cell.status == DONE], task)
     has_control = results.init_schemes.get(model) == START and START in groups and study.baseline != START
-    panel = Panel(model, key, task.name, results.num_labels.get(key, 0), task.metric, 0, None, "", [], has_control)
+    panel = Panel(model, key, task.name, results.num_labels.get(key, 0), metric, 0, None, "", [], has_control)
     runs: dict[str, AlignedRuns] = {}
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
         panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
-        panel.blind_score, panel.blind_rule = METRICS[task.metric].compute_blind(aligned.labels)
+        panel.blind_score, panel.blind_rule = METRICS[metric].compute_blind(aligned.labels)
         runs = {name: aligned.select(name) for name in {cell.condition for cell in aligned.cells}}
     for condition, cells in groups.items():
         cells = [replace(c, status=FAILED, note=problems[c.run_id]) if c.run_id in problems else c for c in cells]
@@ -149,7 +151,9 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
 
 
 def _list_failures(cells: list[CellResult]) -> list[str]:
-    """One line per reason, with the seeds it struck."""
+    """One line per reason, with the seeds it struck; of what cannot be run, the reason alone."""
+    if cells[0].status == ABSENT:
+        return [cells[0].note]
     seeds: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.status in (FAILED, DIVERGED):
@@ -213,7 +217,10 @@ def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
 def _collect_warnings(summary: Summary) -> list[str]:
     """What a reader must know before trusting the numbers, one line each."""
     entries = summary.entries
-    warnings = [f"{e.task}, {e.model}, {e.condition}: {note}" for e in entries for note in e.notes]
+    warnings = _list_gaps(summary)
+    warnings += [
+        f"{e.task}, {e.model}, {e.condition}: {note}" for e in entries if e.state != ABSENT for note in e.notes
+    ]
     warnings += [
         f"{entry.task}, {entry.model}: {NONE} began at the structured start, which scored better on validation"
         for entry in entries
@@ -238,3 +245,17 @@ def _collect_warnings(summary: Summary) -> list[str]:
             scores = f"; without them: {', '.join(apart)}" if apart else ""
             warnings.append(f"{panel.task}, {panel.model}: {texts}{scores}")
     return warnings
+
+
+def _list_gaps(summary: Summary) -> list[str]:
+    """What is missing: each task once, and each condition that wants the text of such a one."""
+    gaps = dict.fromkeys(
+        f"{panel.task if panel.is_absent else entry.condition}: {entry.state_text}"
+        for panel in summary.panels
+        for entry in panel.entries
+        if entry.state == ABSENT
+    )
+    advice = (
+        "what is missing counts nowhere; the facts of its data say how to get it, and the same study command goes on"
+    )
+    return [*gaps, advice] if gaps else []

@@ -11,7 +11,7 @@ from selfpretrain.numbers import format_counted, format_p_clause, format_score
 from selfpretrain.report.comparisons import Difference
 from selfpretrain.report.curves import describe_length
 from selfpretrain.report.findings import PARTIAL, TOKENS, UNDEFINED, Entry, Panel, Summary
-from selfpretrain.runs.results import DIVERGED, FAILED
+from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED
 from selfpretrain.stats import METRICS, Decision
 from selfpretrain.study.conditions import OWN, find_condition
 
@@ -46,6 +46,7 @@ _STATES = {
     FAILED: ("failed", "failed in {of} runs (see the notes; the same study command tries them again)"),
     DIVERGED: ("diverged", "diverged in {of} runs (see the notes; a lower learning rate may help)"),
     UNDEFINED: ("has no defined score", "has no defined score (see the notes)"),
+    ABSENT: ("is missing", "is missing (see the notes)"),
 }
 _UNFINISHED = ("is not finished", "is not finished, {of} runs are {state} (the same study command continues)")
 
@@ -61,6 +62,8 @@ def compose(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
 
 def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
     own = panel.find(OWN)
+    if panel.is_absent:
+        return f"no answer, its data are {panel.entries[0].state_text}.", []
     if own is None:
         return "whether the own text is enough was not asked.", _describe_others(panel, summary)
     if own.score is None:

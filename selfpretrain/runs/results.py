@@ -13,7 +13,9 @@ from selfpretrain.kinds import Array, get_kind
 from selfpretrain.runs.predictions import Predictions, Unreadable, load_predictions
 
 DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missing", "running"
-STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING)  # the first that any of several cells has is said of them all
+ABSENT = "absent"  # it cannot be run, since data cannot be got
+# the first that any of several cells has is said of them all
+STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING, ABSENT)
 
 _NEW_DATA = "the task's data changed between the runs: set another runtime.runs_dir for the new data"
 
@@ -27,9 +29,9 @@ class CellResult:
     task: str
     pretrain_seed: int
     finetune_seed: int
-    status: str  # done | failed | diverged | missing | running
+    status: str  # done | failed | diverged | missing | running | absent
     run_id: str
-    note: str  # why it failed or diverged
+    note: str  # why it failed, diverged or is absent
     folder: Path  # the run folder, with predictions/<split>.parquet
     init_scheme: str = ""  # normal | mimetic: how the encoder's first weights were drawn; empty: not by us (offshelf)
 
@@ -42,7 +44,9 @@ class StudyResults:
     """All cells of a study, done or not."""
 
     study: StudyConfig
-    tasks: dict[str, TaskConfig]  # resolved: label_kind and metric are set
+    tasks: dict[
+        str, TaskConfig
+    ]  # resolved: label_kind and metric are set; of one whose data are missing as its card is
     cells: list[CellResult]
     facts: dict[str, str]  # shown under the tables: command, machine, commit, time, ...
     init_schemes: dict[str, str] = field(default_factory=dict)  # model -> start of its pretraining; absent: normal

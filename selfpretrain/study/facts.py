@@ -36,10 +36,11 @@ def describe_task(settings: Settings) -> list[str]:
 def describe_data(plan: StudyPlan) -> dict[str, list[str]]:
     """What is known of each task's data, lengths included.
 
-    What holds for one task at several numbers of labels stands with the first of them.
+    What holds for one task at several numbers of labels stands with the first of them. Of data that are missing it is how
+    to get them.
     """
     lengths, said = describe_lengths(plan), set()
-    facts = {}
+    facts = {name: [f"missing: {reason}"] for name, reason in plan.missing.items()}
     for key, data in plan.data.items():
         facts[key] = [fact for fact in (*data.notes, *lengths[key]) if (data.task.name, fact) not in said]
         said |= {(data.task.name, fact) for fact in facts[key]}

@@ -32,9 +32,10 @@ BUSY_WAIT_SECONDS = 2.0
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
     """The plan of the study these command-line overrides describe."""
     chosen = [o for o in overrides if not o.startswith("model=")]
-    if not settings.study.models:
-        study = dataclasses.replace(settings.study, models=[settings.model.preset])
-        settings = dataclasses.replace(settings, study=study)
+    study = settings.study
+    # several tasks on a command line have no common name
+    study = dataclasses.replace(study, name=study.name or "unnamed", models=study.models or [settings.model.preset])
+    settings = dataclasses.replace(settings, study=study)
     return StudyPlan(settings, lambda model: compose_settings("study", [*chosen, f"model={model}"]))
 
 
@@ -59,11 +60,15 @@ def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], l
 
 
 def end_study(plan: StudyPlan) -> None:
-    """Say how many cells are not done, if any, and exit with 1 then."""
+    """Say how many cells are not done and whose data are missing, if any, and exit with 1 then."""
     every = [cell for _, cells in plan.iter_waves() for cell in cells]
     failed = sum(cell.status not in FINISHED and not cell.is_blocked for cell in every)
     if failed:
         print(f"{failed} cells are not done; the same command tries them again", file=sys.stderr)
+    if plan.missing:
+        names = ", ".join(plan.missing)
+        print(f"missing: the data of {names}; the same command goes on with them once they are here", file=sys.stderr)
+    if failed or plan.missing:
         raise SystemExit(FAILED)  # Hydra drops what a sweep returns
 
 
@@ -175,7 +180,8 @@ def describe_choices(plan: StudyPlan) -> str:
     """What a study compares, in one line."""
     seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
     length = budget.describe(plan.settings.pretrain)
+    tasks = [f"{name} (missing)" if name in plan.missing else name for name in plan.tasks]
     return (
-        f"models {', '.join(plan.study.models)}; tasks {', '.join(plan.tasks)}; conditions {', '.join(plan.conditions)}; "
+        f"models {', '.join(plan.study.models)}; tasks {', '.join(tasks)}; conditions {', '.join(plan.conditions)}; "
         f"{seeds}; general text: {plan.general}" + (f"; budget: {length}" if length else "")
     )

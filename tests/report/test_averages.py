@@ -119,3 +119,16 @@ def test_one_task_is_no_average(glue):
     summary = summarize(glue.add("own", [0.6, 0.7], "cola").add("own", [0.6, 0.7], "topics").finish())
     assert summary.averages == [] and "averages" not in summary.to_json()
     assert not any(line.startswith("GLUE") for line in list_explanations(summary))
+
+
+def test_a_task_without_data_is_shown_and_not_counted(glue):
+    glue.add_task("mrpc")
+    glue.tasks["mrpc"] = replace(glue.tasks["mrpc"], benchmark="GLUE", hub_id=load_task_card("mrpc").hub_id)
+    glue.add("own", [0.6, 0.7], "cola").add("own", [0.7, 0.8], "rte")
+    alone = average(glue)
+    glue.add("own", [0, 0], "mrpc", status="absent", note="to be downloaded by hand")
+    found = average(glue)
+    assert list(found.tasks) == ["cola", "rte", "mrpc"]
+    assert found.rows[0].texts == ["", "", "missing: to be downloaded by hand"]
+    assert found.rows[0].mean == alone.rows[0].mean
+    assert "mrpc" in found.missing and found.missing == alone.missing

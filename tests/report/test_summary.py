@@ -7,7 +7,9 @@ import json
 import pytest
 
 from selfpretrain.config import UserError
+from selfpretrain.report.plots import draw_cross, draw_scores
 from selfpretrain.report.summary import summarize
+from selfpretrain.report.tables import build_tables
 from selfpretrain.stats import compute_holm
 
 
@@ -241,3 +243,53 @@ def test_json_holds_everything_but_what_differs_between_equal_studies(fake_study
 def test_nothing_to_report_is_refused(fake_study):
     with pytest.raises(UserError, match="no cells"):
         summarize(fake_study.finish())
+
+
+@pytest.fixture
+def with_gap(fake_study):
+    """A study of a task whose data are here, and of one whose data are not."""
+    fake_study.add("none", [0.6, 0.62]).add("own", [0.7, 0.72]).add("bookwiki", [0.8, 0.82])
+    alone = summarize(fake_study.finish()).panels
+    for condition in ("none", "own", "bookwiki"):
+        fake_study.add(condition, [0, 0], "gone", status="absent", note="to be downloaded by hand")
+    fake_study.add("own_of:gone", [0, 0], status="absent", note="the text of gone (to be downloaded by hand)")
+    return summarize(fake_study.finish(analyses=["calibration"])), alone
+
+
+def test_missing_data_are_no_number_and_no_answer(with_gap):
+    summary, (alone,) = with_gap
+    panel, gone = summary.panels
+    assert (
+        gone.verdict == "gone, tiny: no answer, its data are missing: to be downloaded by hand." and not gone.evidence
+    )
+    assert {entry.state_text for entry in gone.entries} == {"missing: to be downloaded by hand"}
+    assert all(entry.score is None and entry.gain is None for entry in gone.entries)
+    assert (panel.verdict, panel.evidence, panel.entries[:3]) == (alone.verdict, alone.evidence, alone.entries)
+    assert summary.warnings[:3] == [
+        "own_of:gone: missing: the text of gone (to be downloaded by hand)",
+        "gone: missing: to be downloaded by hand",
+        "what is missing counts nowhere; the facts of its data say how to get it, and the same study command goes on",
+    ]
+    assert not any("not finished" in warning for warning in summary.warnings)
+
+
+def test_missing_data_in_tables_and_plots(with_gap):
+    summary, _ = with_gap
+    scores, _, matrix, *_ = build_tables(summary)
+    why = "missing: to be downloaded by hand"
+    row = next(row for row in scores.rows if row[1:3] == ("gone (accuracy)", "own"))
+    assert row[3:] == (why, "-", "-", "-", "0 of 2")
+    assert scores.csv_rows[-1][:6] == ("tiny", "gone", "accuracy", "bookwiki", "absent", why)
+    assert matrix.header == ("pretrained on", "topics", "gone")
+    assert [row[2] for row in matrix.rows] == [  # the text of topics on gone was not asked for
+        "not in this study", why
+    ] and matrix.rows[1][:2] == ("gone", "missing: the text of gone (to be downloaded by hand)")  # fmt: skip
+    assert draw_scores(summary)["png"] and draw_cross(summary.crosses[0], summary)["png"]
+
+
+def test_a_reference_whose_text_is_missing(fake_study):
+    fake_study.add("none", [0.6, 0.62, 0.61]).add("own", [0.8, 0.82, 0.81])
+    fake_study.add("own_of:gone", [0] * 3, status="absent", note="the text of gone (cannot be downloaded)")
+    (panel,) = summarize(fake_study.finish(reference="own_of:gone")).panels
+    assert panel.verdict.endswith("the own text helps; whether it is enough stays open without the text of gone.")
+    assert "the text of gone is missing (see the notes)" in panel.evidence

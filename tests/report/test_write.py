@@ -73,6 +73,8 @@ def make_plan(fake_study, **study):
             for name, task in fake_study.tasks.items()
         },
         corpora={},
+        gaps=[],
+        missing={},
         groups=[
             SimpleNamespace(
                 condition=cells[0].condition, model=cells[0].model, task=cells[0].task, cells={0.1: dict(enumerate(cells))},
