@@ -41,11 +41,11 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     """Every fine-tuning cell with the state it is in now. A cell whose pretraining failed has failed with it."""
     cells = [_collect_cell(plan, cell, group.condition) for group in plan.groups for cell in group.choose_cells()]
     cells += [cell for gap in plan.gaps for cell in _collect_gap(plan, gap)]
-    order = itertools.product(plan.init_schemes, plan.tasks, plan.conditions)
+    order = itertools.product(plan.init_schemes, plan.cards, plan.conditions)
     places = {key: place for place, key in enumerate(order)}
-    cells.sort(key=lambda cell: places[cell.model, cell.task, cell.condition])
+    cells.sort(key=lambda cell: places[cell.model, cell.task.partition("@")[0], cell.condition])
     study = dataclasses.replace(plan.study, general=plan.general, conditions=list(plan.conditions))
-    tasks = plan.tasks | {name: data.task for name, data in plan.data.items()}
+    tasks = plan.cards | {name: data.task for name, data in plan.data.items()}
     facts = collect_facts(plan, overrides)
     overlaps = {name: data.overlap for name, data in plan.data.items()}
     num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}

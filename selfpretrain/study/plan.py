@@ -100,11 +100,15 @@ class StudyPlan:
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
-            for key, task in self.tasks.items():
+            gaps = {name: self.cards[name] for name in self.missing if name in self.cards}
+            for key, task in (self.tasks | gaps).items():
                 followed = follow_card(base, task)
                 for condition in self.conditions:
-                    if self._is_wanted(model, condition, key):
-                        self._plan_group(followed, model, condition, key)
+                    if self._is_wanted(model, condition, task.name):
+                        if why := self._explain_gap(condition, task.name):
+                            self.gaps.append(Gap(model, condition, key, why))
+                        else:
+                            self.groups.append(self._plan_group(followed, model, condition, key))
         if self.gaps and not self.groups:
             refuse_missing(self.missing)
         if not self.groups:
@@ -113,19 +117,16 @@ class StudyPlan:
                 f"study.conditions={self.study.conditions}; none of the three may be empty"
             )
 
-    def _is_wanted(self, model: str, condition: str, key: str) -> bool:
+    def _is_wanted(self, model: str, condition: str, own: str) -> bool:
         """Whether ``models_of`` gives the model this task (and the tasks whose texts the condition names)."""
-        others, own = find_condition(condition).other_tasks, self.tasks[key].name
+        others = find_condition(condition).other_tasks
         names = (own, *others)
         return own not in others and all(model in self.study.models_of.get(name, self.study.models) for name in names)
 
     # building
 
-    def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> None:
+    def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> Group:
         task = self.tasks[key]
-        if why := self._explain_gap(condition, task):
-            self.gaps.append(Gap(model, condition, key, why))
-            return
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
         recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]
@@ -148,12 +149,12 @@ class StudyPlan:
                     cells[recipe][seed, finetune_seed] = Cell(
                         "finetune", run_id, settings, model, condition, key, seed, finetune_seed, before
                     )
-        self.groups.append(Group(model, condition, key, cells))
+        return Group(model, condition, key, cells)
 
-    def _explain_gap(self, condition: str, task: TaskConfig) -> str:
+    def _explain_gap(self, condition: str, own: str) -> str:
         """Why there can be no run for want of data; empty where these are here."""
-        if task.name in self.missing:
-            return self.missing[task.name].why
+        if own in self.missing:
+            return self.missing[own].why
         lacking = [name for name in find_condition(condition).other_tasks if name in self.missing]
         return "; ".join(f"the text of {name} ({self.missing[name].why})" for name in lacking)
 

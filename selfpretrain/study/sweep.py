@@ -180,7 +180,7 @@ def describe_choices(plan: StudyPlan) -> str:
     """What a study compares, in one line."""
     seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
     length = budget.describe(plan.settings.pretrain)
-    tasks = [f"{name} (missing)" if name in plan.missing else name for name in plan.tasks]
+    tasks = [*plan.tasks, *(f"{name} (missing)" for name in plan.cards if name in plan.missing)]
     return (
         f"models {', '.join(plan.study.models)}; tasks {', '.join(tasks)}; conditions {', '.join(plan.conditions)}; "
         f"{seeds}; general text: {plan.general}" + (f"; budget: {length}" if length else "")

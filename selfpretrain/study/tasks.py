@@ -72,10 +72,10 @@ def _check_name(name: str, path: Any) -> None:
 def read_tasks(
     settings: Settings, cards: Sequence[TaskConfig]
 ) -> tuple[dict[str, TaskConfig], dict[str, TaskData], dict[str, MissingData]]:
-    """The tasks by name, at one of ``study.label_counts`` by name@count; their data; and why data of some cannot be got.
+    """The tasks by name, at one of ``study.label_counts`` by name@count; their data; and, by name, why those of the others
+    cannot be got.
 
-    A task whose data are missing stands under its name. UserError for data that cannot be used, and for two names of
-    one file.
+    UserError for data that cannot be used, and for two names of one file.
     """
     counts = settings.study.label_counts
     numbers = [count for count in counts if count != ALL]
@@ -88,7 +88,7 @@ def read_tasks(
         try:
             read = _read_counts(card, counts, settings.runtime.runs_dir)
         except MissingData as error:
-            tasks[card.name], missing[card.name] = card, error
+            missing[card.name] = error
             continue
         except UserError as error:
             if settings.study.tasks and card.loader == "local":

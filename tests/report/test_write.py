@@ -67,6 +67,7 @@ def make_plan(fake_study, **study):
         study=config, general="docs", settings=Settings(runtime=RuntimeConfig(runs_dir=str(fake_study.folder))),
         conditions=list(dict.fromkeys(cell.condition for cell in fake_study.cells)), pretrainings={},
         tasks=fake_study.tasks,
+        cards=fake_study.tasks,
         init_schemes={cell.model: "mimetic" for cell in fake_study.cells},
         data={
             name: TaskData(task, {"train": Split(["a"], [("two words",)], np.zeros(1))}, "", ["2 empty rows dropped"], ("7",))
