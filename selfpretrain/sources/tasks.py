@@ -287,5 +287,5 @@ def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
         columns = (map(quote, column) for column in (split.ids, *zip(*split.texts, strict=True)))
         for row in map(", ".join, zip(*columns, strict=True)):
             digest.update(f"[{row}]".encode())
-        digest.update(split.labels.tobytes())
+        digest.update("\n".join(split.labels).encode() if split.labels.dtype == object else split.labels.tobytes())
     return digest.hexdigest()
