@@ -26,6 +26,7 @@ from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
 NA = "NA"  # likewise in CSV
+WITHOUT_OVERLAP = "without overlapping test examples"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Table:
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices."""
+    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices; then
+    all of them without overlapping test examples, where the study asks for that.
+    """
     tables = [build_score_table(summary)]
     if any(panel.has_control for panel in summary.panels):
         tables.append(build_start_table(summary))
@@ -57,6 +60,11 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_ensemble_table(summary))
     if summary.calibrations:
         tables.append(build_calibration_table(summary))
+    if summary.without_overlap:
+        tables += [
+            dataclasses.replace(again, name=f"{again.name}_without_overlap", title=f"{again.title}, {WITHOUT_OVERLAP}")
+            for again in build_tables(summary.without_overlap)
+        ]
     return tables
 
 
