@@ -41,6 +41,7 @@ class Table:
     num_group_columns: int  # from the left: equal cells here make one group in the terminal
     csv_header: tuple[str, ...]
     csv_rows: tuple[tuple[str, ...], ...]
+    remark: str = ""  # of the title's end, what parts of the table that stand by themselves have to say, too
 
 
 def build_tables(summary: Summary) -> list[Table]:
@@ -62,7 +63,12 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_calibration_table(summary))
     if summary.without_overlap:
         tables += [
-            dataclasses.replace(again, name=f"{again.name}_without_overlap", title=f"{again.title}, {WITHOUT_OVERLAP}")
+            dataclasses.replace(
+                again,
+                name=f"{again.name}_without_overlap",
+                title=f"{again.title}, {WITHOUT_OVERLAP}",
+                remark=WITHOUT_OVERLAP,
+            )
             for again in build_tables(summary.without_overlap)
         ]
     return tables

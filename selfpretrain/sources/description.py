@@ -15,7 +15,7 @@ from selfpretrain.numbers import format_p_clause
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
 
-ALIKE = 0.001  # below this p, neighbouring rows are said to have equal labels more often than chance
+ALIKE = 0.001  # below this p, and by at least a point, neighbouring rows are said to have equal labels more often than chance
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
 
 
@@ -107,11 +107,12 @@ def describe_neighbours(labels: Mapping[str, np.ndarray]) -> str:
         for name, (equal, expected, p) in found.items()
     ]
     line = f"labels of neighbouring rows: {', '.join(told)}"
-    if not any(p < ALIKE for _, _, p in found.values()):
+    # of very many rows a difference that is nothing has a small p, too
+    if not any(p < ALIKE and equal - expected >= 0.01 for equal, expected, p in found.values()):
         return line
     return (
-        f"warning: {line}; the file may be sorted, and rows of one document lie on both sides of a cut: selfpretrain "
-        "corpus audit counts near-duplicates"
+        f"warning: {line}; the file may be sorted by label or by document, and rows of one document may be alike: "
+        "selfpretrain corpus audit counts near-duplicates"
     )
 
 

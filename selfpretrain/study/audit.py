@@ -27,21 +27,24 @@ def audit_study(plan: StudyPlan) -> dict[str, dict[str, Audit]]:
     Texts that are the same, as the training split and the own text most often, stand together, their names joined.
     Every text is read once for all its tasks, and not at all where that was done before.
     """
-    runs_dir = plan.settings.runtime.runs_dir
-    names: dict[str, dict[str, list[str]]] = {}  # of a text, by its fingerprint and the task's key
-    texts: dict[str, Text] = {}
+    texts: dict[str, Text] = {}  # by fingerprint
+    names: dict[str, dict[str, list[str]]] = {}  # by the task's key and that fingerprint
     for key in plan.tasks:
+        names[key] = {}
         for name, text in _iter_texts(plan, key):
-            fingerprint = documents.compute_fingerprint(*text, runs_dir)
+            fingerprint = documents.compute_fingerprint(*text, plan.settings.runtime.runs_dir)
             texts.setdefault(fingerprint, text)
-            known = names.setdefault(fingerprint, {}).setdefault(key, [])
+            known = names[key].setdefault(fingerprint, [])
             known += [name] if name not in known else []
-    found: dict[str, dict[str, Audit]] = {key: {} for key in plan.tasks}
-    for fingerprint, by_task in names.items():
-        audits = audit_text(*texts[fingerprint], [plan.tasks[key] for key in by_task], plan.settings.runtime)
-        for (key, joined), audit in zip(by_task.items(), audits, strict=True):
-            found[key][", ".join(joined)] = audit
-    return found
+    found: dict[tuple[str, str], Audit] = {}
+    for fingerprint, text in texts.items():
+        keys = [key for key, by_text in names.items() if fingerprint in by_text]
+        audits = audit_text(*text, [plan.tasks[key] for key in keys], plan.settings.runtime)
+        found |= {(key, fingerprint): audit for key, audit in zip(keys, audits, strict=True)}
+    return {
+        key: {", ".join(joined): found[key, fingerprint] for fingerprint, joined in by_text.items()}
+        for key, by_text in names.items()
+    }
 
 
 def _iter_texts(plan: StudyPlan, key: str) -> Iterator[tuple[str, Text]]:

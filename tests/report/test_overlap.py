@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from selfpretrain.report.blocks import build_blocks, list_explanations
 from selfpretrain.report.markdown import format_markdown
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
+from selfpretrain.report.terminal import print_report
 from tests.report.conftest import NUM_EXAMPLES, make_labels
 
 ROWS = [f"row{index}" for index in range(NUM_EXAMPLES)]
@@ -52,6 +55,9 @@ def test_a_gain_by_memory_alone_is_gone_without_it(memory):
         "scores", "reference", "scores_without_overlap", "reference_without_overlap",
     ]  # fmt: skip
     assert "Scores, without overlapping test examples" in format_markdown(build_blocks(summary))
+    console = Console(file=io.StringIO(), width=120)
+    print_report(build_blocks(summary), console)
+    assert "topics (accuracy), tiny, without overlapping test examples" in console.file.getvalue()
     assert any(line.startswith("Without overlapping test examples: those") for line in list_explanations(summary))
     stored = summary.to_json()["without_overlap"]
     assert json.dumps(stored) and stored["panels"][0]["num_examples"] == 290

@@ -32,6 +32,14 @@ def test_shuffled_rows_have_small_p_seldom():
         assert 0.04 < np.mean(small) < 0.17
 
 
+def test_a_difference_that_is_nothing_is_no_warning():
+    labels = np.tile([0, 0, 1, 1], 10**6)
+    labels[: 4 * 10**4] = 0
+    share, expected, p = compute_neighbours(labels)
+    assert p < 1e-5 and share - expected < 0.01
+    assert describe_neighbours({"train": labels}).startswith("labels of")
+
+
 def test_forms_of_labels():
     scores = np.sin(np.arange(100) / 5)
     assert compute_neighbours(scores)[2] < 1e-9
@@ -60,5 +68,6 @@ def test_a_sorted_file_is_the_same_task_and_is_warned_of(tmp_path):
 
 def test_every_split_is_told_apart():
     sorted_labels, mixed = np.repeat([0, 1], 50), np.tile([0, 1], 50)
+    assert describe_neighbours({"train": mixed}).startswith("labels of")
     line = describe_neighbours({"train": mixed, "test": sorted_labels})
     assert "train 0.0% equal, 49.5% by chance (p = 1.000), test 99.0% equal, 49.5% by chance (p < .001)" in line

@@ -63,7 +63,7 @@ def test_the_command_prints_counts_and_how_to_read_them(command, twins, tiny):
     first, again = command(*arguments), command(*arguments)
     assert (first.code, first.err) == (0, "")
     assert first.out == again.out
-    assert "audit of local" in first.out and "own of local" in first.out
+    assert "audit of local" in first.out and "training split, own" in first.out
     assert "near: of a Jaccard similarity" in first.out
     assert "data of local: labels of neighbouring rows" in first.out
 
