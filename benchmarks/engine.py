@@ -17,6 +17,7 @@ from selfpretrain.config import OptimConfig, SeedConfig
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_device
+from selfpretrain.kinds import get_kind
 from selfpretrain.model.init import build_encoder
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.runs.folder import RunFolder
@@ -63,7 +64,7 @@ def make_finetuning(work: Work) -> tuple[Member, float]:
     encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
     module = SequenceModel(encoder, config, data.task, seed)
     split = finetune.encode(data.splits["train"], tokenizer, data.task, config.seq_len)
-    batches = finetune.build_batches(settings, split, encoder)
+    batches = finetune.build_batches(settings, get_kind(data.task.label_kind), split, encoder)
     return make_member(work, module, batches, config, seed), config.batch_size
 
 

@@ -1,6 +1,7 @@
 """Tokens of pretraining until a held-out loss is reached: what a start, an optimizer or a precision saves.
 
     python -m benchmarks tokens [vary=start|optimizer|precision] [model=roberta_tiny] [seeds=5] [workers=2] [total_steps=10000] [eval_every=50]
+    python -m benchmarks tokens vary=optimizer ours=pretrain.peak_lr=8e-3 theirs=pretrain.peak_lr=4e-3
 
 The losses are stated as nats under the unigram entropy, the loss of guessing each token by its frequency: a masked
 language model first stays near it, which is its plateau. Text: the own text of AG News where $SELFPRETRAIN_DATA has
@@ -73,6 +74,8 @@ class Options(harness.Options):
     eval_every: int = 50  # steps between held-out losses
     margin: float | None = None  # nats under the unigram entropy; none: each of MARGINS
     settings: str = ""  # more settings of both sides, as on the command line, separated by spaces
+    ours: str = ""  # of our side alone, for example its own learning rate
+    theirs: str = ""  # of the peer's
     runs_dir: str = "runs"
 
 
@@ -136,12 +139,13 @@ def compose(model: str, value: str, seed: int, options: Options) -> list[str]:
     steps, every = (TOY_STEPS, TOY_EVAL_EVERY) if options.toy else (options.total_steps, options.eval_every)
     text = choose_text(TextOptions(toy=options.toy, runs_dir=options.runs_dir))
     toy = [*TOY_MODEL, "pretrain.batch_size=4"] if options.toy else []
+    own = options.ours if value == comparison.values[0] else options.theirs
     return [
         f"model={model}", "corpus=own", *text, f"seeds.seed={seed}", *comparison.shared, f"{comparison.setting}={value}",
         "tokenizer.source=own",
         f"pretrain.total_steps={steps}", f"pretrain.eval_every={every}", f"runtime.device={options.device}",
         "runtime.num_threads=1", "runtime.progress=false", f"runtime.runs_dir={Path(options.runs_dir).resolve()}",
-        *toy, *options.settings.split(),
+        *toy, *options.settings.split(), *own.split(),
     ]  # fmt: skip
 
 
@@ -281,5 +285,10 @@ def name_work(settings: Settings, options: Options) -> str:
     config = settings.pretrain
     kind = "generator's masked tokens" if has_generator(settings) else "masked tokens"
     recipe = f"{config.batch_size} x {config.seq_len} x {config.total_steps:,}"
-    more = f", {options.settings}" if options.settings else ""
+    values = COMPARISONS[options.vary].values
+    sides = [
+        ("", options.settings),
+        *((f"{value} with ", own) for value, own in zip(values, (options.ours, options.theirs), strict=True)),
+    ]
+    more = "".join(f", {side}{given}" for side, given in sides if given)
     return f"{settings.model.preset}, {kind} of {TEXTS[settings.task.name]}, {recipe}{more}"

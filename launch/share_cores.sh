@@ -4,12 +4,20 @@
 #   SELFPRETRAIN_DATA=<mirror> launch/share_cores.sh study=agnews_cpu
 set -uo pipefail
 workers=${WORKERS:-$(nproc)}
-trap 'kill $(jobs -p) 2>/dev/null' INT TERM # a shell's background jobs do not hear Ctrl-C; told to end, they save
+stop() { # a shell's background jobs hear neither Ctrl-C nor the shell's own end; told to end, they save
+    kill $(jobs -p) 2>/dev/null
+    wait
+    exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 75' TERM # to be continued, as a training's own code says
 mkdir -p runs
+selfpretrain study "$@" runtime.num_threads=1 &
+first=$!
 for i in $(seq 2 "$workers"); do
     selfpretrain study "$@" runtime.num_threads=1 runtime.progress=false >"runs/share_cores.$i.log" 2>&1 &
 done
-selfpretrain study "$@" runtime.num_threads=1
+wait "$first"
 code=$?
 wait
 exit $code

@@ -12,6 +12,7 @@ from selfpretrain import __version__
 
 COMMANDS = {
     "corpus": "Turn text into token files.",
+    "corpus audit": "Say what a study's texts hold of its evaluation examples: word for word, nearly, by n-grams.",
     "pretrain": "Pretrain an encoder on BookWiki, on a task's own text, or on any other corpus.",
     "finetune": "Fine-tune an encoder on a task.",
     "evaluate": "Score a fine-tuned encoder on a task's splits.",
@@ -29,7 +30,7 @@ UNSWEPT = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--res
 def print_commands() -> None:
     print(f"selfpretrain {__version__}: does a task need web-scale pretraining, or is its own training text enough?\n")
     for name, purpose in COMMANDS.items():
-        print(f"  selfpretrain {name:<9} {purpose}")
+        print(f"  selfpretrain {name:<12} {purpose}")
     print("\nTry: selfpretrain study study=quickstart")
     print("     selfpretrain study task=local task.path=x.csv task.text=body task.label=topic")
     print("     selfpretrain <command> --help")
@@ -42,6 +43,14 @@ def run_corpus(settings: Any, overrides: list[str]) -> None:
     folder = prepare_corpus(settings)
     manifest = read_json(folder / "manifest.json")
     print(f"{folder}: {manifest['documents']:,} documents, {manifest['tokens']:,} tokens")
+
+
+def run_audit(settings: Any, overrides: list[str]) -> None:
+    from selfpretrain.endings import Terminal
+    from selfpretrain.study.audit import print_audit
+    from selfpretrain.study.sweep import build_plan
+
+    print_audit(build_plan(settings, overrides), Terminal())
 
 
 def run_pretrain(settings: Any, overrides: list[str]) -> None:
@@ -119,8 +128,8 @@ def print_result(run: Any) -> None:
 
 
 RUNNERS: dict[str, Callable[[Any, list[str]], Any]] = {
-    "corpus": run_corpus, "pretrain": run_pretrain, "finetune": run_finetune, "evaluate": run_evaluate,
-    "plan": run_plan, "study": run_study_cell, "report": run_report,
+    "corpus": run_corpus, "corpus audit": run_audit, "pretrain": run_pretrain, "finetune": run_finetune,
+    "evaluate": run_evaluate, "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
 
 
@@ -146,7 +155,8 @@ def run_hydra(command: str) -> Any:
             return guard(lambda: run_job([to_typed(override) for override in overrides], work))
         return guard(work)
 
-    return hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=command)(task)()
+    name = command.replace(" ", "_")
+    return hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=name)(task)()
 
 
 def read_command_line(command: str) -> None:
@@ -211,7 +221,7 @@ def main() -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    command = arguments[0]
+    command = next((two for two in [" ".join(arguments[:2])] if two in COMMANDS), arguments[0])
     from selfpretrain.endings import Stopped, fail, flush_output, guard, prepare_streams
 
     prepare_streams()
@@ -223,7 +233,7 @@ def main() -> None:
         guard(lambda: print_settings(arguments[1:]))
         flush_output()
         return
-    sys.argv = [f"selfpretrain {command}", *arguments[1:]]
+    sys.argv = [f"selfpretrain {command}", *arguments[len(command.split()) :]]
     is_sweep = command == "study" and not any(argument.startswith("study.cell=") for argument in arguments)
     if is_sweep and not UNSWEPT.intersection(arguments):
         sys.argv.insert(1, "--multirun")

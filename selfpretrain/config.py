@@ -310,6 +310,7 @@ class StudyConfig:
     margin: float | None = setting(None, ABOVE_0_BELOW_1, "own may be worse than the reference by this much of the metric and still be enough; null: a tenth of the reference's gain where clear, else .01")
     confidence: float = setting(0.95, ABOVE_0_BELOW_1)
     analyses: list[str] = setting(list, ANALYSES, "what the report adds, of stored predictions of classes: what two runs give together; how right their probabilities are")
+    exclude_overlap: bool = setting(False, help="every table of the report a second time, without the test examples that the training split or a text of the study holds, word for word or nearly")
     effort: str = setting("custom", help="quick | standard | paper, from conf/effort/")
     cell: str | None = setting(None, help="the file of the cells to carry out, as a study wrote it")
 

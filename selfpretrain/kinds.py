@@ -25,7 +25,7 @@ class LabelForm:
     """What label columns are read as."""
 
     dtype: type[np.generic]
-    num_axes: int  # 1: [N]; 2: [N, len(label_names)]
+    num_axes: int  # of what predictions are stored with, 1: [N]; 2: [N, len(label_names)], or an example's counts
 
 
 CLASSES = LabelForm(np.int64, 1)  # the number of a name
@@ -49,6 +49,10 @@ class TaskKind:
     count_sequences: Callable[[TaskConfig], int] = lambda task: 1  # S
     # the texts of an example -> its S sequences, of one or two texts each
     arrange: Callable[[TaskConfig, Texts], Sequence[Texts]] = lambda task, texts: (texts,)
+    # The head gives K outputs for each token. What tokens say together is read by tasks.heads, and an example is stored as
+    # the sums that its metric adds up, [N, sums], beside those of a perfect answer.
+    of_tokens: bool = False
+    packs: bool = True  # several sequences may stand in one row: the loss does not compare the tokens of one
     has_options: bool = False  # its classes are the options that task.options names; they stand behind the other texts
 
 

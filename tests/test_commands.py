@@ -76,7 +76,7 @@ def test_version(command):
 
 
 GROUPS = {
-    "corpus": {"model", "corpus", "task"}, "pretrain": {"model", "corpus", "task", "budget", "tracking"},
+    "corpus": {"model", "corpus", "task"}, "corpus audit": {"study", "effort", "budget", "model", "task"}, "pretrain": {"model", "corpus", "task", "budget", "tracking"},
     "finetune": {"model", "corpus", "task", "tracking"}, "evaluate": {"task"},
     "study": {"study", "effort", "budget", "model", "task", "tracking"},
     "report": {"study", "effort", "budget", "model", "task"}, "plan": {"study", "effort", "budget", "model", "task"},
@@ -85,7 +85,7 @@ GROUPS = {
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_help_lists_groups_and_examples(command, name):
-    outcome = command(name, "--help")
+    outcome = command(*name.split(), "--help")
     assert (outcome.code, outcome.err) == (0, "")
     lines = [line for line in outcome.out.partition("Choices")[2].partition("Examples")[0].splitlines() if ": " in line]
     groups = {line.partition(": ")[0] for line in lines}
@@ -99,14 +99,14 @@ def test_help_lists_groups_and_examples(command, name):
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_settings_are_printed(command, name):
-    outcome = command(name, "--cfg", "job", "model=electra_tiny")
+    outcome = command(*name.split(), "--cfg", "job", "model=electra_tiny")
     assert outcome.code == 0
     assert "preset: electra_tiny" in outcome.out
 
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_tab_completion_is_installed(command, name):
-    outcome = command(name, "-sc", "install=bash")
+    outcome = command(*name.split(), "-sc", "install=bash")
     assert outcome.code == 0
     assert "complete" in outcome.out
 

@@ -10,6 +10,7 @@ import pytest
 
 from selfpretrain.config import UserError
 from selfpretrain.stages import finetune
+from selfpretrain.tasks import sequence
 
 
 def read_run(outcome) -> tuple[Path, dict]:
@@ -30,8 +31,8 @@ def scored(local, examples):
 @pytest.fixture
 def collapsed(monkeypatch):
     """Every model says the same of every example."""
-    predict = finetune.predict
-    monkeypatch.setattr(finetune, "predict", lambda *args: np.full_like(predict(*args), 0.5))
+    predict = sequence.predict
+    monkeypatch.setattr(sequence, "predict", lambda *args: np.full_like(predict(*args), 0.5))
 
 
 def test_a_run_without_a_score_is_done_and_says_why(command, tiny, scored, collapsed):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.seeds import make_generator
 
+IGNORED = -100  # the label of a token that has none [torch's cross_entropy]
 MAX_TEXTS = 1000  # measured by describe_cut, evenly over the split
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -25,7 +26,13 @@ class EncodedSplit:
     ids: list[str]  # [N] example ids
     tokens: list[npt.NDArray[np.int32]]  # [N * S]
     second_starts: Ints  # [N * S] where segment B begins; the length where there is none
-    labels: npt.NDArray[np.generic]  # int64 [N], or float32 [N] or [N, K]
+    # int64 [N], or float32 [N] or [N, K]; of tokens an object array [N] of int64 [tokens]
+    labels: npt.NDArray[np.generic]
+
+    @property
+    def labels_tokens(self) -> bool:
+        """Whether every token has a label, or IGNORED."""
+        return self.labels.dtype == object
 
     @property
     def num_sequences(self) -> int:
@@ -119,7 +126,7 @@ def measure_cut(lengths: Ints, room: int) -> tuple[float, float]:
 
 def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) -> Arrays:
     """A batch of B examples, their sequences one after the other, without padding: input_ids, position_ids and segment
-    ids if used [1, tokens]; the sequences' lengths [B * S] and the examples' labels.
+    ids if used [1, tokens]; the sequences' lengths [B * S] and the examples' labels, or the tokens' [1, tokens].
     """
     rows, sequences = np.asarray(rows), split.find_sequences(rows)
     lengths = split.lengths[sequences]
@@ -128,7 +135,7 @@ def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) ->
         "input_ids": np.concatenate([split.tokens[sequence] for sequence in sequences], dtype=np.int64)[None],
         "position_ids": positions,
         "lengths": lengths,
-        "labels": split.labels[rows],
+        "labels": np.concatenate(split.labels[rows])[None] if split.labels_tokens else split.labels[rows],
         "num_tokens": np.asarray(lengths.sum()),
     }
     if has_segments:
@@ -137,7 +144,8 @@ def pack(split: EncodedSplit, rows: Sequence[int] | Ints, has_segments: bool) ->
 
 
 def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segments: bool) -> Arrays:
-    """A batch padded to its longest sequence: input_ids and segment ids if used [B * S, L], the examples' labels.
+    """A batch padded to its longest sequence: input_ids and segment ids if used [B * S, L], the examples' labels, or the
+    tokens' [B, L].
 
     Where something is padding, attention_mask (bool, True at real tokens).
     """
@@ -145,7 +153,8 @@ def pad(split: EncodedSplit, rows: Sequence[int] | Ints, pad_id: int, has_segmen
     lengths = packed["lengths"]
     mask = np.arange(lengths.max()) < lengths[:, None]
     batch = {"labels": packed["labels"], "num_tokens": packed["num_tokens"]}
-    for name, padding in (("input_ids", pad_id), ("token_type_ids", 0)):
+    of_tokens = {"input_ids": pad_id, "token_type_ids": 0} | ({"labels": IGNORED} if split.labels_tokens else {})
+    for name, padding in of_tokens.items():
         if name in packed:
             batch[name] = np.full(mask.shape, padding, np.int64)
             batch[name][mask] = packed[name][0]

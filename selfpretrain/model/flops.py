@@ -62,6 +62,7 @@ def count_sequence_flops(model: ModelConfig, head: str, pooling: str, num_output
     return encoder + hidden + 2 * batch_size * model.hidden_size * num_outputs
 
 
-def count_finetune_flops(model: ModelConfig, head: str, pooling: str, num_outputs: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
-    """One optimizer step of fine-tuning over B examples of L tokens: 3 forward passes."""
-    return (1 + BACKWARD) * count_sequence_flops(model, head, pooling, num_outputs, batch_size, seq_len)
+def count_token_flops(model: ModelConfig, num_outputs: int, batch_size: int, seq_len: int) -> int:
+    """K outputs for each token, forward: the encoder of all tokens, and 2 B L D K."""
+    head = 2 * batch_size * seq_len * model.hidden_size * num_outputs
+    return count_encoder_flops(model, batch_size, seq_len) + head

@@ -39,6 +39,24 @@ class ReplacedTokenHead(nn.Module):
         return logits.squeeze(-1)
 
 
+class TokenHead(nn.Module):
+    """Each token's vector to ``num_outputs`` logits: dropout, linear [BERT's run_squad.py and CoNLL recipe]."""
+
+    pooling = None
+
+    def __init__(self, config: ModelConfig, num_outputs: int):
+        super().__init__()
+        self.out = Linear(config.hidden_size, num_outputs)
+        self.dropout = Dropout(config.dropout_prob)
+
+    def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None, packing: Packing | None = None) -> Tensor:
+        """Logits [B, L, num_outputs], at padding the lowest number there is."""
+        logits_BLK: Tensor = self.out(self.dropout(hidden_BLD))
+        if attention_mask_BL is None:
+            return logits_BLK
+        return logits_BLK.masked_fill(~attention_mask_BL.unsqueeze(-1), torch.finfo(logits_BLK.dtype).min)
+
+
 class SequenceHead(nn.Module):
     """One vector per sequence to ``num_outputs`` logits.
 

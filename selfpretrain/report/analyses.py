@@ -79,6 +79,7 @@ def _read_outputs(panel: Panel, results: StudyResults, notes: list[str]) -> list
     ]  # fmt: skip
     # all conditions at once, so that their examples are in one order
     test, _ = read_runs(cells, task, decoded=False)
+    test = test and test.leave_out(results.left_out.get(panel.task, frozenset()))
     validation, problems = read_runs(cells, task, "validation", decoded=False)
     lacking: dict[str, str] = {}
     for cell in cells:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
-from selfpretrain.report.tables import Table, build_tables
+from selfpretrain.report.tables import WITHOUT_OVERLAP, Table, build_tables
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START
 
@@ -137,6 +137,13 @@ def list_explanations(summary: Summary) -> list[str]:
     if any(panel.task != panel.card for panel in summary.panels):
         lines.append(
             "<task>@<count>: fine-tuned on so many labelled examples; its own text is all of the training split's."
+        )
+    if summary.without_overlap:
+        lines.append(
+            f"{WITHOUT_OVERLAP.capitalize()}: those that the training split or a text behind one of the task's conditions "
+            "holds (equal but for case and white space; or of a Jaccard similarity of at least .8 over runs of five words; or "
+            "with at least .8 of their runs of 13 words, of short ones of all words) are left out for all conditions alike, "
+            "and everything is computed again. What a released checkpoint was trained on is not known."
         )
     lines += _explain_averages(summary)
     lines += _explain_analyses(summary)

@@ -17,6 +17,7 @@ from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
 from selfpretrain.runs.results import ABSENT, CellResult, StudyResults
+from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
 from selfpretrain.study.facts import describe_conditions, describe_data
@@ -50,7 +51,10 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     overlaps = {name: data.overlap for name, data in plan.data.items()}
     num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}
     curve = _collect_curve(plan)
-    return StudyResults(study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve)
+    held: dict[str, dict[str, list[str]]] = {}
+    if study.exclude_overlap:
+        held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
+    return StudyResults(study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, held)
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:

@@ -202,7 +202,12 @@ class Calibration:
     scaled: Reliability
 
 
-_OPTIONAL = ("averages", "ensembles", "calibrations")  # fields of Summary that leave no trace while empty
+_OPTIONAL = (
+    "averages",
+    "ensembles",
+    "calibrations",
+    "without_overlap",
+)  # fields of Summary that leave no trace while empty
 
 
 @dataclass
@@ -223,6 +228,7 @@ class Summary:
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
 
     @property
     def alpha(self) -> float:

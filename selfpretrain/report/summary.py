@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.kinds import get_kind
@@ -27,6 +29,7 @@ from selfpretrain.runs.results import (
     StudyResults,
     read_runs,
 )
+from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.stats import METRICS, Estimate, decide
 from selfpretrain.study.conditions import NONE, OWN, START, find_condition
 
@@ -34,11 +37,18 @@ MARGIN_SHARE = 0.1  # of the reference's gain
 
 
 def summarize(results: StudyResults) -> Summary:
-    """Compute every number of the report.
+    """Compute every number of the report; with ``study.exclude_overlap`` again without the test examples that are held.
 
     Raises:
         UserError: no cells; runs of one task that hold different examples.
     """
+    summary = _summarize(results)
+    if results.study.exclude_overlap:
+        _exclude_overlap(summary, results)
+    return summary
+
+
+def _summarize(results: StudyResults) -> Summary:
     study = results.study
     if not results.cells:
         raise UserError(f"study={study.name} has no cells to report; set study.models, tasks and study.conditions")
@@ -68,11 +78,41 @@ def summarize(results: StudyResults) -> Summary:
     return summary
 
 
+def _exclude_overlap(summary: Summary, results: StudyResults) -> None:
+    """Add the numbers without the test examples that a text holds, the same for all conditions of a task, and to each
+    panel's evidence whether its sentence is another then.
+    """
+    sizes = {panel.task: panel.num_examples for panel in summary.panels if panel.num_examples}
+    held = {key: frozenset(chain.from_iterable(results.held[key].values())) for key in sizes}
+    left_out = {key: examples for key, examples in held.items() if sizes[key] - len(examples) >= MIN_ROWS}
+    if any(left_out.values()):
+        summary.without_overlap = _summarize(results.leave_out(left_out))
+    others = summary.without_overlap.panels if summary.without_overlap else []
+    verdicts = {(panel.model, panel.task): panel.verdict for panel in others}
+    for panel in summary.panels:
+        if panel.task in held:
+            verdict = verdicts.get((panel.model, panel.task))
+            panel.evidence.append(_describe_held(panel, results.held[panel.task], len(held[panel.task]), verdict))
+
+
+def _describe_held(panel: Panel, by_text: Mapping[str, Sequence[str]], num_held: int, verdict: str | None) -> str:
+    """What was left out, and the sentence without it, which is None where too little is left."""
+    if not num_held:
+        return f"overlap: no test example is held by any of {', '.join(by_text)}"
+    counts = ", ".join(f"{name} {len(examples):,}" for name, examples in by_text.items())
+    left_out = f"{num_held:,} of {panel.num_examples:,} test examples that a text holds ({counts})"
+    if verdict is None:
+        return f"overlap: without the {left_out} fewer than {MIN_ROWS} are left, too few to test on"
+    same = "the same sentence" if verdict == panel.verdict else verdict.partition(": ")[2]
+    return f"overlap: without the {left_out}: {same}"
+
+
 def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], results: StudyResults) -> Panel:
     task = results.tasks[key]
     metric = task.metric or get_kind(task.label_kind).metrics[0]  # of a card whose data would say it
     study, overlap = results.study, frozenset(results.overlaps.get(key, ()))
     aligned, problems = read_runs([cell for cells in groups.values() for cell in cells if cell.status == DONE], task)
+    aligned = aligned and aligned.leave_out(results.left_out.get(key, frozenset()))
     has_control = results.init_schemes.get(model) == START and START in groups and study.baseline != START
     panel = Panel(model, key, task.name, results.num_labels.get(key, 0), metric, 0, None, "", [], has_control)
     runs: dict[str, AlignedRuns] = {}

@@ -26,6 +26,7 @@ from selfpretrain.study.conditions import OWN, START
 
 NOT_APPLICABLE = "-"
 NA = "NA"  # likewise in CSV
+WITHOUT_OVERLAP = "without overlapping test examples"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Table:
     num_group_columns: int  # from the left: equal cells here make one group in the terminal
     csv_header: tuple[str, ...]
     csv_rows: tuple[tuple[str, ...], ...]
+    remark: str = ""  # of the title's end, what parts of the table that stand by themselves have to say, too
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices."""
+    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices; then
+    all of them without overlapping test examples, where the study asks for that.
+    """
     tables = [build_score_table(summary)]
     if any(panel.has_control for panel in summary.panels):
         tables.append(build_start_table(summary))
@@ -57,6 +61,16 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_ensemble_table(summary))
     if summary.calibrations:
         tables.append(build_calibration_table(summary))
+    if summary.without_overlap:
+        tables += [
+            dataclasses.replace(
+                again,
+                name=f"{again.name}_without_overlap",
+                title=f"{again.title}, {WITHOUT_OVERLAP}",
+                remark=WITHOUT_OVERLAP,
+            )
+            for again in build_tables(summary.without_overlap)
+        ]
     return tables
 
 

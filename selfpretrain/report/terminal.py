@@ -45,7 +45,7 @@ def _show_table(table: Table, width: int) -> list[RenderableType]:
     groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in table.rows:
         groups.setdefault(row[: table.num_group_columns], []).append(row[table.num_group_columns :])
-    titles = [", ".join(reversed(group)) for group in groups]
+    titles = [", ".join(filter(None, [*reversed(group), table.remark])) for group in groups]
     if table.num_group_columns < 2:  # one table in parts: its title stands over the first
         titles = [": ".join([table.title, *group] if place == 0 else group) for place, group in enumerate(groups)]
     parts = zip(titles, groups.values(), strict=True)

@@ -17,15 +17,18 @@ from selfpretrain.kinds import Array
 COLUMNS = ("example_id", "label", "outputs")
 
 
-def write_predictions(path: Path, ids: list[str], labels: Array, outputs: Array) -> None:
-    """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (float32: logits or the score)."""
-    table = pa.table(
-        {
-            "example_id": pa.array(ids, pa.string()),
-            "label": pa.array(labels.tolist()),
-            "outputs": pa.array(list(outputs), pa.list_(pa.float32())),
-        }
-    )
+def write_predictions(
+    path: Path, ids: list[str], labels: Array, outputs: Array, answers: list[str] | None = None
+) -> None:
+    """``example_id``, ``label`` (integer, float or list of floats), ``outputs`` (float32: logits, the score, or what the
+    metric adds up), and ``answer``, in words, where there are such.
+    """
+    columns = {
+        "example_id": pa.array(ids, pa.string()),
+        "label": pa.array(labels.tolist()),
+        "outputs": pa.array(list(outputs), pa.list_(pa.float32())),
+    }
+    table = pa.table(columns if answers is None else {**columns, "answer": pa.array(answers, pa.string())})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     make_folder(path.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -55,6 +55,14 @@ class StudyResults:
     num_labels: dict[str, int] = field(default_factory=dict)  # task -> training examples
     # fine-tunings of the first seed, with the tokens it had been pretrained on; the baseline's with none
     curve: list[tuple[float, CellResult]] = field(default_factory=list)
+    # task -> text -> test examples that it holds; filled where study.exclude_overlap asks for it
+    held: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # task -> test examples that no number counts
+
+    def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
+        """The same runs of these tasks, without these test examples; what is measured on validation is gone, too."""
+        cells = [cell for cell in self.cells if cell.task in left_out]
+        return replace(self, cells=cells, left_out=left_out, overlaps={}, curve=[], held={}, facts={})
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,13 @@ class AlignedRuns:
     # [runs, examples] or [runs, examples, classes]: decoded, as the task's metrics want them, or outputs as stored
     predictions: Array
     cells: tuple[CellResult, ...]  # [runs]
+
+    def leave_out(self, examples: Collection[str]) -> AlignedRuns:
+        """Without these examples."""
+        kept = [row for row, example in enumerate(self.ids) if example not in examples]
+        return replace(
+            self, ids=[self.ids[row] for row in kept], labels=self.labels[kept], predictions=self.predictions[:, kept]
+        )
 
     def select(self, condition: str) -> AlignedRuns:
         """The runs of one condition."""

@@ -2,7 +2,7 @@
 
     <runs_dir>/fingerprints/<key>    a fingerprint, as text
     <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>.arrow (ids and texts)
-                                     <split>.npy (labels)  own.arrow (all its training text)
+                                     <split>.npy (labels; as text <split>.labels.arrow)  own.arrow (all its training text)
 
 A key is of the settings and of the files' paths, sizes and times. It also holds the code of this package, so that a rule
 that was changed is never answered from memory. Where nothing can be written everything is worked out anew.
@@ -81,7 +81,10 @@ def keep_task(
 def _save_task(data: TaskData, documents: Documents, folder: Path) -> None:
     for name, split in data.splits.items():
         _write_columns(folder / f"{name}.arrow", [split.ids, *zip(*split.texts, strict=True)])
-        np.save(folder / f"{name}.npy", split.labels, allow_pickle=False)
+        if split.labels.dtype == object:
+            _write_columns(folder / f"{name}.labels.arrow", [split.labels.tolist()])
+        else:
+            np.save(folder / f"{name}.npy", split.labels, allow_pickle=False)
     _write_columns(folder / "own.arrow", list(zip(*documents, strict=True)))
     facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap}
     write_json(folder / "task.json", {"task": dataclasses.asdict(data.task), **facts})
@@ -94,9 +97,16 @@ def load_task(folder: Path) -> TaskData:
     splits = {}
     for name in SPLITS:
         ids, *texts = _read_columns(folder / f"{name}.arrow")
-        labels = np.load(folder / f"{name}.npy", allow_pickle=False)
+        labels = _load_labels(folder, name)
         splits[name] = Split(ids, list(zip(*texts, strict=True)), labels)
     return TaskData(task, splits, facts["fingerprint"], facts["notes"], tuple(facts["overlap"]))
+
+
+def _load_labels(folder: Path, split: str) -> np.ndarray:
+    written = folder / f"{split}.labels.arrow"
+    if written.is_file():
+        return np.array(_read_columns(written)[0], dtype=object)
+    return np.asarray(np.load(folder / f"{split}.npy", allow_pickle=False))
 
 
 def load_documents(folder: Path) -> Documents:

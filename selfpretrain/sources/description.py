@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,11 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.kinds import SETS, VALUES, get_kind
+from selfpretrain.numbers import format_p_clause
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
 
+ALIKE = 0.001  # below this p, and by at least a point, neighbouring rows are said to have equal labels more often than chance
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
 
 
@@ -90,6 +93,49 @@ def _simplify(name: str) -> str:
     if not any(map(str.isalpha, text)):
         return name
     return " ".join(re.split(r"[\s_\-\u2010-\u2015/]+", text)).strip(" .:;!\"'") or name
+
+
+def describe_neighbours(labels: Mapping[str, np.ndarray]) -> str:
+    """Whether rows next to each other in a file have the same label more often than chance; labels by split, in file order.
+
+    More often they are sorted, by label or by document. No split of ours hangs on the order, but rows of one document, which
+    may nearly be the same text, then lie on both sides of a cut.
+    """
+    found = {name: compute_neighbours(column) for name, column in labels.items()}
+    told = [
+        f"{name} {equal:.1%} equal, {expected:.1%} by chance ({format_p_clause(p)})"
+        for name, (equal, expected, p) in found.items()
+    ]
+    line = f"labels of neighbouring rows: {', '.join(told)}"
+    # of very many rows a difference that is nothing has a small p, too
+    if not any(p < ALIKE and equal - expected >= 0.01 for equal, expected, p in found.values()):
+        return line
+    return (
+        f"warning: {line}; the file may be sorted by label or by document, and rows of one document may be alike: "
+        "selfpretrain corpus audit counts near-duplicates"
+    )
+
+
+def compute_neighbours(labels: np.ndarray) -> tuple[float, float, float]:
+    """Of N labels in the order of a file, [N] or [N, K], the share of neighbours with equal ones, the mean of that share over
+    all orders, and a one-sided p by its variance over them and a normal distribution; (1, 1, 1) where all are equal.
+
+    Labels [N, K] are equal in all K; scores where both lie above the median, or neither does. It is the runs test of Wald and
+    Wolfowitz (1940) for any number of classes: N less the runs is the number of equal neighbours (mean and variance:
+    Barton and David 1957).
+    """
+    if labels.ndim == 1 and labels.dtype.kind == "f":
+        labels = labels > np.median(labels)
+    _, kinds, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    num, squares, cubes = len(labels), int((counts**2).sum()), int((counts**3).sum())
+    if len(counts) == 1:
+        return 1.0, 1.0, 1.0
+    kinds = kinds.ravel()  # NumPy 2.0 gives it another axis
+    equal = int((kinds[1:] == kinds[:-1]).sum())
+    mean = squares / num - 1
+    variance = (squares * (squares + num * (num + 1)) - 2 * num * cubes - num**3) / (num**2 * (num - 1))
+    p = math.erfc((equal - mean) / math.sqrt(2 * variance)) / 2 if variance else 1.0
+    return equal / (num - 1), mean / (num - 1), p
 
 
 def describe_overlap(parts: Mapping[str, Split], overlaps: Mapping[str, Sequence[str]]) -> str:

@@ -84,11 +84,12 @@ def name_by_content(texts: Sequence[tuple[str, ...]]) -> list[str]:
 def compute_strata(labels: np.ndarray) -> np.ndarray:
     """The group of each example, int64 [N], whose shares a cut keeps.
 
-    Classes for int64 [N]; any label set or none for float32 [N, K]; a single group for scores, float32 [N].
+    Classes for int64 [N]; any label set or none for float32 [N, K]; a single group for scores, float32 [N], and for parts
+    of the text, object [N].
     """
     if labels.ndim == 2:
         return np.asarray(labels.any(axis=1), dtype=np.int64)
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind in "fO":
         return np.zeros(len(labels), dtype=np.int64)
     return labels
 

@@ -114,6 +114,7 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
         parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
+    notes.append(description.describe_neighbours({n: part.labels[np.argsort(rows[n])] for n, part in parts.items()}))
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
@@ -291,5 +292,5 @@ def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
         columns = (map(quote, column) for column in (split.ids, *zip(*split.texts, strict=True)))
         for row in map(", ".join, zip(*columns, strict=True)):
             digest.update(f"[{row}]".encode())
-        digest.update(split.labels.tobytes())
+        digest.update("\n".join(split.labels).encode() if split.labels.dtype == object else split.labels.tobytes())
     return digest.hexdigest()

@@ -28,7 +28,8 @@ from selfpretrain.files import build_folder
 from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
 from selfpretrain.runs.identity import name_corpus
-from selfpretrain.sources import audit, documents, tasks
+from selfpretrain.sources import documents, tasks
+from selfpretrain.stages import audit
 
 
 def prepare_corpus(settings: Settings) -> Path:
@@ -135,12 +136,10 @@ def _describe_owner(settings: Settings) -> tuple[dict[str, Any] | None, dict[str
     if owner is None:
         return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
-    data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
+    data = tasks.read_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
     described = {"name": owner.name, "version": owner.version, "split": "train", "fingerprint": data.fingerprint}
-    against = ["validation", "test"]
-    evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
-    text = documents.iter_documents(corpus, task, runs_dir)
-    return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes
+    (found,) = audit.audit_text(corpus, task, [owner], settings.runtime)
+    return described, audit.summarize_audit(found), data.notes
 
 
 def _describe_part(settings: Settings) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.evaluation import describe_seen, load_file, load_test_set
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
-from selfpretrain.stages.finetune import Outputs, encode, score_splits
-from selfpretrain.tasks.sequence import SequenceModel, predict
+from selfpretrain.stages.finetune import encode, score_splits
+from selfpretrain.tasks.sequence import Outputs, Predicted, SequenceModel, predict_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 
@@ -95,11 +95,12 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData
     resolved = resolve_precision(config, dataclasses.replace(settings, model=model.encoder.config))
     autocast = choose_autocast(resolved.precision)
 
-    def predict_split(name: str) -> Outputs:
-        encoded = encode(data.splits[name], tokenizer, task, seq_len)
-        return merge_outputs(predict(model, encoded, task, device, autocast), task, trained)
+    def predict(name: str) -> Predicted:
+        split = data.splits[name]
+        predicted = predict_split(model, split, encode(split, tokenizer, task, seq_len), task, device, autocast)
+        return predicted._replace(outputs=merge_outputs(predicted.outputs, task, trained))
 
-    scored = score_splits(run, data, predict_split)
+    scored = score_splits(run, data, predict)
     examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
     run.finish(
         {"task": task.name, "metric": task.metric, **scored, "examples": examples, "run": source.id,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from selfpretrain.cards import follow_card
 from selfpretrain.config import Settings, TaskConfig, UserError
@@ -18,7 +17,7 @@ from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
 from selfpretrain.hashing import to_plain
-from selfpretrain.kinds import arrange, get_kind
+from selfpretrain.kinds import TaskKind, arrange, get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs import identity
@@ -30,8 +29,9 @@ from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages import start
 from selfpretrain.stages.corpus import prepare_corpus
 from selfpretrain.stages.work import choose_evaluation_steps, choose_layout, count_steps, swaps_pairs
+from selfpretrain.tasks.heads import get_head
 from selfpretrain.tasks.scores import score_split
-from selfpretrain.tasks.sequence import SequenceModel, predict
+from selfpretrain.tasks.sequence import Predicted, SequenceModel, predict_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
@@ -39,8 +39,6 @@ from selfpretrain.train.engine import NATIVE, carry_out
 from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
-
-Outputs = npt.NDArray[np.float32]
 
 
 def finetune(settings: Settings) -> RunFolder:
@@ -77,7 +75,8 @@ class Finetuning:
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
         self.splits = self.encode_splits(seq_len)
-        batches, num_examples = build_batches(settings, self.splits["train"], encoder), len(self.splits["train"])
+        batches = build_batches(settings, get_kind(task.label_kind), self.splits["train"], encoder)
+        num_examples = len(self.splits["train"])
         total_steps = count_steps(config, num_examples)
         multiplier = functools.partial(
             compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
@@ -90,7 +89,7 @@ class Finetuning:
 
     def evaluate(self, done: int) -> dict[str, float]:
         """The score on validation, unless it has none."""
-        value, _ = score_split(self.data.task, self.data.splits["validation"].labels, self.predict("validation"))
+        value, _ = score_split(self.data.task, *self.predict("validation")[:2])
         return {} if value is None else {"score": value}
 
     def finish(self, member: Member) -> None:
@@ -116,13 +115,13 @@ class Finetuning:
             splits["train"] = swap_pairs(splits["train"])
         return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
 
-    def predict(self, split: str) -> Outputs:
-        """Outputs [N, S * K] for the examples of a split."""
-        dtype = choose_autocast(self.config.precision)
-        return predict(self.model, self.splits[split], self.data.task, self.device, dtype)
+    def predict(self, name: str) -> Predicted:
+        """What the model says of a split."""
+        split, dtype = self.data.splits[name], choose_autocast(self.config.precision)
+        return predict_split(self.model, split, self.splits[name], self.data.task, self.device, dtype)
 
 
-def score_splits(run: RunFolder, data: TaskData, predict_split: Callable[[str], Outputs]) -> dict[str, Any]:
+def score_splits(run: RunFolder, data: TaskData, predict: Callable[[str], Predicted]) -> dict[str, Any]:
     """Store and score the predictions for what there is of validation and test.
 
     Returns, for the result, ``scores`` by split and, where one is null, the reason under ``undefined``.
@@ -131,9 +130,9 @@ def score_splits(run: RunFolder, data: TaskData, predict_split: Callable[[str], 
     undefined: dict[str, str] = {}
     for name in ("validation", "test"):
         if name in data.splits:
-            split, outputs = data.splits[name], predict_split(name)
-            write_predictions(run.predictions(name), split.ids, split.labels, outputs)
-            scores[name], reason = score_split(data.task, split.labels, outputs)
+            predicted = predict(name)
+            write_predictions(run.predictions(name), data.splits[name].ids, *predicted)
+            scores[name], reason = score_split(data.task, predicted.labels, predicted.outputs)
             undefined |= {name: reason} if reason else {}
     return {"scores": scores, "undefined": undefined} if undefined else {"scores": scores}
 
@@ -156,10 +155,10 @@ def build_start(settings: Settings) -> tuple[Encoder, Tokenizer]:
     return build_encoder(settings.model, tokenizer.vocab_size, tokenizer.pad_id, seed), tokenizer
 
 
-def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> FinetuneBatches:
+def build_batches(settings: Settings, kind: TaskKind, split: EncodedSplit, encoder: Encoder) -> FinetuneBatches:
     """A training split's batches, laid out as the device likes them."""
     config, runtime = settings.finetune, settings.runtime
-    packed, micro_batch_size = choose_layout(config, runtime, choose_device(runtime), split.num_sequences)
+    packed, micro_batch_size = choose_layout(config, runtime, choose_device(runtime), split.num_sequences, kind.packs)
     return FinetuneBatches(
         split, config.batch_size, micro_batch_size, settings.seeds.finetune_seed, encoder.pad_id,
         encoder.config.type_vocab_size > 1, packed,
@@ -167,6 +166,10 @@ def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> 
 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
+    """The sequences of a split's examples, or, of a kind whose answers are parts of the text, windows of their texts."""
+    reader = get_head(task.label_kind).reader
+    if reader is not None:
+        return reader.encode(task, split, tokenizer, seq_len)
     labels = get_kind(task.label_kind).encode(task, split.labels)
     return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, seq_len)
 

@@ -14,7 +14,7 @@ import numpy as np
 from selfpretrain.config import FinetuneConfig, PretrainConfig, RuntimeConfig, Settings, TaskConfig
 from selfpretrain.data.store import choose_dtype
 from selfpretrain.kinds import get_kind
-from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
+from selfpretrain.model.flops import BACKWARD, count_sequence_flops, count_token_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
 from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
 from selfpretrain.sources.labelled import TaskData
@@ -89,22 +89,31 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
     evaluated = (len(evaluations) + 1) * len(validation) + len(test)
     kind = get_kind(data.task.label_kind)
     num_outputs, num_sequences = kind.count_outputs(data.task), kind.count_sequences(data.task)
-    parts = (model, config.head, config.pooling, num_outputs)
-    parameters = count_encoder_parameters(model, vocab_size) + count_head_parameters(model, config.head, num_outputs)
+    head = "linear" if kind.of_tokens else config.head
+    parameters = count_encoder_parameters(model, vocab_size) + count_head_parameters(model, head, num_outputs)
     # best weights that may be left: one, and every one since the last checkpoint, which removes the older
     since = steps - steps % settings.runtime.save_every
     best = min(len(evaluations), 1 + sum(step > since for step in evaluations))
     checkpoint_bytes = count_checkpoints(settings.runtime, steps) * KEPT_BYTES + best * WEIGHT_BYTES
     return Work(
         steps,
-        count_finetune_flops(*parts, num_sequences * min(config.batch_size, num_examples), mean_length),
-        count_sequence_flops(*parts, num_sequences * evaluated, mean_length),
+        (1 + BACKWARD) * count_task_flops(settings, data.task, min(config.batch_size, num_examples), mean_length),
+        count_task_flops(settings, data.task, evaluated, mean_length),
         {
             "checkpoints": checkpoint_bytes * parameters,
             "encoders": WEIGHT_BYTES * parameters,
             "predictions": sum(8 + 4 * num_sequences * num_outputs + len(name) for name in (*validation, *test)),
         },
     )
+
+
+def count_task_flops(settings: Settings, task: TaskConfig, num_examples: int, mean_length: int) -> int:
+    """A forward pass over so many examples of a task, whose sequences have ``mean_length`` tokens."""
+    config, model, kind = settings.finetune, settings.model, get_kind(task.label_kind)
+    num_outputs, num_sequences = kind.count_outputs(task), num_examples * kind.count_sequences(task)
+    if kind.of_tokens:
+        return count_token_flops(model, num_outputs, num_sequences, mean_length)
+    return count_sequence_flops(model, config.head, config.pooling, num_outputs, num_sequences, mean_length)
 
 
 # the rules
@@ -165,9 +174,12 @@ def may_trim(precision: str, runtime: RuntimeConfig, device: torch.device) -> bo
 
 
 def choose_layout(
-    config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device, num_sequences: int = 1
+    config: FinetuneConfig, runtime: RuntimeConfig, device: torch.device, num_sequences: int = 1, packs: bool = True
 ) -> tuple[bool, int]:
-    """Whether texts are packed or padded, and how many examples, of so many sequences, make a micro-batch."""
-    packed = may_vary_shapes(runtime, device)
+    """Whether texts are packed or padded, and how many examples, of so many sequences, make a micro-batch.
+
+    ``packs`` is the kind's.
+    """
+    packed = packs and may_vary_shapes(runtime, device)
     usual = PACKED_TOKENS // config.seq_len if packed else PADDED_MICRO_BATCH
     return packed, config.micro_batch_size or max(1, usual // num_sequences)

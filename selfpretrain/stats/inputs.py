@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS
+from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS, SUMS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
+_WIDE = {COLUMNS: "[examples, classes] of 0 and 1", SUMS: "an example's sums, [examples, sums]"}
 FEWEST_REPLICATES = 200  # with fewer, a variance over replicates is off by more than 10 % (its error is sqrt(2 / R))
 Sides = dict[str, tuple[Any, Any, Any]]  # by name: predictions, the seed of each run, the example ids or None
 ALTERNATIVES = {"t": ("two-sided", "greater", "less"), "percentile": ("greater", "less")}  # the first is the default
@@ -73,11 +74,11 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
         raise UserError("labels are empty: at least one labelled example is needed")
     if callable(metric):
         return array
-    in_columns = METRICS[metric].takes == COLUMNS
-    if array.ndim > 1 + in_columns:
-        wanted = "[examples, classes] of 0 and 1" if in_columns else "one label per example, [examples]"
+    takes = METRICS[metric].takes
+    if array.ndim > 1 + (takes in _WIDE):
+        wanted = _WIDE.get(takes, "one label per example, [examples]")
         raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
-    check = _check_binary if in_columns else _check_values
+    check = _check_binary if takes == COLUMNS else _check_values
     check("labels", array, metric)
     if METRICS[metric].needs_two_labels and len(np.unique(array)) < 2:
         raise UserError(f"all labels equal {array.flat[0]}: {metric} needs at least two different labels")

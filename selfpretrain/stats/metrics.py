@@ -21,6 +21,7 @@ from selfpretrain.stats.statistics import AnyArray, Metric, MetricFunction, Scor
 CLASS_NUMBERS = "class numbers"  # whole numbers from 0 [examples]
 NUMBERS = "numbers"  # numbers [examples]
 COLUMNS = "columns"  # labels 0 or 1 and predictions numbers, [examples, classes]
+SUMS = "sums"  # [examples, sums]: what an example adds to each sum that the metric is made of, labels if it is answered perfectly
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class NamedMetric:
     """One metric; labels and predictions are those of ``takes``."""
 
     words: str  # its name in a sentence
-    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS
+    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS | SUMS
     compute: MetricFunction  # (labels, predictions) of one run -> its score, by scikit-learn or SciPy
     build_scorer: Callable[[AnyArray, AnyArray], Scorer]  # (labels, predictions [runs, ...]) -> scores of resamples
     compute_blind: Callable[[AnyArray], tuple[float, str]]  # labels -> score without reading the text, and how

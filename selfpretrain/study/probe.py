@@ -19,14 +19,14 @@ from selfpretrain.data.vocabulary import sample_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.flops import count_finetune_flops, count_sequence_flops
+from selfpretrain.model.flops import BACKWARD
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.stages.finetune import build_batches
 from selfpretrain.stages.pretrain import MicroBatches
-from selfpretrain.stages.work import choose_layout
+from selfpretrain.stages.work import choose_layout, count_task_flops
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
@@ -167,7 +167,6 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
     settings, data, vocab_size = cells[0].settings, costs.plan.data[cells[0].task], costs.get_vocab_size(cells[0])
     config, kind = resolve_precision(settings.finetune, settings), get_kind(data.task.label_kind)
     lengths = sorted({costs.measure_length(cell) for cell in cells})
-    parts = (settings.model, config.head, config.pooling, kind.count_outputs(data.task))
     num_sequences = kind.count_sequences(data.task)
     labels = kind.encode(data.task, data.splits["train"].labels)
     model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
@@ -177,10 +176,10 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
         return EncodedSplit([""] * rows, list(ids), np.full(len(ids), length), labels[np.arange(rows) % len(labels)])
 
     device = choose_device(settings.runtime)
-    _, micro = choose_layout(config, settings.runtime, device, num_sequences)
+    _, micro = choose_layout(config, settings.runtime, device, num_sequences, kind.packs)
 
     def time_batch(rows: int, length: int, limit_seconds: float) -> float:
-        batches = build_batches(settings, make_split(rows, length), model.encoder)
+        batches = build_batches(settings, kind, make_split(rows, length), model.encoder)
         return time_steps(model, batches, config, settings.runtime, limit_seconds, MAX_STEPS)
 
     first = time_batch(min(micro, config.batch_size), lengths[-1], 0.0)
@@ -188,9 +187,9 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
     points = []
     for length in (lengths[0], lengths[-1]):
         seconds = time_batch(rows, length, limit_seconds / 3) * config.batch_size / rows
-        points.append((count_finetune_flops(*parts, config.batch_size * num_sequences, length), seconds))
+        points.append(((1 + BACKWARD) * count_task_flops(settings, data.task, config.batch_size, length), seconds))
     split = make_split(min(EVALUATED_ROWS, rows * max(1, _count_fitting(seconds, limit_seconds))), lengths[-1])
-    evaluated = count_sequence_flops(*parts, len(split) * num_sequences, lengths[-1])
+    evaluated = count_task_flops(settings, data.task, len(split), lengths[-1])
     start = time.perf_counter()
     predict(model, split, data.task, device, choose_autocast(config.precision))
     return Speed(*fit_line(*points), (time.perf_counter() - start) / evaluated)

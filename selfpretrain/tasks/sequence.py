@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from selfpretrain.config import FinetuneConfig, TaskConfig
-from selfpretrain.data.examples import EncodedSplit, iter_by_length
+from selfpretrain.data.examples import EncodedSplit, Ints, iter_by_length
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder, Packing
-from selfpretrain.model.heads import SequenceHead
-from selfpretrain.tasks.heads import get_head
+from selfpretrain.sources.labelled import Split
+from selfpretrain.tasks.heads import Outputs, Predicted, get_head
 
 EVALUATION_BATCH_SIZE = 128  # sequences
 
@@ -26,18 +27,19 @@ class SequenceModel(nn.Module):
         kind, head = get_kind(task.label_kind), get_head(task.label_kind)
         self.compute_loss = head.compute_loss
         self.head = head.build(encoder.config, config, kind.count_outputs(task))
-        self.num_outputs = kind.count_sequences(task) * kind.count_outputs(task)  # of an example
+        self.num_outputs = kind.count_sequences(task) * kind.count_outputs(task)  # of an example, or of a token
         init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits [B, S * K] of the examples of a padded or a packed batch; one column for a score."""
+        """Logits [B, S * K] of the examples of a padded or a packed batch, one column for a score; of tokens [B, L, K]."""
         ids_BL, mask_BL = batch["input_ids"], batch.get("attention_mask")  # no mask where nothing is padding
         packing = Packing(batch["position_ids"], batch["lengths"]) if "lengths" in batch else None
         firsts = None
         if self.head.pooling == "cls":
             firsts = ids_BL.new_zeros(len(ids_BL), 1) if packing is None else packing.starts_1B
         hidden = self.encoder(ids_BL, batch.get("token_type_ids"), mask_BL, firsts, packing)
-        return self.head(hidden, mask_BL, packing).reshape(-1, self.num_outputs)
+        outputs: Tensor = self.head(hidden, mask_BL, packing)
+        return outputs if self.head.pooling is None else outputs.reshape(-1, self.num_outputs)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         outputs, labels = self.compute_outputs(batch).float(), batch["labels"]
@@ -45,7 +47,7 @@ class SequenceModel(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
-def init_head(head: SequenceHead, family: str, std: float, seed: int) -> None:
+def init_head(head: nn.Module, family: str, std: float, seed: int) -> None:
     """Xavier-uniform for ELECTRA and BERT (TensorFlow's default, which their code relies on), normal for RoBERTa."""
     generator = torch.Generator().manual_seed(seed)
     for part in head.modules():
@@ -57,19 +59,46 @@ def init_head(head: SequenceHead, family: str, std: float, seed: int) -> None:
             nn.init.zeros_(part.bias)
 
 
-@torch.no_grad()
+def predict_split(
+    model: SequenceModel, split: Split, encoded: EncodedSplit, task: TaskConfig, device: torch.device,
+    autocast: torch.dtype | None,
+) -> Predicted:  # fmt: skip
+    """What the model says of a split's examples, ``encoded`` being the same split."""
+    reader = get_head(task.label_kind).reader
+    if reader is None:
+        return Predicted(split.labels, predict(model, encoded, task, device, autocast))
+    return reader.read(task, split, encoded, predict_tokens(model, encoded, device, autocast))
+
+
 def predict(
     model: SequenceModel, split: EncodedSplit, task: TaskConfig, device: torch.device, autocast: torch.dtype | None
-) -> npt.NDArray[np.float32]:
+) -> Outputs:
     """Outputs [N, S * K] in the order of ``split``, as they are stored: logits, or scores in the label's own range."""
+    numbers, outputs = zip(*iter_outputs(model, split, device, autocast), strict=True)
+    in_order = np.concatenate(outputs)[np.argsort(np.concatenate(numbers))]
+    return get_kind(task.label_kind).restore(task, in_order)
+
+
+def predict_tokens(
+    model: SequenceModel, split: EncodedSplit, device: torch.device, autocast: torch.dtype | None
+) -> list[Outputs]:
+    """Outputs [tokens, K] of each window, in the order of ``split``."""
+    found: dict[int, Outputs] = {}
+    for rows, outputs_BLK in iter_outputs(model, split, device, autocast):
+        found |= {row: each[: split.lengths[row]] for row, each in zip(rows.tolist(), outputs_BLK, strict=True)}
+    return [found[row] for row in range(len(split))]
+
+
+@torch.no_grad()
+def iter_outputs(
+    model: SequenceModel, split: EncodedSplit, device: torch.device, autocast: torch.dtype | None
+) -> Iterator[tuple[Ints, Outputs]]:
+    """Batches of similar length: the numbers of their rows, and the outputs."""
     model.eval()
-    encoder, numbers, outputs = model.encoder, [], []
-    has_segments = encoder.config.type_vocab_size > 1
+    encoder, has_segments = model.encoder, model.encoder.config.type_vocab_size > 1
     batch_size = max(1, EVALUATION_BATCH_SIZE // split.num_sequences)
     for rows, arrays in iter_by_length(split, batch_size, encoder.pad_id, has_segments):
         batch = {name: torch.from_numpy(np.asarray(value)).to(device) for name, value in arrays.items()}
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            outputs.append(model.compute_outputs(batch).float().cpu().numpy())
-        numbers.append(rows)
-    in_order = np.concatenate(outputs)[np.argsort(np.concatenate(numbers))]
-    return get_kind(task.label_kind).restore(task, in_order)
+            outputs = model.compute_outputs(batch)
+        yield rows, outputs.float().cpu().numpy()

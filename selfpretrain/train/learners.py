@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from selfpretrain.config import OptimConfig
-from selfpretrain.data.examples import Arrays
+from selfpretrain.data.examples import IGNORED, Arrays
 from selfpretrain.model.stacking import SeedStreams, stack_modules, vmap_seeds
 from selfpretrain.train.keeper import Keeper
 from selfpretrain.train.muon import Muon
@@ -27,6 +27,7 @@ WeightedBatches = list[tuple[float, Arrays]]  # of an optimizer step, each with 
 # by name, [S, ...] of a stack
 Hook = Callable[[int, Mapping[str, Tensor]], None]
 State = dict[str, Tensor]  # of one run's optimizer
+FILL = {"labels": IGNORED}  # what a shorter sequence is filled up with, where not by zeros
 LENGTHS = "own_lengths"  # [S] of a stacked micro-batch: the seeds' sequence lengths before they were filled up
 
 
@@ -126,7 +127,8 @@ def move(arrays: Arrays, device: torch.device) -> dict[str, Tensor]:
 
 
 def stack_arrays(parts: Sequence[Arrays]) -> Arrays:
-    """One micro-batch per seed as one of arrays [S, B, ...]: shorter sequences are filled up with zeros.
+    """One micro-batch per seed as one of arrays [S, B, ...]: shorter sequences are filled up with zeros, their labels with
+    IGNORED.
 
     The attention mask hides those, or, in packed rows, the lengths of their texts.
     """
@@ -136,12 +138,16 @@ def stack_arrays(parts: Sequence[Arrays]) -> Arrays:
         parts = [{"attention_mask": np.ones(arrays["input_ids"].shape, bool), **arrays} for arrays in parts]
     names = parts[0].keys()
     assert all(arrays.keys() == names for arrays in parts)
-    return {LENGTHS: lengths} | {name: _stack_filled([arrays[name] for arrays in parts]) for name in names}
+    filled = {name: _stack_filled([arrays[name] for arrays in parts], FILL.get(name, 0)) for name in names}
+    return {LENGTHS: lengths} | filled
 
 
-def _stack_filled(values: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+def _stack_filled(values: Sequence[npt.NDArray[np.generic]], fill: int) -> npt.NDArray[np.generic]:
     shapes = [value.shape for value in values]
     if len(set(shapes)) > 1:
         gaps = np.max(shapes, axis=0) - shapes
-        values = [np.pad(value, [(0, gap) for gap in own]) for value, own in zip(values, gaps, strict=True)]
+        values = [
+            np.pad(value, [(0, gap) for gap in own], constant_values=fill)
+            for value, own in zip(values, gaps, strict=True)
+        ]
     return np.stack(values)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from benchmarks import record, tokens
 from benchmarks.tokens import Curve, Options, build_row, compute_mean_ratio, compute_tokens
@@ -113,6 +114,18 @@ def test_one_optimizer_against_the_other_at_toy_size(tmp_path):
     assert "  init_scheme: normal" not in found
     with pytest.raises(UserError, match="vary=x is not known; allowed: start, optimizer"):
         next(tokens.run(Options(vary="x")))
+
+
+def test_each_side_may_have_settings_of_its_own(tmp_path):
+    given = {"ours": "pretrain.peak_lr=8e-3", "theirs": "pretrain.peak_lr=4e-3 pretrain.beta2=0.9"}
+    options = Options(toy=True, vary="optimizer", model="roberta_tiny", margin=-5.0, runs_dir=str(tmp_path), **given)
+    (row,) = tokens.run(options)
+    assert "muon with pretrain.peak_lr=8e-3, adamw with pretrain.peak_lr=4e-3 pretrain.beta2=0.9" in row.work
+    runs = [OmegaConf.load(path).pretrain for path in tmp_path.glob("pretrain/*/config.yaml")]
+    assert sorted((run.optimizer, run.peak_lr, run.beta2) for run in runs) == [
+        ("adamw", 4e-3, 0.9),
+        ("muon", 8e-3, 0.98),
+    ]
 
 
 def test_real_runs_at_toy_size_and_again(tmp_path, monkeypatch, capfd):

@@ -85,14 +85,14 @@ class FakeStudy:
             cell.folder / "predictions" / f"{split}.parquet", ids, labels, np.asarray(outputs, np.float32)
         )
 
-    def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, **study):
+    def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, held=None, **study):
         conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
         config = StudyConfig(
             name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 400, **study}
         )
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
-        more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve}
+        more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve, "held": held or {}}
         return StudyResults(config, self.tasks, self.cells, facts, schemes, **more)
 
 

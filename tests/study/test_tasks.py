@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from selfpretrain.config import MissingData, UserError
 from selfpretrain.report import plots
 from selfpretrain.report.collect import collect_results
 from selfpretrain.report.summary import summarize
+from selfpretrain.study.audit import print_audit
 
 
 def write_tasks(**paths):
@@ -125,6 +128,14 @@ def test_a_condition_that_wants_a_missing_text_is_a_gap(make_plan, nothing_here,
     assert [(group.condition, group.task) for group in plan.groups] == [("none", "local")]
     (gap,) = plan.gaps
     assert (gap.condition, gap.task, gap.why) == (condition, "local", "the text of jigsaw (to be downloaded by hand)")
+
+
+def test_the_texts_of_what_is_here_are_audited(make_plan, files, nothing_here):
+    console = Console(file=io.StringIO(), width=160)
+    print_audit(make_plan(write_tasks(reviews=files[0], jigsaw=None, tickets=files[1])), console)
+    text = console.file.getvalue()
+    assert "audit of reviews" in text and "audit of tickets" in text and "audit of jigsaw" not in text
+    assert "data of jigsaw: missing: task=jigsaw has to be downloaded by hand" in text
 
 
 def test_a_missing_task_keeps_its_place(make_plan, files, nothing_here):

@@ -14,7 +14,7 @@ from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, iter_by_length, pack, pad
 from selfpretrain.door import compose_settings
 from selfpretrain.kinds import arrange, get_kind
-from selfpretrain.model.flops import count_finetune_flops
+from selfpretrain.model.flops import BACKWARD, count_sequence_flops
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs.predictions import load_predictions
 from selfpretrain.study.cost import Costs
@@ -212,4 +212,4 @@ def test_its_cost_is_that_of_every_option(tiny, given):
     assert length == pytest.approx(3 + np.mean(sizes) / 4, abs=1)
     config, work = cell.settings.finetune, costs.compute_work(cell)
     parts = (cell.settings.model, config.head, config.pooling, 1)
-    assert work.step_flops == count_finetune_flops(*parts, 3 * config.batch_size, length)
+    assert work.step_flops == (1 + BACKWARD) * count_sequence_flops(*parts, 3 * config.batch_size, length)

@@ -1,0 +1,36 @@
+"""The scripts under launch/: what they start hears when they are told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent / "launch" / "share_cores.sh"
+WORKER = """#!/usr/bin/env bash
+trap 'touch "saved.$$"; exit 75' TERM
+touch "started.$$"
+while true; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_all_processes_of_a_study_save_when_the_script_alone_is_told_to_end(tmp_path, number, code):
+    worker = tmp_path / "selfpretrain"
+    worker.write_text(WORKER)
+    worker.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    script = subprocess.Popen(
+        ["bash", SCRIPT, "study=x"], cwd=tmp_path, env={**os.environ, "PATH": path, "WORKERS": "3"}
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("started.*"))) < 3:
+        assert time.monotonic() < deadline, "the processes did not start"
+        time.sleep(0.05)
+    script.send_signal(number)
+    assert script.wait(60) == code
+    assert len(list(tmp_path.glob("saved.*"))) == 3
