@@ -29,6 +29,7 @@ from selfpretrain.progress import show_progress
 from selfpretrain.runs.folder import get_corpus_folder
 from selfpretrain.runs.identity import name_corpus
 from selfpretrain.sources import audit, documents, tasks
+from selfpretrain.sources.answers import choose_subject
 
 
 def prepare_corpus(settings: Settings) -> Path:
@@ -138,7 +139,8 @@ def _describe_owner(settings: Settings) -> tuple[dict[str, Any] | None, dict[str
     data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
     described = {"name": owner.name, "version": owner.version, "split": "train", "fingerprint": data.fingerprint}
     against = ["validation", "test"]
-    evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)
+    subjects = (choose_subject(data.task, texts) for split in against for texts in data.splits[split].texts)
+    evaluation = map("\n".join, subjects)
     text = documents.iter_documents(corpus, task, runs_dir)
     return described, {"against": against, **audit.compute_overlap(text, evaluation)}, data.notes
 
