@@ -52,10 +52,10 @@ def check_columns(task: TaskConfig, columns: Sequence[str]) -> None:
 
 
 def gather_passages(texts: Sequence[Texts]) -> list[Texts]:
-    """A document for each passage: it, and the questions about it in their order, a line each."""
+    """A document for each passage, the last text: it, and what is asked about it in the order of the examples, a line each."""
     asked: dict[str, list[str]] = {}
-    for question, passage in texts:
-        asked.setdefault(passage, []).append(question)
+    for *questions, passage in texts:
+        asked.setdefault(passage, []).extend(questions)
     return [("\n".join([passage, *dict.fromkeys(questions)]),) for passage, questions in asked.items()]
 
 

@@ -127,7 +127,7 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     own_columns = options.expand(resolved, task.corpus_columns)
     if own_columns and own_columns != [*text_columns, *options.list_columns(resolved)]:
         documents = _read_texts(tables["train"], own_columns, rows["train"], join=False)
-    elif answers.has_passages(resolved):
+    if answers.has_passages(resolved):
         documents = answers.gather_passages(documents)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 4.0  # of English text, where no corpus says its own
 WEIGHT_BYTES = 4  # of each parameter, fp32
-ANSWER_BYTES = 40  # of an answer in words with its sums, in a file of predictions
+ANSWER_BYTES = 32  # of an answer in words with its sums, in a file of predictions
 KEPT_BYTES = 3 * WEIGHT_BYTES  # in a checkpoint: the weight and Adam's two moments
 FILES = {  # those of each kind of bytes in the folder that a stage leaves
     "corpus": {"corpora": "**/*"},
