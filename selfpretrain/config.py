@@ -160,6 +160,7 @@ class FinetuneConfig(OptimConfig):
     pooling: str = setting("cls", ("cls", "mean"))
     evals_per_epoch: int = setting(1, at_least(1), "validation passes; the best checkpoint is kept")
     max_evals: int = setting(10, at_least(1), "validation passes in all, however many epochs")
+    doc_stride: int = setting(128, at_least(1), "of span: tokens from one window of a context to the next, at most half of what a window holds of it [BERT run_squad.py]")
     swap_pairs: bool = setting(False, help="train on both orders of an unordered pair (double_unordered) [ELECTRA: MRPC, STS-B]")
 
 
@@ -230,7 +231,7 @@ class TaskConfig:
     join_text: bool = setting(False, help="the columns are one text, a line each")
     label: Any = setting(None, help="one column, or several 0/1 columns (multi-label)")
     options: Any = setting(None, help="of a choice: a column for each option, or one of lists; a second text begins each of them")
-    label_kind: str | None = setting(None, help="class | multilabel | score | choice (kinds.KINDS); null: seen from the labels (local)")
+    label_kind: str | None = setting(None, help="class | multilabel | score | choice | span (kinds.KINDS); null: seen from the labels (local)")
     label_names: list[str] = setting(list, help="in the order of the integer labels")
     label_map: Any = setting(None, help="evaluate: {<class of the fine-tuned run>: <the class here that it counts as>}")
     label_values: list[Any] = setting(list, help="raw values in that order, where they are not 0..n-1")

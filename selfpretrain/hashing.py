@@ -43,6 +43,7 @@ ADDED: dict[str, Any] = {
     "finetune.optimizer": "adamw",
     "finetune.momentum": 0.95,
     "finetune.max_evals": 10,
+    "finetune.doc_stride": 128,
     "tokenizer.min_frequency": 2,
     "tokenizer.limit_alphabet": 1000,
 }

@@ -31,6 +31,7 @@ class LabelForm:
 CLASSES = LabelForm(np.int64, 1)  # the number of a name
 VALUES = LabelForm(np.float32, 1)  # in the range task.score_range
 SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
+ANSWERS = LabelForm(np.object_, 2)  # parts of the example's last text, as sources.answers writes them
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,9 @@ KINDS: dict[str, TaskKind] = {
     "choice": TaskKind(
         CLASSES, ("accuracy",), _choose_highest, count_outputs=lambda task: 1,
         count_sequences=lambda task: len(task.label_names), arrange=_complete, has_options=True,
+    ),
+    # a token's outputs: of its being the answer's first, and its last
+    "span": TaskKind(
+        ANSWERS, ("exact_match", "answer_f1"), lambda sums: sums, lambda task: 2, of_tokens=True, packs=False
     ),
 }  # fmt: skip

@@ -94,8 +94,10 @@ def encode_split(
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
 
 
-def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None) -> str:
-    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line.
+def describe_cut(
+    texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None, in_windows: bool = False
+) -> str:
+    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line; ``in_windows`` nothing is.
 
     Without a tokenizer (its corpus is not built) words are counted: a word is one token at least, so this is the
     least that is cut.
@@ -115,6 +117,11 @@ def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Toke
         np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)]), seq_len - num_special
     )
     of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
+    if in_windows:
+        return (
+            f"{least}{cut:.0%} {of} are longer than finetune.seq_len={seq_len}{note} and read in several windows: a run takes "
+            f"more steps than a plan says, which counts examples"
+        )
     return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
 from selfpretrain.config import TokenizerConfig, UserError
@@ -34,6 +34,7 @@ BPE_ORDER = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0..3; <mask> is last [fairs
 MIN_VOCAB_SIZE = {"wordpiece": 100, "bpe": len(BPE_ORDER) + 256 + 1}  # bpe: every byte is an entry
 MIN_ORDINARY_TOKENS = 10  # fewer means that the wrong file was read
 MAX_CACHED_CHARACTERS = 500_000  # of the pieces remembered: 10 MB of text fill it, and memory stays there
+OFFSET_TEXTS = 500  # encoded with offsets at once: the library's objects are large
 PIECE_BLOCK = 200_000  # characters given to the trainer at once
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
@@ -104,15 +105,26 @@ class Tokenizer:
         get = cache.__getitem__
         return [np.frombuffer(bytearray().join(map(get, found)), np.int32) for found in pieces]
 
+    def iter_offsets(self, texts: Sequence[str]) -> Iterator[tuple[Ids, Ids]]:
+        """The ids that :meth:`encode_batch` gives, and from and to which character of the text each stands, int32
+        [num_tokens, 2]. Slower.
+        """
+        for start in range(0, len(texts), OFFSET_TEXTS):
+            for encoding in self._ask_library(self._backend.encode_batch, list(texts[start : start + OFFSET_TEXTS])):
+                yield np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(-1, 2)
+
     def _encode_with_library(self, texts: list[str]) -> list[list[int]]:
+        # the fast one leaves out offsets
+        return [encoding.ids for encoding in self._ask_library(self._backend.encode_batch_fast, texts)]
+
+    @staticmethod
+    def _ask_library(encode: Callable[..., list[Encoding]], texts: list[str]) -> list[Encoding]:
         try:
-            # the fast one leaves out offsets, which nobody here needs
-            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+            return encode(texts, add_special_tokens=False)
         except TypeError:
             for text in texts:
                 encode_utf8(text)
             raise
-        return [encoding.ids for encoding in encodings]
 
     def get_tokens(self) -> list[str]:
         """The entries by id; an id that nothing uses is the empty string."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selfpretrain.config import TaskConfig
-from selfpretrain.kinds import SETS, VALUES, get_kind
+from selfpretrain.kinds import ANSWERS, SETS, VALUES, get_kind
 from selfpretrain.numbers import format_p_clause
+from selfpretrain.sources.answers import load_answers
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
 
@@ -32,6 +33,10 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
         listed = _list_counts(names, labels.sum(axis=0).astype(int).tolist())
         said = f"{task.label_kind}, {listed}; {int((labels.sum(axis=1) == 0).sum()):,} of {rows} with none"
         doubts = _warn_of_names(names, {})
+    elif form is ANSWERS:
+        words = [len(answer.text.split()) for label in labels for answer in load_answers(label)]
+        sizes = f"{np.median(words):.0f} words, the longest {max(words)}"
+        said = f"{task.label_kind}, column {columns}, {rows}, the median answer {sizes}"
     elif kind.has_options:
         listed = _list_counts(names, np.bincount(labels, minlength=len(names)).tolist())
         said = f"{len(names)} options, the right one in column {columns}, training rows: {listed}"

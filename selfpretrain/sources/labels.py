@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.kinds import CLASSES, SETS, VALUES, get_kind
-from selfpretrain.sources import options
+from selfpretrain.kinds import ANSWERS, CLASSES, SETS, VALUES, get_kind
+from selfpretrain.sources import answers, options
 from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
@@ -38,7 +38,8 @@ BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     """The task with label_kind, label_names and metric filled in, for a file from its training labels."""
     columns = get_columns(task.label)
-    _refuse_objects(train, columns)
+    if not answers.has_passages(task):
+        _refuse_objects(train, columns)
     name = task.label_kind
     if name is None:
         name = "choice" if get_columns(task.options) else infer_kind(columns, train)
@@ -83,7 +84,7 @@ def _refuse_objects(table: Table, columns: Sequence[str]) -> None:
             kind = "an object" if isinstance(value, dict) else "bytes"
             raise UserError(
                 f"{table.name}, row {row + 1}: the label in column {column!r} is {kind}, {str(value)[:60]}; write it as text "
-                f"in a column of its own and set task.label to that"
+                f"in a column of its own and set task.label to that, or task.label_kind=span if it is an answer in a context"
             )
 
 
@@ -148,14 +149,16 @@ def _sort(labels: Iterable[str]) -> list[str]:
     return sorted(listed, key=int) if all(INTEGER.fullmatch(label) for label in listed) else listed
 
 
-def parse(task: TaskConfig, table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a resolved task and which rows have one.
+def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a resolved task and which rows have one; ``notes`` get what is to be said of the split.
 
-    Returns labels (class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]; any value where there is
-    none) and a bool [N]. Rows without a label are refused in a user's file; a data set of the hub withholds
+    Returns labels (class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]; of answers text, object [N]; any value
+    where there is none) and a bool [N]. Rows without a label are refused in a user's file; a data set of the hub withholds
     them as -1, and they are never scored on.
     """
     columns, form = get_columns(task.label), get_kind(task.label_kind).form
+    if form is ANSWERS:
+        return answers.parse(task, table, split, notes)
     _refuse_objects(table, columns)
     cells = [table.get(column, "task.label") for column in columns]
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
@@ -265,6 +268,8 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     every run, whatever it predicts.
     """
     columns, form = ", ".join(get_columns(task.label)), get_kind(task.label_kind).form
+    if form is ANSWERS:  # an answer is scored for itself
+        return
     if not is_scored:
         if len(labels) and labels.min() == labels.max():
             what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"

@@ -22,7 +22,7 @@ import numpy as np
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
-from selfpretrain.sources import cache, description, hub, labels, local, options, splits
+from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
@@ -82,7 +82,8 @@ def list_files(task: TaskConfig) -> list[Path] | None:
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
-    """The task's own text: one document per example of the training split, its columns joined by a newline.
+    """The task's own text: one document per example of the training split, its columns joined by a newline; of questions
+    about passages one per passage, with all its questions.
 
     In the order of a content hash, so that neighbours, or the end, tell nothing of a file sorted by label. All of the
     training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
@@ -95,7 +96,11 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
 
 
 def make_key_of(task: TaskConfig) -> KeyOf:
-    """What gives an example's key from its texts: every cut and count asks for it, and it is worked out once."""
+    """What gives the key of what an example is about, from its texts: every cut and count asks for it, and it is worked out
+    once. What has one key is on one side.
+    """
+    if answers.has_passages(task):
+        return functools.cache(lambda texts: splits.compute_key(answers.choose_subject(task, texts)))
     return functools.cache(functools.partial(splits.compute_key, unordered=task.unordered_pair))
 
 
@@ -114,7 +119,9 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     rows: dict[str, np.ndarray] = {}
     for name, table in tables.items():
         parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
-    notes.append(description.describe_neighbours({n: part.labels[np.argsort(rows[n])] for n, part in parts.items()}))
+    if get_kind(resolved.label_kind).form.dtype is not np.object_:  # parts of a text are seldom the same twice
+        in_order = {name: part.labels[np.argsort(rows[name])] for name, part in parts.items()}
+        notes.append(description.describe_neighbours(in_order))
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
@@ -123,6 +130,8 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
     own_columns = options.expand(resolved, task.corpus_columns)
     if own_columns and own_columns != [*text_columns, *options.list_columns(resolved)]:
         documents = _read_texts(tables["train"], own_columns, rows["train"], join=False)
+    if answers.has_passages(resolved):
+        documents = answers.gather_passages(documents)
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -159,6 +168,7 @@ def check_columns(task: TaskConfig) -> list[str]:
             f"column {both.pop()!r} is in task.text and in task.label; the label must not be part of the text"
         )
     options.check_columns(task, columns)
+    answers.check_columns(task, columns)
     return columns
 
 
@@ -182,7 +192,7 @@ def read_split(
     if task.loader == "local":
         local.check_texts(table, columns, "task.text", optional)
         local.check_texts(table, choices, "task.options")
-    values, usable = labels.parse(task, table)
+    values, usable = labels.parse(task, table, name, notes)
     form = f" ({table.form})" if table.form else ""
     notes.append(f"{name}: {table.num_rows:,} rows read from {table.name}{form}")
     labelled = chain.from_iterable(table.get(column, "task.label") for column in get_columns(task.label))
@@ -276,7 +286,9 @@ def _subsample(task: TaskConfig, key_of: KeyOf, train: Split, size: int) -> Spli
             f"task.max_train_examples={size} is less than one example for each of the "
             f"{num_strata} classes of {task.name}; set task.max_train_examples={num_strata} or more"
         )
-    return _select(train, splits.subsample(list(map(key_of, train.texts)), strata, size))
+    # questions are drawn one by one, not by passage
+    sampled_by = splits.compute_key if answers.has_passages(task) else key_of
+    return _select(train, splits.subsample(list(map(sampled_by, train.texts)), strata, size))
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:

@@ -19,6 +19,7 @@ from selfpretrain.files import CannotWrite, make_folder, read_json, write_json
 from selfpretrain.hashing import compute_id
 from selfpretrain.progress import show_progress
 from selfpretrain.sources import documents, tasks
+from selfpretrain.sources.answers import choose_subject
 from selfpretrain.sources.audit import RULE_VERSION, THRESHOLD, Overlap, compute_overlap
 from selfpretrain.sources.labelled import Split, TaskData
 
@@ -102,11 +103,11 @@ def _show(text: Iterator[str], is_shown: bool) -> Iterator[str]:
 
 
 def _audit(text: Iterator[str], missing: dict[Path, TaskData]) -> dict[Path, Audit]:
-    splits = [(file, split, data.splits[split]) for file, data in missing.items() for split in EVALUATION]
-    joined = ["\n".join(filter(str.strip, columns)) for _, _, split in splits for columns in split.texts]
-    overlap, start = compute_overlap(text, joined), 0
+    splits = [(file, data.task, split, data.splits[split]) for file, data in missing.items() for split in EVALUATION]
+    subjects = (choose_subject(task, texts) for _, task, _, split in splits for texts in split.texts)
+    overlap, start = compute_overlap(text, ["\n".join(filter(str.strip, texts)) for texts in subjects]), 0
     found: dict[Path, Audit] = {file: {} for file in missing}
-    for file, name, split in splits:
+    for file, _, name, split in splits:
         found[file][name] = _select(overlap, split, start)
         start += len(split.ids)
     return found

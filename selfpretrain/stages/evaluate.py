@@ -15,8 +15,9 @@ from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.evaluation import describe_seen, load_file, load_test_set
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
-from selfpretrain.stages.finetune import encode, score_splits
-from selfpretrain.tasks.sequence import Outputs, Predicted, SequenceModel, predict_split
+from selfpretrain.stages.finetune import encode, fit, score_splits
+from selfpretrain.tasks.reader import Outputs, Predicted
+from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 
@@ -90,14 +91,14 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData
     model, tokenizer, config, trained = load_model(source, data.task)
     task = dataclasses.replace(data.task, score_range=trained.score_range)
     run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
-    device, seq_len = choose_device(settings.runtime), min(config.seq_len, model.encoder.config.max_positions)
+    device, fitting = choose_device(settings.runtime), fit(config, model.encoder)
     model.to(device)
     resolved = resolve_precision(config, dataclasses.replace(settings, model=model.encoder.config))
     autocast = choose_autocast(resolved.precision)
 
     def predict(name: str) -> Predicted:
         split = data.splits[name]
-        predicted = predict_split(model, split, encode(split, tokenizer, task, seq_len), task, device, autocast)
+        predicted = predict_split(model, split, encode(split, tokenizer, task, fitting), task, device, autocast)
         return predicted._replace(outputs=merge_outputs(predicted.outputs, task, trained))
 
     scored = score_splits(run, data, predict)

@@ -107,11 +107,26 @@ def _guess(labels: AnyArray) -> tuple[float, str]:
     return 0.0, "guessing"
 
 
+def _answer_nothing(labels: AnyArray) -> tuple[float, str]:
+    return 0.0, "an empty answer"
+
+
 def _rank_by_frequency(labels: AnyArray) -> tuple[float, str]:
     if labels.ndim == 1 or np.ptp(labels) == 0:
         return 0.5, "guessing"
     frequencies = np.broadcast_to(labels.mean(axis=0), labels.shape)
     return _compute_micro_auc(labels, frequencies), "the classes' frequencies alone"
+
+
+# of kinds whose examples are stored as sums
+
+
+def _average_column(words: str, column: int, compute_blind: Callable[[AnyArray], tuple[float, str]]) -> NamedMetric:
+    """The mean of one of the sums."""
+    return NamedMetric(
+        words, SUMS, lambda labels, predictions: float(predictions[:, column].mean(dtype=np.float64)),
+        lambda labels, predictions: statistics.build_mean(predictions[..., column]), compute_blind,
+    )  # fmt: skip
 
 
 METRICS: dict[str, NamedMetric] = {
@@ -143,4 +158,7 @@ METRICS: dict[str, NamedMetric] = {
         "micro AUC", COLUMNS, _compute_micro_auc, statistics.build_micro_auc, _rank_by_frequency,
         needs_two_labels=True,
     ),
+    # an answer's, stats.answers.score_answer
+    "exact_match": _average_column("exact match", 0, _answer_nothing),
+    "answer_f1": _average_column("F1 of answers", 1, _answer_nothing),
 }  # fmt: skip

@@ -97,7 +97,7 @@ def test_another_number_of_classes_is_refused(tmp_path):
         (lambda path: write_predictions(path, ["a", "a", "c"], LABELS, LOGITS), "names an example twice"),
         (lambda path: write_predictions(path, IDS, LABELS, LOGITS * np.nan), "NaN or infinite outputs.*example a"),
         (lambda path: write_predictions(path, [], LABELS[:0], LOGITS[:0]), "no examples"),
-        (lambda path: write_predictions(path, IDS, np.eye(3), LOGITS), "several labels per example"),
+        (lambda path: write_predictions(path, IDS, np.eye(3), LOGITS), "several labels or sums per example"),
     ],
 )
 def test_an_unusable_file_is_a_problem_of_its_run_alone(tmp_path, spoil, reason):

@@ -47,6 +47,7 @@ RECORDED: dict[str, tuple[str | None, dict[str, int], list[str]]] = {
     "rte": ("rte", {"train": 2490, "validation": 277, "test": 3000}, ["entailment", "not_entailment"]),
     "sentiment140": ("sentiment140", {"train": 1600000, "test": 498}, []),
     "snli": ("plain_text", {"train": 550152, "validation": 10000, "test": 10000}, ENTAILMENT),
+    "squad": (None, {"train": 87599, "validation": 10570}, []),
     "sst2": ("sst2", {"train": 67349, "validation": 872, "test": 1821}, ["negative", "positive"]),
     "stsb": ("stsb", {"train": 5749, "validation": 1500, "test": 1379}, []),
     "swag": ("regular", {"train": 73546, "validation": 20006, "test": 20005}, ["0", "1", "2", "3"]),
@@ -57,7 +58,8 @@ RECORDED: dict[str, tuple[str | None, dict[str, int], list[str]]] = {
 }  # fmt: skip
 TEST_SETS = ("ax", "hans", "snli")
 CHOICES = ("codah", "hellaswag", "swag")  # read in test_options.py
-LOADED = sorted(set(RECORDED) - {"jigsaw", *TEST_SETS, *CHOICES})
+SPANS = ("squad",)  # read in test_answers.py
+LOADED = sorted(set(RECORDED) - {"jigsaw", *TEST_SETS, *CHOICES, *SPANS})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from selfpretrain.kinds import KINDS, SETS
 from selfpretrain.stats import METRICS
-from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, NUMBERS
+from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, NUMBERS, SUMS
 from selfpretrain.stats.statistics import build_mean
 
 
@@ -45,5 +45,6 @@ def test_kinds_allow_metrics_that_take_what_they_decode():
         outputs = np.arange(8, dtype=np.float32).reshape(4, 2)
         decoded = kind.decode(outputs)
         expected = COLUMNS if kind.form is SETS else CLASS_NUMBERS if decoded.dtype.kind == "i" else NUMBERS
+        expected = SUMS if kind.of_tokens else expected
         assert {METRICS[name].takes for name in kind.metrics} == {expected}
         assert decoded.ndim == kind.form.num_axes
