@@ -179,7 +179,9 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
         rows.append((text, *(cell[0] for cell in filled)))
         values += [(cross.model, cross.unit, text, task, *c[1:]) for task, c in zip(cross.tasks, filled, strict=True)]
     header = ("pretrained on", *cross.tasks)
-    return Table(to_stem(f"cross_{cross.model}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values))
+    return Table(
+        to_stem(f"cross_{cross.model}_{cross.unit}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values)
+    )
 
 
 def build_average_table(average: Average) -> Table:

@@ -63,9 +63,9 @@ class AlignedRuns:
     predictions: Array
     cells: tuple[CellResult, ...]  # [runs]
 
-    def select(self, condition: str) -> AlignedRuns:
-        """The runs of one condition."""
-        rows = [row for row, cell in enumerate(self.cells) if cell.condition == condition]
+    def select(self, *conditions: str) -> AlignedRuns:
+        """The runs of one condition, or of several."""
+        rows = [row for row, cell in enumerate(self.cells) if cell.condition in conditions]
         return replace(self, predictions=self.predictions[rows], cells=tuple(self.cells[row] for row in rows))
 
 
