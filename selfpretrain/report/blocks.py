@@ -145,10 +145,15 @@ def list_explanations(summary: Summary) -> list[str]:
         )
     lines += _explain_means(summary)
     lines += _explain_averages(summary)
+    if summary.transfers:
+        lines.append(
+            "Other test sets: scored by the same fine-tuned runs, which were not chosen on them; gains are over the baseline on "
+            "the same examples. No sentence rests on them."
+        )
     lines += _explain_analyses(summary)
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
-        for panel in summary.panels
+        for panel in (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
         if panel.blind_score is not None
     ]
     if blind:

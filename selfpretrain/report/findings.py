@@ -202,7 +202,17 @@ class Calibration:
     scaled: Reliability
 
 
-_OPTIONAL = ("averages", "ensembles", "calibrations")  # fields of Summary that leave no trace while empty
+@dataclass
+class Transfer:
+    """The runs of one task on another test set."""
+
+    task: str
+    test_set: str
+    problem: str  # why it is not there
+    panels: list[Panel]  # one per model; their card is the test set
+
+
+_OPTIONAL = ("averages", "ensembles", "calibrations", "transfers")  # fields of Summary that leave no trace while empty
 
 
 @dataclass
@@ -222,6 +232,7 @@ class Summary:
     curves: list[Curve] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -13,6 +13,7 @@ from selfpretrain.report.comparisons import compute_difference, compute_score, c
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.transfers import build_transfers
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     DIVERGED,
@@ -59,6 +60,7 @@ def summarize(results: StudyResults) -> Summary:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
     summary.averages = build_averages(summary, results.tasks)
+    summary.transfers = build_transfers(results, _build_panel)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
     analyse(summary, results)
@@ -246,6 +248,10 @@ def _collect_warnings(summary: Summary) -> list[str]:
     """What a reader must know before trusting the numbers, one line each."""
     entries = summary.entries
     warnings = [f"{e.task}, {e.model}, {e.condition}: {note}" for e in entries for note in e.notes]
+    for transfer in summary.transfers:
+        warnings += [f"{transfer.test_set} is missing: {transfer.problem}"] if transfer.problem else []
+        unscored = [(panel, entry) for panel in transfer.panels for entry in panel.entries]
+        warnings += [f"{e.task} on {p.card}, {e.model}, {e.condition}: {note}" for p, e in unscored for note in e.notes]
     warnings += [
         f"{entry.task}, {entry.model}: {NONE} began at the structured start, which scored better on validation"
         for entry in entries

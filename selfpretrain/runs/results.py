@@ -38,6 +38,16 @@ class CellResult:
 
 
 @dataclass(frozen=True)
+class TransferResult:
+    """The runs of one task on another test set."""
+
+    task: str  # as in the study, at one of study.label_counts with @count
+    test_set: TaskConfig  # as it was read, or as its card has it
+    problem: str  # why there are no cells
+    cells: list[CellResult]  # of the fine-tunings' models, conditions and seeds, in the folders of their evaluations
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """All cells of a study, done or not."""
 
@@ -51,6 +61,7 @@ class StudyResults:
     num_labels: dict[str, int] = field(default_factory=dict)  # task -> training examples
     # fine-tunings of the first seed, with the tokens it had been pretrained on; the baseline's with none
     curve: list[tuple[float, CellResult]] = field(default_factory=list)
+    transfers: list[TransferResult] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ KEPT_BYTES = 3 * WEIGHT_BYTES  # in a checkpoint: the weight and Adam's two mome
 FILES = {  # those of each kind of bytes in the folder that a stage leaves
     "corpus": {"corpora": "**/*"},
     "pretrain": {"checkpoints": "checkpoints/**/*", "encoders": "encoder*/**/*"},
+    "evaluate": {"predictions": "predictions/**/*"},
     "finetune": {"checkpoints": "checkpoints/**/*", "encoders": "model/**/*", "predictions": "predictions/**/*"},
 }
 DISK_KINDS = tuple(dict.fromkeys(kind for kinds in FILES.values() for kind in kinds))
@@ -105,6 +106,17 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
             "predictions": sum(8 + 4 * num_sequences * num_outputs + len(name) for name in (*validation, *test)),
         },
     )
+
+
+def describe_evaluation(settings: Settings, data: TaskData, vocab_size: int, mean_length: int) -> Work:
+    """Scoring a fine-tuned run on the validation and test examples that ``data`` has."""
+    ids = [name for split in ("validation", "test") if split in data.splits for name in data.splits[split].ids]
+    kind = get_kind(data.task.label_kind)
+    num_outputs, num_sequences = kind.count_outputs(data.task), kind.count_sequences(data.task)
+    parts = (settings.model, settings.finetune.head, settings.finetune.pooling, num_outputs)
+    flops = count_sequence_flops(*parts, num_sequences * len(ids), mean_length)
+    size = sum(8 + 4 * num_sequences * num_outputs + len(name) for name in ids)
+    return Work(evaluation_flops=flops, disk={"predictions": size})
 
 
 # the rules

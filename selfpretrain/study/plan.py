@@ -27,6 +27,7 @@ from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import Condition, find_condition
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
+from selfpretrain.study.transfer import read_transfers
 
 ALL = "all"  # of the labelled examples, in study.label_counts
 
@@ -92,6 +93,8 @@ class StudyPlan:
         # what is fine-tuned on, by the task's name, at one of study.label_counts by name@count
         self.tasks: dict[str, TaskConfig] = {key: task for counts in read for key, (task, _) in counts.items()}
         self.data: dict[str, TaskData] = {key: data for counts in read for key, (_, data) in counts.items()}
+        resolved = {data.task.name: data.task for data in self.data.values()}
+        self.transfers = read_transfers(self.study.transfer, resolved, settings.runtime.runs_dir)  # by the task's name
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
@@ -217,6 +220,11 @@ class StudyPlan:
                 cells[step] = dataclasses.replace(cell, id=run_id, settings=settings)
         return cells
 
+    def list_transfers(self, group: Group) -> list[Cell]:
+        """The evaluations of a group's runs on the other test sets of its task."""
+        transfers = self.transfers.get(self.tasks[group.task].name, [])
+        return [cell for transfer in transfers for cell in transfer.list_cells(group.choose_cells())]
+
     @property
     def is_provisional(self) -> bool:
         """Whether a budget waits for its corpus: pretrainings (and what starts from them) then have no final names."""
@@ -234,6 +242,8 @@ class StudyPlan:
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
             yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
+        if self.transfers:
+            yield "transfer", unique([cell for group in self.groups for cell in self.list_transfers(group)])
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:
