@@ -1,9 +1,9 @@
 """How often the statistics are right: made-up studies whose truth is known, through the shipped functions.
 
-    python -m benchmarks coverage [part=all|accuracy|metrics|families|decisions|benefit|one_seed] [simulations=2000]
+    python -m benchmarks coverage [part=all|accuracy|metrics|families|decisions|benefit|means|one_seed] [simulations=2000]
 
 Each cell draws studies (``simulation``) and asks ``multibootstrap`` by both methods, ``compute_holm``, ``decide`` and
-``compute_benefit``. A quarter of the studies of a cell has a difference, the others none. Written to
+``compute_benefit``, and of the cross-task matrix the means of its rows (``stats.means``) and columns. A quarter of the studies of a cell has a difference, the others none. Written to
 ``results/coverage.json`` and ``coverage.md`` after every cell.
 """
 
@@ -27,11 +27,13 @@ from benchmarks.simulation import SCORES, Study, World, draw_study
 from selfpretrain.config import UserError
 from selfpretrain.files import make_folder, read_json, write_json, write_text
 from selfpretrain.stats import BootstrapResult, compute_benefit, compute_holm, decide, multibootstrap
+from selfpretrain.stats.means import estimate_mean_benefit, estimate_mean_difference, estimate_mean_score
 
 ALPHA = 0.05
 EFFECT = 0.03  # of every fourth study
 FAMILY = 8  # comparisons corrected together
 MARGIN = 0.01
+NUM_OTHERS = 5  # tasks of a text's mean, texts of a task's
 SEED_HEAVY, EXAMPLE_HEAVY = {"seed_sd": 0.022, "side_sd": 0.3}, {"seed_sd": 0.004, "side_sd": 0.7}
 DOUBTS = {"seeds": SEED_HEAVY, "examples": EXAMPLE_HEAVY}
 METHODS = ("t", "percentile")
@@ -238,6 +240,73 @@ def run_benefit(options: Options) -> Rows:
         }
 
 
+def run_means(options: Options) -> Rows:
+    """A text's mean over other tasks, where half of a seed's luck is the encoder's on all of them, and a task's over other
+    texts, where half of it is the seed number's under all of them. No pretraining scores .60, the texts .66, the reference .70.
+    """
+    for doubt, num_seeds in itertools.product(DOUBTS, SEEDS[:3]):
+        world = World("accuracy", num_seeds, 500, True, **DOUBTS[doubt])
+        names = describe(world, doubt)
+        generator = make_generator("means", names)
+        levels = [world.find_level(score) for score in (0.60, 0.66, 0.70)]
+        covered: dict[str, list[bool]] = {}
+        for number in range(options.simulations // 4):
+            found = {
+                **estimate_over_tasks(world, levels, options.replicates, number, generator),
+                **estimate_over_texts(world, levels, options.replicates, number, generator),
+            }
+            for name, (estimate, truth) in found.items():
+                if estimate is not None:
+                    covered.setdefault(name, []).append(estimate.low <= truth <= estimate.high)
+        shares = {name: float(np.mean(each)) for name, each in covered.items()}
+        yield {**names, "studies": options.simulations // 4, "covered": shares}
+
+
+def estimate_over_tasks(
+    world: World, levels: list[float], replicates: int, number: int, generator: np.random.Generator
+) -> dict[str, tuple[Any, float]]:
+    """Estimates of a row's means, each with its truth; test sets are independent."""
+    luck = [generator.normal(size=(world.num_seeds, 1)) for _ in levels]
+    scores, covariances = [], []
+    for task in range(NUM_OTHERS):
+        study = draw_study(world, levels, generator, luck)
+        scores.append([(runs == study.labels).mean(axis=1) for runs in study.predictions])
+        sides = {f"{name}_seeds": study.seeds for name in ("none", "expt", "reference")}
+        seed = NUM_OTHERS * number + task
+        found = compute_benefit(
+            *study.predictions, study.labels, "accuracy", num_replicates=replicates, seed=seed, **sides
+        )
+        covariances.append(found.means.by_examples)
+    none, expt, reference = np.array(scores).transpose(1, 0, 2)  # [tasks, seeds] each
+    by_examples, sizes = np.array(covariances), [world.num_examples] * NUM_OTHERS
+    of_gain = by_examples[:, 0, 0] + by_examples[:, 1, 1] - 2 * by_examples[:, 0, 1]
+    return {
+        "score by text": (estimate_mean_score(expt, by_examples[:, 1, 1], sizes, 1 - ALPHA, (0.0, 1.0)), 0.66),
+        "gain by text": (estimate_mean_difference(none, expt, of_gain, sizes, 1 - ALPHA), 0.06),
+        "Benefit by text": (estimate_mean_benefit(none, expt, reference, by_examples, sizes, 1 - ALPHA)[0], 60.0),
+    }
+
+
+def estimate_over_texts(
+    world: World, levels: list[float], replicates: int, number: int, generator: np.random.Generator
+) -> dict[str, tuple[Any, float]]:
+    """Estimates of a column's means, each with its truth; the texts are one procedure by seed number, as in a report."""
+    study = draw_study(world, [levels[0], *[levels[1]] * NUM_OTHERS, levels[2]], generator)
+    none, *others, reference = study.predictions
+    expt, seeds = np.concatenate(others), np.tile(study.seeds, NUM_OTHERS)
+    found = compute_benefit(
+        none, expt, reference, study.labels, "accuracy", none_seeds=study.seeds, expt_seeds=seeds,
+        reference_seeds=study.seeds, num_replicates=replicates, seed=number,
+    )  # fmt: skip
+    pair = multibootstrap(
+        (none, expt), study.labels, "accuracy", base_seeds=study.seeds, expt_seeds=seeds, paired=False,
+        num_replicates=replicates, seed=number,
+    )  # fmt: skip
+    return {
+        "score by task": (pair.expt, 0.66), "gain by task": (pair.delta, 0.06), "Benefit by task": (found.benefit, 60.0),
+    }  # fmt: skip
+
+
 def run_one_seed(options: Options) -> Rows:
     """One seed a side: the interval holds for these checkpoints and not for pretraining again."""
     for doubt, num_examples in itertools.product(DOUBTS, EXAMPLES):
@@ -263,5 +332,6 @@ PARTS: dict[str, Callable[[Options], Rows]] = {
     "families": run_families,
     "decisions": run_decisions,
     "benefit": run_benefit,
+    "means": run_means,
     "one_seed": run_one_seed,
 }

@@ -28,6 +28,7 @@ def render_coverage(results: dict[str, Any]) -> str:
         "families": ("Eight comparisons after Holm, none of which differs", _render_families),
         "decisions": ("What `decide` says, margin .01, by t", _render_decisions),
         "benefit": ("Benefit %, Fieller's interval", _render_benefit),
+        "means": ("Means of the cross-task matrix, by t", _render_means),
         "one_seed": ("One seed a side, by t", _render_one_seed),
     }
     blocks = ["# Coverage of the statistics", INTRODUCTION]
@@ -165,6 +166,22 @@ def _render_benefit(rows: list[dict[str, Any]]) -> list[str]:
         "The truth is 60 %. Covered: of the studies in which the reference's gain is clear, the others give none."
     )
     return [explained, _tabulate((*NAMES, "studies", "gain clear", "covered"), table)]
+
+
+def _render_means(rows: list[dict[str, Any]]) -> list[str]:
+    columns = [f"{unit} by {axis}" for axis in ("text", "task") for unit in ("score", "gain", "Benefit")]
+    table = [
+        [*_name(row), str(row["studies"]), *(_format(row["covered"].get(column)) for column in columns)] for row in rows
+    ]
+    explained = (
+        "By text: over five tasks, half of a seed's luck being its encoder's on all of them. By task: over five texts, half "
+        "of it being the seed number's under all of them. Benefit is counted where the reference's mean gain is clear."
+    )
+    lowest = min((share for row in rows for share in row["covered"].values()), default=math.nan)
+    asked = (
+        f"Asked: at least {LOWEST_COVERAGE} of differences, {LOWEST_SINGLE} of scores. The lowest is {_format(lowest)}."
+    )
+    return [explained, _tabulate((*NAMES, "studies", *columns), table), asked]
 
 
 def _render_one_seed(rows: list[dict[str, Any]]) -> list[str]:

@@ -83,16 +83,22 @@ class Study:
     checkpoint_scores: list[float]  # mean score of these runs on endlessly many examples
 
 
-def draw_study(world: World, levels: Sequence[float], rng: np.random.Generator) -> Study:
-    """A study with one procedure per level."""
+def draw_study(
+    world: World, levels: Sequence[float], rng: np.random.Generator, luck: Sequence[Any] | None = None
+) -> Study:
+    """A study with one procedure per level.
+
+    ``luck``: for each procedure what its paired seeds have in common, [seeds, fine-tunings], where that is not the other
+    procedures' but its own on another task.
+    """
     shape = (world.num_seeds, world.num_finetunings)
     labels = rng.normal(size=world.num_examples)
     if world.metric != "pearson":
         labels = (rng.random(world.num_examples) < SHARE_OF_CLASS_1).astype(np.int8)
     difficulty = DIFFICULTY_SD * rng.normal(size=world.num_examples)
-    common = rng.normal(size=shape)
+    shared = [rng.normal(size=shape)] * len(levels) if luck is None else luck
     predictions, scores = [], []
-    for level in levels:
+    for level, common in zip(levels, shared, strict=True):
         ability = level + world.skill_sd * _draw_skill(world, common, rng)
         scores.append(float(world.score(ability).mean()))
         own = difficulty + world.side_sd * rng.normal(size=world.num_examples)

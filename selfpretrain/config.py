@@ -302,6 +302,7 @@ class StudyConfig:
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")
     curve: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of a pretraining after which its encoder is fine-tuned, too, with the first seed: whether longer pays, on validation")
     cross: bool = setting(False, help="every task's own encoder fine-tuned on every task, as a matrix")
+    transfer: Any = setting(None, help="task -> other test sets that its runs are scored on: {mnli: [hans, snli]}; cards, or {name: ..., label_map: {<class of the task>: <class there>}}")
     models_of: dict[str, list[str]] = setting(dict, help="task -> its models, where not all of them")
     pretrain_seeds: int = setting(3, at_least(1))
     finetune_seeds: int = setting(1, at_least(1))

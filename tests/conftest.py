@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import os
 import random
 import signal
@@ -114,3 +116,21 @@ def local(tmp_path: Path, examples: list[dict[str, str]]) -> Callable[..., list[
         return ["task=local", f"task.path={path}", "task.text=body", "task.label=topic"]
 
     return give
+
+
+@pytest.fixture
+def mnli_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror of MNLI of 90 rows, which has HANS and SNLI with 30 of their texts, too."""
+    folder = tmp_path / "mirror"
+    rows = [{"premise": f"a man {n}", "hypothesis": f"it is {n * n}", "label": n % 3} for n in range(90)]
+    for name, split, given in (
+        ("glue/mnli", "train", rows),
+        ("glue/mnli", "validation_matched", rows[:30]),
+        ("snli", "test", rows[30:60]),
+        ("hans", "validation", [{**row, "label": min(row["label"], 1)} for row in rows[30:60]]),
+    ):
+        path = folder / name / f"{split}.jsonl.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress("\n".join(map(json.dumps, given)).encode()))
+    monkeypatch.setenv("SELFPRETRAIN_DATA", str(folder))
+    return folder

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
+from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, Table, build_tables
 from selfpretrain.stats.calibration import NUM_BINS
@@ -93,7 +94,11 @@ def build_blocks(summary: Summary) -> list[Block]:
             for name in dict.fromkeys(curve.name for curve in summary.curves)
         ),
         *(
-            Figure(to_stem(f"cross_{cross.model}"), "cross-task matrix", partial(_draw, "draw_cross", cross, summary))
+            Figure(
+                to_stem(f"cross_{cross.model}_{cross.unit}"),
+                "cross-task matrix",
+                partial(_draw, "draw_cross", cross, summary),
+            )
             for cross in summary.crosses
         ),
         *(
@@ -145,15 +150,39 @@ def list_explanations(summary: Summary) -> list[str]:
             "with at least .8 of their runs of 13 words, of short ones of all words) are left out for all conditions alike, "
             "and everything is computed again. What a released checkpoint was trained on is not known."
         )
+    lines += _explain_means(summary)
     lines += _explain_averages(summary)
+    if summary.transfers:
+        lines.append(
+            "Other test sets: scored by the same fine-tuned runs, which were not chosen on them; gains are over the baseline on "
+            "the same examples. No sentence rests on them."
+        )
     lines += _explain_analyses(summary)
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
-        for panel in summary.panels
+        for panel in (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
         if panel.blind_score is not None
     ]
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
+    return lines
+
+
+def _explain_means(summary: Summary) -> list[str]:
+    if not any(MEAN_COLUMN in cross.tasks for cross in summary.crosses):
+        return []
+    lines = [
+        f"{MEAN_COLUMN}: unweighted, of a text over the tasks that are not its own; of several numbers of labels the largest "
+        f"counts. {MEAN_ROW}: of a task over the texts that are not its own. Both take tasks and texts as given, so "
+        "intervals say what other seeds and test examples would give, not other tasks or texts. The seeds' part is the "
+        "variance between the means of a seed number: of one encoder over its tasks, or of several texts' encoders, which "
+        "share first weights and the order of fine-tuning. The examples' part is that of each test set, or of the one that all "
+        "texts share. No interval is corrected for their number."
+    ]
+    if any(cross.unit == "benefit" for cross in summary.crosses):
+        lines.append(
+            f"{MEAN_COLUMN} in Benefit %: the mean gain as a share of the reference's mean gain on the same tasks."
+        )
     return lines
 
 

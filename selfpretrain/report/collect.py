@@ -16,7 +16,7 @@ from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import ABSENT, CellResult, StudyResults
+from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, CellResult, StudyResults, TransferResult
 from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
@@ -54,7 +54,9 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     held: dict[str, dict[str, list[str]]] = {}
     if study.exclude_overlap:
         held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
-    return StudyResults(study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, held)
+    return StudyResults(
+        study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, _collect_transfers(plan), held
+    )
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
@@ -70,6 +72,29 @@ def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
             amounts = {0: end} if group.condition == plan.study.baseline else {}
         found += [(tokens, _collect_cell(plan, cell, group.condition)) for tokens, cell in amounts.items()]
     return found
+
+
+def _collect_transfers(plan: StudyPlan) -> list[TransferResult]:
+    """Every task's other test sets; an evaluation whose fine-tuning failed has failed with it."""
+    found = []
+    for key, task in plan.tasks.items():
+        groups = [group for group in plan.groups if group.task == key]
+        for transfer in plan.transfers.get(task.name, []):
+            results = []
+            for group in groups:
+                trained = group.choose_cells()
+                for before, cell in zip(trained, transfer.list_cells(trained), strict=bool(transfer.data)):
+                    results.append(_collect_evaluation(_collect_cell(plan, before, group.condition), cell))
+            found.append(TransferResult(key, transfer.task, transfer.problem, results))
+    return found
+
+
+def _collect_evaluation(trained: CellResult, cell: Cell) -> CellResult:
+    if trained.status in (FAILED, DIVERGED):
+        note = f"its fine-tuning {trained.status}: {trained.note}"
+        return dataclasses.replace(trained, run_id=cell.id, folder=cell.run.path, note=note)
+    run = cell.run
+    return dataclasses.replace(trained, run_id=cell.id, folder=run.path, status=run.status, note=run.note)
 
 
 def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:

@@ -113,13 +113,24 @@ def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, study: StudyConf
     return multibootstrap((base.predictions, expt.predictions), base.labels, paired=False, **settings)
 
 
+class Share(NamedTuple):
+    """Benefit %: a procedure's share of the reference's gain."""
+
+    interval: Interval | None  # None where that gain may be zero
+    reason: str  # why there is none
+    covariances: list[
+        list[float]
+    ]  # [3, 3] by the choice of test examples: of the baseline's score, its and the reference's
+
+
 def compute_share(
     none: AlignedRuns, expt: AlignedRuns, reference: AlignedRuns, metric: str, study: StudyConfig
-) -> tuple[Interval | None, str]:
-    """Benefit %: expt's share of the reference's gain; None with the reason where that gain may be zero."""
+) -> Share:
+    """Benefit %: expt's share of the reference's gain."""
     settings = _settle(metric, study, none=none, expt=expt, reference=reference)
     result = compute_benefit(none.predictions, expt.predictions, reference.predictions, none.labels, **settings)
-    return (None, result.reason) if result.benefit is None else (_to_interval(result.benefit), "")
+    interval = None if result.benefit is None else _to_interval(result.benefit)
+    return Share(interval, result.reason, result.means.by_examples.tolist())
 
 
 def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Entry:
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none
     benefit_undefined: bool = False  # the reference was run, but its own gain may be zero
+    covariances: list[list[float]] | None = None  # by test examples: of the baseline's score, this and the reference's
     added: Difference | None = None  # over its own start without pretraining, where the study has that control
     score_apart: float | None = None  # without the test examples whose text is in the training split, if there are any
     learned: bool | None = None  # the interval lies above the score without reading the text
@@ -83,6 +84,7 @@ class Panel:
     blind_rule: str
     entries: list[Entry]
     has_control: bool = False  # pretraining begins at the structured start, which the study also has by itself
+    pooled: Entry | None = None  # the texts of all other tasks as one procedure, a seed number being a seed
     num_overlapping: int = 0  # test examples whose text is in the training split, too
     versus_reference: Difference | None = None  # own - reference
     decision: Decision | None = None  # on versus_reference
@@ -98,6 +100,11 @@ class Panel:
     def find(self, condition: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.condition == condition), None)
 
+    @property
+    def others(self) -> list[Entry]:
+        """The texts of other tasks, an entry each."""
+        return [entry for entry in self.entries if entry.about.text_of is not None]
+
 
 @dataclass
 class CrossCell:
@@ -110,12 +117,12 @@ class CrossCell:
 
 @dataclass
 class Cross:
-    """The cross-task matrix of one model."""
+    """The cross-task matrix of one model in one unit."""
 
     model: str
-    unit: str  # benefit (percent of the reference's gain) | gain (over the baseline) | score
-    texts: list[str]  # rows: the task whose text was pretrained on
-    tasks: list[str]  # columns
+    unit: str  # score | gain (over the baseline) | benefit (percent of the reference's gain)
+    texts: list[str]  # rows: the task whose text was pretrained on, the mean of others, the start
+    tasks: list[str]  # columns, and the mean of others
     cells: list[list[CrossCell]]
 
 
@@ -202,12 +209,18 @@ class Calibration:
     scaled: Reliability
 
 
-_OPTIONAL = (
-    "averages",
-    "ensembles",
-    "calibrations",
-    "without_overlap",
-)  # fields of Summary that leave no trace while empty
+@dataclass
+class Transfer:
+    """The runs of one task on another test set."""
+
+    task: str
+    test_set: str
+    problem: str  # why it is not there
+    panels: list[Panel]  # one per model; their card is the test set
+
+
+# fields of Summary that leave no trace while empty
+_OPTIONAL = ("averages", "ensembles", "calibrations", "transfers", "without_overlap")
 
 
 @dataclass
@@ -227,6 +240,7 @@ class Summary:
     curves: list[Curve] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
 

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from selfpretrain.numbers import format_score
 from selfpretrain.report.comparisons import UNITS, Interval
+from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.findings import (
     LABELS,
     TOKENS,
@@ -246,6 +247,9 @@ def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
                     shade = colours((value - low) / ((high - low) or 1.0))[:3]
                     colour = "white" if np.dot(shade, LUMINANCE) < 0.5 else "black"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+        if MEAN_COLUMN in cross.tasks:  # the means apart from what they are of
+            axes.axvline(cross.tasks.index(MEAN_COLUMN) - 0.5, color="white", linewidth=4)
+            axes.axhline(cross.texts.index(MEAN_ROW) - 0.5, color="white", linewidth=4)
         figure.colorbar(image, ax=axes, shrink=0.9)
         return _save(figure)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.kinds import get_kind
@@ -15,6 +16,7 @@ from selfpretrain.report.comparisons import compute_difference, compute_score, c
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.transfers import build_transfers
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     ABSENT,
@@ -31,7 +33,7 @@ from selfpretrain.runs.results import (
 )
 from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.stats import METRICS, Estimate, decide
-from selfpretrain.study.conditions import NONE, OWN, START, find_condition
+from selfpretrain.study.conditions import NONE, OWN, START, find_condition, make_own_of
 
 MARGIN_SHARE = 0.1  # of the reference's gain
 
@@ -70,6 +72,7 @@ def _summarize(results: StudyResults) -> Summary:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
     summary.averages = build_averages(summary, results.tasks)
+    summary.transfers = build_transfers(results, _build_panel)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
     analyse(summary, results)
@@ -131,6 +134,8 @@ def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], resu
             _compare(entry, panel, comparable, study)
             if panel.num_overlapping:
                 entry.score_apart = _score_apart(comparable[entry.condition], panel.metric, overlap, study)
+    if aligned is not None:
+        panel.pooled = _pool_others(panel, aligned, comparable, study)
     if study.reference != OWN and {OWN, study.reference} <= comparable.keys():
         sides = comparable[study.reference], comparable[OWN]
         panel.versus_reference = compute_difference(*sides, panel.metric, study)
@@ -175,10 +180,7 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
         entry.notes.append(f"{panel.metric} has no value: {error}")
         return entry
     entry.notes += found.notes
-    entry.run_scores = [
-        {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
-        for cell, value in zip(runs.cells, found.singles, strict=True)
-    ]
+    entry.run_scores = _list_scores(runs, found.singles)
     if entry.state in (DONE, PARTIAL):
         assert panel.blind_score is not None
         entry.score, entry.learned = found.interval, found.interval.low > panel.blind_score
@@ -188,6 +190,38 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
         others = format_counted(len(found.singles), "run")
         entry.notes.append(f"the other {others} scored {listed}; no mean is shown: it would hide the failures")
     return entry
+
+
+def _list_scores(runs: AlignedRuns, singles: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
+        for cell, value in zip(runs.cells, singles, strict=True)
+    ]
+
+
+def _pool_others(
+    panel: Panel, aligned: AlignedRuns, comparable: dict[str, AlignedRuns], study: StudyConfig
+) -> Entry | None:
+    """Several other tasks' texts as one procedure; None unless all have a score, of the same seeds."""
+    keys = [entry.condition for entry in panel.others]
+    seeds = {
+        frozenset((c.pretrain_seed, c.finetune_seed) for c in comparable[key].cells)
+        for key in keys
+        if key in comparable
+    }
+    if len(keys) < 2 or not comparable.keys() >= set(keys) or len(seeds) > 1:
+        return None
+    runs = aligned.select(*keys)
+    found, key = compute_score(runs, panel.metric, study), make_own_of("others").key
+    num_seeds = len(set(get_seeds(runs)))
+    pooled = Entry(panel.model, panel.task, key, DONE, {DONE: len(runs.cells)}, len(runs.cells), num_seeds, num_seeds)
+    pooled.run_scores, pooled.score, pooled.examples_variance = (
+        _list_scores(runs, found.singles),
+        found.interval,
+        found.examples_variance,
+    )
+    _compare(pooled, panel, {**comparable, key: runs}, study)
+    return pooled
 
 
 def _list_failures(cells: list[CellResult]) -> list[str]:
@@ -219,7 +253,7 @@ def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: St
         entry.benefit_reason = f"no score of {lacking[0]} to compare with"
     elif entry.condition != study.reference:
         sides = runs[study.baseline], own, runs[study.reference]
-        entry.benefit, entry.benefit_reason = compute_share(*sides, metric, study)
+        entry.benefit, entry.benefit_reason, entry.covariances = compute_share(*sides, metric, study)
         entry.benefit_undefined = entry.benefit is None
 
 
@@ -261,6 +295,10 @@ def _collect_warnings(summary: Summary) -> list[str]:
     warnings += [
         f"{e.task}, {e.model}, {e.condition}: {note}" for e in entries if e.state != ABSENT for note in e.notes
     ]
+    for transfer in summary.transfers:
+        warnings += [f"{transfer.test_set} is missing: {transfer.problem}"] if transfer.problem else []
+        unscored = [(panel, entry) for panel in transfer.panels for entry in panel.entries]
+        warnings += [f"{e.task} on {p.card}, {e.model}, {e.condition}: {note}" for p, e in unscored for note in e.notes]
     warnings += [
         f"{entry.task}, {entry.model}: {NONE} began at the structured start, which scored better on validation"
         for entry in entries

@@ -57,6 +57,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_label_table(summary))
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
     tables += [build_average_table(average) for average in summary.averages]
+    if summary.transfers:
+        tables.append(build_transfer_table(summary))
     if summary.ensembles:
         tables.append(build_ensemble_table(summary))
     if summary.calibrations:
@@ -193,7 +195,9 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
         rows.append((text, *(cell[0] for cell in filled)))
         values += [(cross.model, cross.unit, text, task, *c[1:]) for task, c in zip(cross.tasks, filled, strict=True)]
     header = ("pretrained on", *cross.tasks)
-    return Table(to_stem(f"cross_{cross.model}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values))
+    return Table(
+        to_stem(f"cross_{cross.model}_{cross.unit}"), title, header, tuple(rows), 1, 0, csv_header, tuple(values)
+    )
 
 
 def build_average_table(average: Average) -> Table:
@@ -212,6 +216,36 @@ def build_average_table(average: Average) -> Table:
         values += [(*first, *column, *cell[1:]) for column, cell in zip(columns.items(), filled, strict=True)]
     name = to_stem(f"{average.benchmark}_{average.model}")
     return Table(name, title, header, tuple(rows), 1, 0, csv_header, tuple(values))
+
+
+def build_transfer_table(summary: Summary) -> Table:
+    """The runs of a task on other test sets: scores, and the gain over the baseline there."""
+    columns = {
+        "model": ("model",),
+        "task": ("task",),
+        "test set": ("test_set", "metric"),
+        **_CONDITION,
+        "score": _name_interval("score"),
+        f"gain over {summary.baseline}": _name_interval("gain"),
+        **_P,
+        "seeds": ("seeds", "seeds_planned", "runs", "runs_planned"),
+    }
+    rows: list[list[_Cell]] = []
+    for transfer in summary.transfers:
+        for panel in transfer.panels:
+            first = [
+                (panel.model,) * 2,
+                (panel.task,) * 2,
+                (f"{panel.card} ({panel.metric})", panel.card, panel.metric),
+            ]
+            for e in panel.entries:
+                found = [_fill_score(e), *_fill_difference(e.gain), _fill_seeds(e)]
+                rows.append([*first, (e.condition, e.condition, e.state), *found])
+        if not transfer.panels:
+            first = [(NOT_APPLICABLE, NA), (transfer.task,) * 2, (transfer.test_set, transfer.test_set, NA)]
+            gap = [("missing", "missing", NA, NA), *_fill_difference(None), (NOT_APPLICABLE, NA, NA, NA, NA)]
+            rows.append([*first, (NOT_APPLICABLE, NA, "missing"), *gap])
+    return _build("transfer", "The same runs on other test sets", columns, rows, (4, 3))
 
 
 def build_ensemble_table(summary: Summary) -> Table:

@@ -93,6 +93,12 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
     return compute_id(parts)
 
 
+def identify_evaluation(run_id: str, data: TaskData) -> str:
+    """The id of scoring a fine-tuned run on ``data``, the task as it was read."""
+    named = {"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric}
+    return compute_id({**named, "label_map": data.task.label_map} if data.task.label_map else named)
+
+
 def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | None) -> str:
     """The id of a fine-tuning on ``data``, the task as it was read; ``vocabulary_id`` is a fresh encoder's (init=none)."""
     parts: dict[str, Any] = {

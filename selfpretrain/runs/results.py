@@ -40,6 +40,16 @@ class CellResult:
 
 
 @dataclass(frozen=True)
+class TransferResult:
+    """The runs of one task on another test set."""
+
+    task: str  # as in the study, at one of study.label_counts with @count
+    test_set: TaskConfig  # as it was read, or as its card has it
+    problem: str  # why there are no cells
+    cells: list[CellResult]  # of the fine-tunings' models, conditions and seeds, in the folders of their evaluations
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """All cells of a study, done or not."""
 
@@ -55,14 +65,15 @@ class StudyResults:
     num_labels: dict[str, int] = field(default_factory=dict)  # task -> training examples
     # fine-tunings of the first seed, with the tokens it had been pretrained on; the baseline's with none
     curve: list[tuple[float, CellResult]] = field(default_factory=list)
+    transfers: list[TransferResult] = field(default_factory=list)
     # task -> text -> test examples that it holds; filled where study.exclude_overlap asks for it
     held: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # task -> test examples that no number counts
 
     def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
-        """The same runs of these tasks, without these test examples; what is measured on validation is gone, too."""
+        """The same runs of these tasks, without these test examples; what is measured on others is gone, too."""
         cells = [cell for cell in self.cells if cell.task in left_out]
-        return replace(self, cells=cells, left_out=left_out, overlaps={}, curve=[], held={}, facts={})
+        return replace(self, cells=cells, left_out=left_out, overlaps={}, curve=[], transfers=[], held={}, facts={})
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,9 @@ class AlignedRuns:
             self, ids=[self.ids[row] for row in kept], labels=self.labels[kept], predictions=self.predictions[:, kept]
         )
 
-    def select(self, condition: str) -> AlignedRuns:
-        """The runs of one condition."""
-        rows = [row for row, cell in enumerate(self.cells) if cell.condition == condition]
+    def select(self, *conditions: str) -> AlignedRuns:
+        """The runs of one condition, or of several."""
+        rows = [row for row, cell in enumerate(self.cells) if cell.condition in conditions]
         return replace(self, predictions=self.predictions[rows], cells=tuple(self.cells[row] for row in rows))
 
 

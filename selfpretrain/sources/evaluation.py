@@ -52,6 +52,23 @@ def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     return dataclasses.replace(task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric)
 
 
+def map_labels(task: TaskConfig, trained: TaskConfig) -> list[str]:
+    """What each class of the fine-tuned run counts as in ``task``."""
+    return [(task.label_map or {}).get(name, name) for name in trained.label_names]
+
+
+def check_labels(task: TaskConfig, trained: TaskConfig, given: str) -> None:
+    """Refuse a task whose labels are not those of ``trained``; ``given`` says in the message what was fine-tuned for it."""
+    known = {"label_kind": trained.label_kind, "label_names": list(dict.fromkeys(map_labels(task, trained)))}
+    for name, value in known.items():
+        if value != getattr(task, name):
+            raise UserError(
+                f"{given} was fine-tuned for {trained.name} with {name} {getattr(trained, name)}, "
+                f"task={task.name} has {getattr(task, name)}; choose a task with the same labels, or say which class of "
+                f"the run counts as which: task.label_map={{<class>: <class of {task.name}>}}"
+            )
+
+
 def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | None, runs_dir: str) -> str:
     """How many of the examples have a text of the run's training split; or why that cannot be said.
 

@@ -10,9 +10,9 @@ from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_dataclass, to_yaml
-from selfpretrain.hashing import compute_id
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
-from selfpretrain.sources.evaluation import describe_seen, load_file, load_test_set
+from selfpretrain.runs.identity import identify_evaluation
+from selfpretrain.sources.evaluation import check_labels, describe_seen, load_file, load_test_set, map_labels
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
 from selfpretrain.stages.finetune import encode, fit, score_splits
@@ -21,20 +21,19 @@ from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 
-def evaluate(settings: Settings) -> RunFolder:
+def evaluate(settings: Settings, wait: bool = True) -> RunFolder:
     """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``.
 
-    Of a user's file, all rows are the test split; a card that is a test set has no other.
+    Of a user's file, all rows are the test split; a card that is a test set has no other. Not to ``wait`` for another
+    process that works on it: ``Busy``.
     """
     run_id = settings.start.run_id
     if run_id is None or settings.start.step is not None:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)
-    named = {"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric}
-    identity = compute_id({**named, "label_map": data.task.label_map} if data.task.label_map else named)
-    run = open_run(settings.runtime.runs_dir, "evaluate", identity)
-    with run.lock():
+    run = open_run(settings.runtime.runs_dir, "evaluate", identify_evaluation(run_id, data))
+    with run.lock(wait):
         if run.status != "done":
             _score(settings, run, source, data)
     return run
@@ -57,23 +56,11 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Toke
     encoder, tokenizer = load_encoder(folder)
     description = load_json(folder / "encoder.json")["head"]
     trained = to_dataclass(description["task"], TaskConfig)
-    known = {"label_kind": trained.label_kind, "label_names": list(dict.fromkeys(map_labels(task, trained)))}
-    for name, value in known.items():
-        if value != getattr(task, name):
-            raise UserError(
-                f"run:{source.id} was fine-tuned for {trained.name} with {name} {getattr(trained, name)}, "
-                f"task={task.name} has {getattr(task, name)}; choose a task with the same labels, or say which class of "
-                f"the run counts as which: task.label_map={{<class>: <class of {task.name}>}}"
-            )
+    check_labels(task, trained, f"run:{source.id}")
     config = to_dataclass(description["finetune"], FinetuneConfig)
     model = SequenceModel(encoder, config, trained, seed=0)
     load_part(folder, "head.safetensors", model.head)
     return model, tokenizer, config, trained
-
-
-def map_labels(task: TaskConfig, trained: TaskConfig) -> list[str]:
-    """What each class of the fine-tuned run counts as in ``task``."""
-    return [(task.label_map or {}).get(name, name) for name in trained.label_names]
 
 
 def merge_outputs(outputs: Outputs, task: TaskConfig, trained: TaskConfig) -> Outputs:

@@ -6,6 +6,7 @@ are computed at once), so that what is said ahead of a run is what it does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ KEPT_BYTES = 3 * WEIGHT_BYTES  # in a checkpoint: the weight and Adam's two mome
 FILES = {  # those of each kind of bytes in the folder that a stage leaves
     "corpus": {"corpora": "**/*"},
     "pretrain": {"checkpoints": "checkpoints/**/*", "encoders": "encoder*/**/*"},
+    "evaluate": {"predictions": "predictions/**/*"},
     "finetune": {"checkpoints": "checkpoints/**/*", "encoders": "model/**/*", "predictions": "predictions/**/*"},
 }
 DISK_KINDS = tuple(dict.fromkeys(kind for kinds in FILES.values() for kind in kinds))
@@ -89,10 +91,9 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
     validation, test = data.splits["validation"].ids, data.splits["test"].ids
     evaluated = (len(evaluations) + 1) * len(validation) + len(test)
     kind = get_kind(data.task.label_kind)
-    num_outputs, num_sequences = kind.count_outputs(data.task), kind.count_sequences(data.task)
     head = "linear" if kind.of_tokens else config.head
-    stored = ANSWER_BYTES if kind.of_tokens else 8 + 4 * num_sequences * num_outputs
-    parameters = count_encoder_parameters(model, vocab_size) + count_head_parameters(model, head, num_outputs)
+    head_parameters = count_head_parameters(model, head, kind.count_outputs(data.task))
+    parameters = count_encoder_parameters(model, vocab_size) + head_parameters
     # best weights that may be left: one, and every one since the last checkpoint, which removes the older
     since = steps - steps % settings.runtime.save_every
     best = min(len(evaluations), 1 + sum(step > since for step in evaluations))
@@ -104,9 +105,23 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
         {
             "checkpoints": checkpoint_bytes * parameters,
             "encoders": WEIGHT_BYTES * parameters,
-            "predictions": sum(stored + len(name) for name in (*validation, *test)),
+            "predictions": count_prediction_bytes(data.task, [*validation, *test]),
         },
     )
+
+
+def describe_evaluation(settings: Settings, data: TaskData, vocab_size: int, mean_length: int) -> Work:
+    """Scoring a fine-tuned run on the validation and test examples that ``data`` has."""
+    ids = [name for split in ("validation", "test") if split in data.splits for name in data.splits[split].ids]
+    flops = count_task_flops(settings, data.task, len(ids), mean_length)
+    return Work(evaluation_flops=flops, disk={"predictions": count_prediction_bytes(data.task, ids)})
+
+
+def count_prediction_bytes(task: TaskConfig, ids: Sequence[str]) -> int:
+    """Of the examples with these ids, in a file of predictions."""
+    kind = get_kind(task.label_kind)
+    stored = ANSWER_BYTES if kind.of_tokens else 8 + 4 * kind.count_sequences(task) * kind.count_outputs(task)
+    return sum(stored + len(name) for name in ids)
 
 
 def count_task_flops(settings: Settings, task: TaskConfig, num_examples: int, mean_length: int) -> int:

@@ -27,6 +27,7 @@ from selfpretrain.stats.variance import (
     compute_t_quantile,
 )
 
+_ROUNDING_SHARE = 1e-13  # of the variances that a sum of them may be off by
 _TRIES = 60  # doublings of a step of one standard error: beyond is as good as infinite; then halvings, down to rounding
 
 
@@ -42,6 +43,7 @@ class BenefitResult:
     reason: str  # empty if benefit is given
     gain: Estimate  # expt - none
     reference_gain: Estimate  # reference - none
+    means: Means
     metric: str
     confidence: float
     num_seeds: tuple[int, int, int]  # none, expt, reference
@@ -99,15 +101,14 @@ def compute_benefit(
     drawing = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
     replicates = compute_replicates(procedures, label_array, metric, drawing)
     seed_scores = [average_seeds(*pair) for pair in zip(replicates.run_scores, procedures, strict=True)]
-    means = _Means(replicates.points, seed_scores, replicates.scores, len(label_array))
-
-    gain, reference_gain = (means.estimate_difference(side, confidence) for side in (1, 2))
-    reason = _explain_undefined(reference_gain, confidence)
+    means = Means(replicates.points, tuple(seed_scores), np.cov(replicates.scores), len(label_array))
+    benefit, reason = means.estimate_benefit(confidence)
     return BenefitResult(
-        benefit=None if reason else means.estimate_share(confidence),
+        benefit=benefit,
         reason=reason,
-        gain=gain,
-        reference_gain=reference_gain,
+        gain=means.estimate_difference(1, confidence),
+        reference_gain=means.estimate_difference(2, confidence),
+        means=means,
         metric=name,
         confidence=confidence,
         num_seeds=(procedures[0].num_seeds, procedures[1].num_seeds, procedures[2].num_seeds),
@@ -120,12 +121,12 @@ def compute_benefit(
 
 
 @dataclass(frozen=True)
-class _Means:
+class Means:
     """What is known of the mean scores of none, expt and reference, in this order."""
 
     points: tuple[float, ...]
-    seed_scores: list[FloatArray]  # [seeds] of each
-    replicates: FloatArray  # [3, replicates], the examples resampled alone
+    seed_scores: tuple[FloatArray, ...]  # [seeds] of each
+    by_examples: FloatArray  # [3, 3] covariance of the scores, the examples resampled alone
     num_examples: int
 
     @property
@@ -134,24 +135,32 @@ class _Means:
 
     def estimate_difference(self, side: int, confidence: float) -> Estimate:
         """That procedure - none."""
-        delta = self.replicates[side] - self.replicates[0]
+        factors = np.zeros(3)
+        factors[[0, side]] = -1, 1
         none, expt = self.seed_scores[0], self.seed_scores[side]
-        variance = compute_difference_variance(none, expt, delta, False, self.num_examples)
+        variance = compute_difference_variance(none, expt, self._combine(factors), False, self.num_examples)
         return compute_t_estimate(self.points[side] - self.points[0], variance, confidence)
 
-    def estimate_share(self, confidence: float) -> Estimate:
-        """The share of the reference's gain in percent, where that gain is clear."""
+    def estimate_benefit(self, confidence: float) -> tuple[Estimate | None, str]:
+        """The share of the reference's gain in percent; None with the reason where that gain is not clear."""
+        reason = _explain_undefined(self.estimate_difference(2, confidence), confidence)
+        return (None, reason) if reason else (self._estimate_share(confidence), "")
+
+    def _combine(self, factors: FloatArray) -> float:
+        """The variance by examples of the scores' sum with these factors; 0 where it is rounding alone."""
+        variance = float(factors @ self.by_examples @ factors)
+        return variance if variance > _ROUNDING_SHARE * float(np.trace(self.by_examples)) else 0.0
+
+    def _estimate_share(self, confidence: float) -> Estimate:
         none, expt, reference = self.points
         point = (expt - none) / (reference - none)
         by_seeds = [compute_mean_variance(scores) if self.scope == "procedures" else 0.0 for scores in self.seed_scores]
-        by_examples = np.cov(self.replicates)
         sizes = [*(len(scores) for scores in self.seed_scores), self.num_examples]
 
         def measure_excess(theta: float) -> float:
             """How far theta is from being possible; 0 or less inside of the interval."""
             factors = np.array([theta - 1, 1, -theta])
-            examples = max(0.0, float(factors @ by_examples @ factors))  # rounding may leave it below 0
-            parts = [*(factors**2 * by_seeds), examples]
+            parts = [*(factors**2 * by_seeds), self._combine(factors)]
             quantile = compute_t_quantile((1 + confidence) / 2, compute_df(parts, sizes))
             return abs(float(factors @ self.points)) - quantile * math.sqrt(sum(parts))
 

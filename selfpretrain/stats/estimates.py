@@ -9,7 +9,7 @@ import numpy as np
 from selfpretrain.stats.inputs import check_two_examples
 from selfpretrain.stats.resampling import iter_example_counts
 from selfpretrain.stats.statistics import FloatArray, IntArray, Scorer
-from selfpretrain.stats.variance import Estimate, compute_score_variance, compute_t_estimate
+from selfpretrain.stats.variance import Estimate, compute_score_variance, compute_spread, compute_t_estimate
 
 
 def estimate_score(
@@ -48,5 +48,5 @@ def estimate_score(
     draws = iter_example_counts(num_examples, num_replicates, seed)
     replicates = np.concatenate([score(counts) @ of_seed.mean(axis=0) for counts in draws])
     seed_scores = of_seed @ run_scores
-    variance = compute_score_variance(seed_scores, replicates, num_examples)
+    variance = compute_score_variance(seed_scores, compute_spread(replicates), num_examples)
     return compute_t_estimate(float(seed_scores.mean()), variance, confidence, bounds), run_scores

@@ -21,6 +21,7 @@ from selfpretrain.stats.variance import (
     compute_difference_variance,
     compute_percentile_estimate,
     compute_score_variance,
+    compute_spread,
     compute_t_estimate,
     compute_t_p,
 )
@@ -196,13 +197,14 @@ def _compare_by_t(
         for scores, procedure in zip(replicates.run_scores, procedures, strict=True)
     )
     base_samples, expt_samples = replicates.scores
-    variance = compute_difference_variance(base, expt, expt_samples - base_samples, drawing.shared_seeds, len(labels))
+    by_examples = compute_spread(expt_samples - base_samples)
+    variance = compute_difference_variance(base, expt, by_examples, drawing.shared_seeds, len(labels))
     base_point, expt_point = replicates.points
     point = expt_point - base_point
     bounds = (METRICS[metric].low, METRICS[metric].high) if isinstance(metric, str) else None
     p = compute_t_p(point, variance, alternative) if min(len(base), len(expt)) > 1 else None
-    base_variance = compute_score_variance(base, base_samples, len(labels))
-    expt_variance = compute_score_variance(expt, expt_samples, len(labels))
+    base_variance = compute_score_variance(base, compute_spread(base_samples), len(labels))
+    expt_variance = compute_score_variance(expt, compute_spread(expt_samples), len(labels))
     found = {
         "base": compute_t_estimate(base_point, base_variance, confidence, bounds),
         "expt": compute_t_estimate(expt_point, expt_variance, confidence, bounds),

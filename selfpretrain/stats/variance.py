@@ -106,32 +106,31 @@ class Variance:
         return [(part, size) for part, size in zip(self.parts, self.sizes, strict=True) if part > 0]
 
 
-def compute_score_variance(seed_scores: FloatArray, replicates: FloatArray, num_examples: int) -> Variance:
+def compute_score_variance(seed_scores: FloatArray, by_examples: float, num_examples: int) -> Variance:
     """Of one procedure's mean score; its seeds stand under `expt`.
 
     Args:
         seed_scores: [seeds], on all examples; a single one adds nothing.
-        replicates: [replicates] mean scores, the examples resampled alone.
+        by_examples: the spread of replicates of the mean score, the examples resampled alone.
     """
-    sizes = (1, len(seed_scores), num_examples)
-    return Variance(0.0, compute_mean_variance(seed_scores), compute_spread(replicates), sizes)
+    return Variance(0.0, compute_mean_variance(seed_scores), by_examples, (1, len(seed_scores), num_examples))
 
 
 def compute_difference_variance(
-    base: FloatArray, expt: FloatArray, replicates: FloatArray, paired: bool, num_examples: int
+    base: FloatArray, expt: FloatArray, by_examples: float, paired: bool, num_examples: int
 ) -> Variance:
     """Of expt - base; by the examples alone if a side has one seed.
 
     Args:
         base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
-        replicates: [replicates] differences, the examples resampled alone.
+        by_examples: the spread of replicates of the difference, the examples resampled alone.
     """
     if min(len(base), len(expt)) < 2:
-        return Variance(0.0, 0.0, compute_spread(replicates), (1, 1, num_examples))
+        return Variance(0.0, 0.0, by_examples, (1, 1, num_examples))
     if paired:
-        return compute_score_variance(expt - base, replicates, num_examples)
+        return compute_score_variance(expt - base, by_examples, num_examples)
     sizes = (len(base), len(expt), num_examples)
-    return Variance(compute_mean_variance(base), compute_mean_variance(expt), compute_spread(replicates), sizes)
+    return Variance(compute_mean_variance(base), compute_mean_variance(expt), by_examples, sizes)
 
 
 def compute_mean_variance(values: FloatArray) -> float:

@@ -21,6 +21,7 @@ from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_bui
 
 OF_THE_JOB = ("runtime", "tracking")  # sections of the settings
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
+OF_A_TASK = ("finetune", "evaluate")
 UNUSABLE = ("failed", "diverged")  # nothing can start from it
 
 
@@ -28,7 +29,7 @@ UNUSABLE = ("failed", "diverged")  # nothing can start from it
 class Cell:
     """One run of a study."""
 
-    stage: str  # corpus | pretrain | finetune
+    stage: str  # corpus | pretrain | finetune | evaluate
     id: str
     settings: Settings
     model: str
@@ -36,7 +37,7 @@ class Cell:
     task: str = ""
     pretrain_seed: int = 0
     finetune_seed: int = 0
-    before: tuple[str, ...] = ()  # pretrainings that came before the one it starts from
+    before: tuple[str, ...] = ()  # pretrainings that came before what it starts from: a pretraining, or a fine-tuning
 
     @property
     def key(self) -> str:
@@ -44,9 +45,10 @@ class Cell:
 
     @property
     def name(self) -> str:
-        seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage == "finetune" else "")
+        test_set = f"-on-{self.settings.task.name}" if self.stage == "evaluate" else ""
+        seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage in OF_A_TASK else "")
         step = f"-s{self.settings.start.step}" if self.settings.start.step else ""
-        return "-".join(part for part in (self.model, self.condition, self.task) if part) + seeds + step
+        return "-".join(part for part in (self.model, self.condition, self.task) if part) + test_set + seeds + step
 
     @property
     def run(self) -> RunFolder:
@@ -60,14 +62,17 @@ class Cell:
     def stands_on(self) -> tuple[str, ...]:
         """The ids of the pretrainings it needs, the first of them first; a corpus needs none."""
         run_id = self.settings.start.run_id
-        return () if run_id is None or self.stage == "corpus" else (*self.before, run_id)
+        return self.before if run_id is None or self.stage in ("corpus", "evaluate") else (*self.before, run_id)
 
     @property
     def blocker(self) -> str | None:
-        """The first of those that failed or diverged; the report shows what it blocks as failed, too."""
-        folder = self.settings.runtime.runs_dir
-        blocked_by = (name for name in self.stands_on if open_run(folder, "pretrain", name).status in UNUSABLE)
-        return next(blocked_by, None)
+        """The first of those, or of an evaluation the fine-tuning, that failed or diverged; the report shows what it blocks as
+        failed, too.
+        """
+        folder, needed = self.settings.runtime.runs_dir, [("pretrain", name) for name in self.stands_on]
+        if self.stage == "evaluate":
+            needed.append(("finetune", self.settings.start.run_id or ""))
+        return next((name for stage, name in needed if open_run(folder, stage, name).status in UNUSABLE), None)
 
     @property
     def is_blocked(self) -> bool:
@@ -123,12 +128,13 @@ def _read_cell(raw: dict[str, Any], settings: Settings) -> Cell:
 def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
     """Cells that differ in their seeds alone, up to ``size`` together.
 
-    A corpus is alone, and so is a pretraining whose budget is seconds: it would share them.
+    A corpus and an evaluation are alone, and so is a pretraining whose budget is seconds: it would share them.
     """
     alike: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         recipe = (cell.settings.finetune.peak_lr, cell.settings.model.init_scheme)
         kind = (cell.stage, cell.model, cell.condition, cell.task, *recipe)
         timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
-        alike.setdefault((*kind, cell.id) if timed or cell.stage == "corpus" else kind, []).append(cell)
+        alone = timed or cell.stage in ("corpus", "evaluate")
+        alike.setdefault((*kind, cell.id) if alone else kind, []).append(cell)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]

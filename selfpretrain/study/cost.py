@@ -15,9 +15,10 @@ from selfpretrain.kinds import arrange
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
+from selfpretrain.sources.labelled import TaskData
 from selfpretrain.stages import work
 from selfpretrain.stages.work import BYTES_PER_TOKEN, Work
-from selfpretrain.study.cells import Cell
+from selfpretrain.study.cells import OF_A_TASK, Cell
 from selfpretrain.study.plan import StudyPlan
 
 SAMPLED_TEXTS = 1000
@@ -39,8 +40,16 @@ class Costs:
         vocab_size = self.get_vocab_size(cell)
         if cell.stage == "pretrain":
             return work.describe_pretraining(cell.settings, vocab_size, self._count_steps(cell, vocab_size))
-        data, length = self.plan.data[cell.task], self.measure_length(cell)
+        length = self.measure_length(cell)
+        if cell.stage == "evaluate":
+            return work.describe_evaluation(cell.settings, self._find_test_set(cell), vocab_size, length)
+        data = self.plan.data[cell.task]
         return work.describe_finetuning(cell.settings, data, vocab_size, length)
+
+    def _find_test_set(self, cell: Cell) -> TaskData:
+        """Of an evaluation."""
+        transfers = self.plan.transfers[self.plan.tasks[cell.task].name]
+        return next(each.data for each in transfers if each.data and each.card == cell.settings.task)
 
     def _count_steps(self, cell: Cell, vocab_size: int) -> int | None:
         """Of a pretraining."""
@@ -57,8 +66,8 @@ class Costs:
     def find_manifest(self, cell: Cell) -> dict[str, Any] | None:
         """Of the corpus that gives a run its tokenizer; None until it is built, and for a released checkpoint."""
         source: Cell | None = cell
-        if cell.stage == "finetune" and not cell.settings.start.is_fresh:
-            source = self.plan.pretrainings.get(cell.settings.start.run_id or "")
+        if cell.stage in OF_A_TASK and not cell.settings.start.is_fresh:
+            source = self.plan.pretrainings.get(cell.stands_on[-1]) if cell.stands_on else None
         if source is None:
             return None
         corpus_id, runtime = identity.identify_corpus(source.settings), cell.settings.runtime

@@ -45,6 +45,10 @@ def describe_data(plan: StudyPlan) -> dict[str, list[str]]:
     for key, data in plan.data.items():
         facts[key] = [fact for fact in (*data.notes, *lengths[key]) if (data.task.name, fact) not in said]
         said |= {(data.task.name, fact) for fact in facts[key]}
+    for name, transfers in plan.transfers.items():
+        for transfer in transfers:
+            known = transfer.data.notes if transfer.data else [f"missing: {transfer.problem}"]
+            facts[f"{transfer.card.name} (test set for {name})"] = list(known)
     return facts
 
 

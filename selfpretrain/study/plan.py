@@ -24,6 +24,7 @@ from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import Condition, find_condition
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
 from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
+from selfpretrain.study.transfer import read_transfers
 
 
 class Recipe(NamedTuple):
@@ -97,6 +98,8 @@ class StudyPlan:
         self.tasks, self.data, self.missing = read_tasks(settings, list(self.cards.values()))
         others = {name for key in self.conditions for name in find_condition(key).other_tasks} - {*self.cards}
         self.missing |= find_missing([load_task_card(name) for name in sorted(others)], settings.runtime.runs_dir)
+        resolved = {data.task.name: data.task for data in self.data.values()}
+        self.transfers = read_transfers(self.study.transfer, resolved, self.missing, settings.runtime.runs_dir)
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
@@ -236,6 +239,11 @@ class StudyPlan:
                 cells[step] = dataclasses.replace(cell, id=run_id, settings=settings)
         return cells
 
+    def list_transfers(self, group: Group) -> list[Cell]:
+        """The evaluations of a group's runs on the other test sets of its task."""
+        transfers = self.transfers.get(self.tasks[group.task].name, [])
+        return [cell for transfer in transfers for cell in transfer.list_cells(group.choose_cells())]
+
     @property
     def is_provisional(self) -> bool:
         """Whether a budget waits for its corpus: pretrainings (and what starts from them) then have no final names."""
@@ -253,6 +261,8 @@ class StudyPlan:
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
             yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
+        if self.transfers:
+            yield "transfer", unique([cell for group in self.groups for cell in self.list_transfers(group)])
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:

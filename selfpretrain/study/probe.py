@@ -93,7 +93,7 @@ def build_clock(costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:
     """The clock of one kind of run, from timing it."""
     if cells[0].stage == "corpus":
         return time_corpora(costs, cells[0])
-    measure = {"pretrain": measure_pretraining, "finetune": measure_finetuning}[cells[0].stage]
+    measure = measure_pretraining if cells[0].stage == "pretrain" else measure_finetuning
     known = [cell for cell in cells if costs.compute_work(cell).steps is not None]
     speed = measure(costs, known, limit_seconds) if known else None
 

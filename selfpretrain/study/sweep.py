@@ -115,12 +115,17 @@ def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
 
     stage = Pretraining if cell.stage == "pretrain" else Finetuning
     training = stage(cell.settings, group, cell.name)
-    if training.run.id != cell.id:
+    check_id(cell, training.run.id)
+    return training
+
+
+def check_id(cell: Cell, found: str) -> None:
+    """UserError where a cell is another run here than was planned."""
+    if found != cell.id:
         raise UserError(
-            f"{cell.name} is run {training.run.id} here and was planned as {cell.id}: its data have changed, or this "
+            f"{cell.name} is run {found} here and was planned as {cell.id}: its data have changed, or this "
             "machine's precision is another (then name pretrain.precision and finetune.precision)"
         )
-    return training
 
 
 def run_cell(cell: Cell, group: str) -> str:
@@ -130,11 +135,14 @@ def run_cell(cell: Cell, group: str) -> str:
     input included; interruptions pass, and so does a folder that cannot be written, which the cell's status needs.
     """
     from selfpretrain.stages.corpus import prepare_corpus
+    from selfpretrain.stages.evaluate import evaluate
     from selfpretrain.train.engine import carry_out
 
     try:
         if cell.stage == "corpus":
             prepare_corpus(cell.settings)
+        elif cell.stage == "evaluate":
+            check_id(cell, evaluate(cell.settings, wait=False).id)
         else:
             carry_out(build_training(cell, group), wait=False)
     except Busy:

@@ -111,7 +111,8 @@ def describe_outcome(cell: Cell) -> str:
 def _describe_result(cell: Cell, result: dict[str, Any]) -> str:
     if cell.stage == "pretrain":
         return f"held-out loss {format_score(result['held_out'].get('loss', math.nan))}"
-    score = result["scores"]["validation"]
+    split = "test" if cell.stage == "evaluate" else "validation"
+    score = result["scores"][split]
     start = f", {cell.settings.model.init_scheme} start" if cell.settings.start.is_fresh else ""
     rate = f"rate {cell.settings.finetune.peak_lr:g}{start}"  # in which the runs that choose it differ
-    return f"validation {result['metric']} {'undefined' if score is None else format_score(score)} ({rate})"
+    return f"{split} {result['metric']} {'undefined' if score is None else format_score(score)} ({rate})"

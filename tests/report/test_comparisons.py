@@ -75,11 +75,11 @@ def test_the_finetunings_of_a_released_checkpoint_are_its_seeds(fake_study):
 def test_share_of_the_references_gain(fake_study):
     fake_study.add("none", [0.5, 0.51, 0.49]).add("own", [0.7, 0.71, 0.69]).add("bookwiki", [0.9, 0.91, 0.89])
     none, own, reference = (read(fake_study, name) for name in ("none", "own", "bookwiki"))
-    share, reason = compute_share(none, own, reference, "accuracy", STUDY)
+    share, reason, _ = compute_share(none, own, reference, "accuracy", STUDY)
     assert share.point == pytest.approx(50)
     assert share.low < 50 < share.high
     assert reason == ""
-    share, reason = compute_share(none, own, none, "accuracy", STUDY)
+    share, reason, _ = compute_share(none, own, none, "accuracy", STUDY)
     assert share is None
     assert "may be zero" in reason
 

@@ -178,45 +178,6 @@ def test_an_undefined_metric_concerns_its_condition_only(fake_study):
     assert any("f1 has no value" in line for line in summary.warnings)
 
 
-def test_cross_task_matrix(fake_study):
-    for task, other in (("a", "b"), ("b", "a")):
-        fake_study.add("none", [0.5, 0.5], task).add("own", [0.8, 0.8], task)
-        fake_study.add(f"own_of:{other}", [0.6, 0.6], task)
-    cross = summarize(fake_study.finish()).crosses[0]
-    assert (cross.texts, cross.tasks, cross.unit) == (["a", "b"], ["a", "b"], "gain")
-    assert [[cell.value.point for cell in row] for row in cross.cells] == [
-        pytest.approx([0.3, 0.1]),
-        pytest.approx([0.1, 0.3]),
-    ]
-
-
-def test_cross_task_matrix_in_benefit_where_every_column_has_one(fake_study):
-    for task, other in (("a", "b"), ("b", "a")):
-        fake_study.add("none", [0.5, 0.5], task).add("own", [0.8, 0.8], task).add("bookwiki", [0.9, 0.9], task)
-        fake_study.add(f"own_of:{other}", [0.6, 0.6], task, status="failed" if task == "b" else "done")
-    cross = summarize(fake_study.finish()).crosses[0]
-    assert cross.unit == "benefit"
-    assert cross.cells[0][0].value.point == pytest.approx(75)
-    assert cross.cells[1][0].value.point == pytest.approx(25)
-    assert cross.cells[0][1].text == "failed (2 of 2)"
-
-
-def test_the_matrix_shows_the_start_that_its_texts_share(fake_study):
-    fake_study.add("none", [0.5, 0.5], "a").add("mimetic", [0.6, 0.6], "a").add("own", [0.8, 0.8], "a")
-    fake_study.add("own_of:b", [0.7, 0.7], "a")
-    cross = summarize(fake_study.finish(init_scheme="mimetic")).crosses[0]
-    assert cross.texts == ["a", "b", "nothing (the start)"]
-    assert [row[0].value.point for row in cross.cells] == pytest.approx([0.3, 0.2, 0.1])
-    assert summarize(fake_study.finish()).crosses[0].texts == ["a", "b"]
-
-
-def test_cross_task_matrix_without_a_baseline(fake_study):
-    fake_study.add("own", [0.8, 0.8], "a").add("own_of:elsewhere", [0.6, 0.6], "a")
-    cross = summarize(fake_study.finish()).crosses[0]
-    assert (cross.unit, cross.texts) == ("score", ["a", "elsewhere"])
-    assert cross.cells[1][0].value.point == pytest.approx(0.6)
-
-
 def test_one_seed_is_said(fake_study):
     fake_study.add("none", [0.5]).add("own", [0.7])
     assert any("hold for these checkpoints only" in line for line in summarize(fake_study.finish()).warnings)

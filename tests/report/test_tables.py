@@ -46,15 +46,6 @@ def test_the_reference_table(summary):
     assert read_rows(format_csv(table))[0]["bookwiki"] == "failed (1 of 3)"
 
 
-def test_the_matrix(summary):
-    tables = [table for table in build_tables(summary) if table.name.startswith("cross")]
-    assert [table.header for table in tables] == [("pretrained on", "topics")] * 2
-    assert [row[0] for row in tables[0].rows] == ["topics", "else"]
-    rows = read_rows(format_csv(tables[0]))
-    assert (rows[1]["pretrained_on"], rows[1]["task"]) == ("else", "topics")
-    assert float(rows[1]["value"]) == pytest.approx(0.025)
-
-
 def test_benefit_of_the_reference_is_100_only_where_it_gained(fake_study):
     fake_study.add("none", [0.5, 0.51]).add("bookwiki", [0.9, 0.91])
     fake_study.add("none", [0.5, 0.5], "flat").add("bookwiki", [0.5, 0.5], "flat").add("own", [0.6, 0.6], "flat")

@@ -118,7 +118,7 @@ def test_equal_studies_give_equal_files(fake_study, tmp_path):
     for name, spent in (("one", "1 min"), ("two", "2 min")):
         save(summarize(fake_study.finish(facts={"command": "c", "time": spent})), tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert "cross_tiny.png" in names
+    assert "cross_tiny_gain.png" in names
     differing = [n for n in names if (tmp_path / "one" / n).read_bytes() != (tmp_path / "two" / n).read_bytes()]
     assert differing == ["facts.json"]
 

@@ -1,6 +1,5 @@
 """Scoring a fine-tuned run on a card that is a test set."""
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -14,20 +13,8 @@ CLASSES = 3
 
 
 @pytest.fixture
-def run_of_mnli(command, tiny, tmp_path, monkeypatch):
-    """The id of a run fine-tuned on a mirror of a few rows, which has HANS and SNLI with the same texts, too."""
-    folder = tmp_path / "mirror"
-    rows = [{"premise": f"a man {n}", "hypothesis": f"it is {n * n}", "label": n % CLASSES} for n in range(90)]
-    for name, split, given in (
-        ("glue/mnli", "train", rows),
-        ("glue/mnli", "validation_matched", rows[:30]),
-        ("snli", "test", rows[30:60]),
-        ("hans", "validation", [{**row, "label": min(row["label"], 1)} for row in rows[30:60]]),
-    ):
-        path = folder / name / f"{split}.jsonl.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress("\n".join(map(json.dumps, given)).encode()))
-    monkeypatch.setenv("SELFPRETRAIN_DATA", str(folder))
+def run_of_mnli(command, tiny, mnli_mirror):
+    """The id of a run fine-tuned on a mirror of a few rows."""
     return find_run(command("finetune", *tiny, "task=mnli")).name
 
 
