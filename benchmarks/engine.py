@@ -63,7 +63,7 @@ def make_finetuning(work: Work) -> tuple[Member, float]:
     config, data, seed = settings.finetune, read_task(settings.task, settings.runtime.runs_dir), settings.seeds.seed
     encoder = build_encoder(settings.model, work.vocab_size, tokenizer.pad_id, seed)
     module = SequenceModel(encoder, config, data.task, seed)
-    split = finetune.encode(data.splits["train"], tokenizer, data.task, config.seq_len)
+    split = finetune.encode(data.splits["train"], tokenizer, data.task, config)
     batches = finetune.build_batches(settings, get_kind(data.task.label_kind), split, encoder)
     return make_member(work, module, batches, config, seed), config.batch_size
 

@@ -31,6 +31,7 @@ class LabelForm:
 CLASSES = LabelForm(np.int64, 1)  # the number of a name
 VALUES = LabelForm(np.float32, 1)  # in the range task.score_range
 SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
+TAGS = LabelForm(np.object_, 2)  # the tags of the text's words, text too: both have single spaces between
 
 
 @dataclass(frozen=True)
@@ -101,4 +102,5 @@ KINDS: dict[str, TaskKind] = {
         CLASSES, ("accuracy",), _choose_highest, count_outputs=lambda task: 1,
         count_sequences=lambda task: len(task.label_names), arrange=_complete, has_options=True,
     ),
+    "token": TaskKind(TAGS, ("entity_f1", "token_accuracy"), lambda sums: sums, of_tokens=True),
 }  # fmt: skip

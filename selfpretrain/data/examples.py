@@ -45,6 +45,11 @@ class EncodedSplit:
         return np.array([len(tokens) for tokens in self.tokens])
 
     @cached_property
+    def num_labelled(self) -> Ints:
+        """[N], the tokens of each example that have a label, where tokens have."""
+        return np.array([np.count_nonzero(labels != IGNORED) for labels in self.labels])
+
+    @cached_property
     def longest(self) -> Ints:
         """[N], the length of each example's longest sequence, in tokens."""
         return np.asarray(self.lengths.reshape(-1, self.num_sequences).max(axis=1))
@@ -94,8 +99,10 @@ def encode_split(
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
 
 
-def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None) -> str:
-    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line.
+def describe_cut(
+    texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None, in_windows: bool = False
+) -> str:
+    """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line; ``in_windows`` nothing is.
 
     Without a tokenizer (its corpus is not built) words are counted: a word is one token at least, so this is the
     least that is cut.
@@ -115,6 +122,11 @@ def describe_cut(texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Toke
         np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)]), seq_len - num_special
     )
     of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
+    if in_windows:
+        return (
+            f"{least}{cut:.0%} {of} are longer than finetune.seq_len={seq_len}{note} and read in several windows: a run takes "
+            f"more steps than a plan says, which counts examples"
+        )
     return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
 
 
@@ -167,7 +179,8 @@ class FinetuneBatches:
     """``batches[step]``: the micro-batches of an optimizer step.
 
     An epoch is a permutation by (seed, epoch). Within a batch, examples are sorted by length before they are cut into
-    micro-batches: the optimizer sees the same examples, the padding shrinks. ``packed`` ones have none at all.
+    micro-batches: the optimizer sees the same examples, the padding shrinks. ``packed`` ones have none at all. Where tokens
+    are labelled, ``loss_scale`` is what makes the weighted sum of the micro-batches' losses the mean over their tokens.
     """
 
     def __init__(
@@ -186,12 +199,18 @@ class FinetuneBatches:
         rows = order[place * self.batch_size : (place + 1) * self.batch_size]
         rows = rows[np.argsort(self.split.longest[rows], kind="stable")]
         parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
-        return [(len(part) / len(rows), self._arrange(part)) for part in parts]
+        return [(len(part) / len(rows), self._arrange(part, rows)) for part in parts]
 
-    def _arrange(self, rows: Ints) -> Arrays:
-        if self.packed:
-            return pack(self.split, rows, self.has_segments)
-        return pad(self.split, rows, self.pad_id, self.has_segments)
+    def _arrange(self, part: Ints, rows: Ints) -> Arrays:
+        split = self.split
+        batch = (
+            pack(split, part, self.has_segments) if self.packed else pad(split, part, self.pad_id, self.has_segments)
+        )
+        if split.labels_tokens:
+            # the loss is a mean over labelled tokens, the weight one over examples, which seeds that are stacked share
+            mean_part, mean = split.num_labelled[part].mean(), split.num_labelled[rows].mean()
+            batch["loss_scale"] = np.asarray(mean_part / mean, np.float32)
+        return batch
 
 
 def iter_by_length(

@@ -112,8 +112,8 @@ def read_runs(
 def _load(path: Path, num_axes: int, task: TaskConfig) -> Predictions:
     predictions = load_predictions(path)
     if predictions.labels.ndim != num_axes:
-        given = "one label" if num_axes == 2 else "several labels"
-        raise Unreadable(f"{path} has {given} per example, the task has label_kind={task.label_kind}")
+        given = "one label" if num_axes == 2 else "several labels or sums"
+        raise Unreadable(f"{path} has {given} per example, which label_kind={task.label_kind} has not")
     return predictions
 
 

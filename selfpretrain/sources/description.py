@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig
-from selfpretrain.kinds import SETS, VALUES, get_kind
+from selfpretrain.kinds import SETS, TAGS, VALUES, get_kind
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
+from selfpretrain.stats.entities import find_entities
 
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
 
@@ -28,6 +31,16 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
     elif form is SETS:
         listed = _list_counts(names, labels.sum(axis=0).astype(int).tolist())
         said = f"{task.label_kind}, {listed}; {int((labels.sum(axis=1) == 0).sum()):,} of {rows} with none"
+        doubts = _warn_of_names(names, {})
+    elif form is TAGS:
+        tagged = [label.split(" ") for label in labels]
+        counts = Counter(chain.from_iterable(tagged))
+        num_entities = sum(len(find_entities(tags, str(task.tag_scheme))) for tags in tagged)
+        listed = _list_counts(names, [counts[name] for name in names])
+        said = (
+            f"{len(names)} tags ({task.tag_scheme}), column {columns}, {rows} with {counts.total():,} words and {num_entities:,} "
+            f"entities: {listed}"
+        )
         doubts = _warn_of_names(names, {})
     elif kind.has_options:
         listed = _list_counts(names, np.bincount(labels, minlength=len(names)).tolist())

@@ -11,12 +11,14 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_dataclass, to_yaml
 from selfpretrain.hashing import compute_id
+from selfpretrain.kinds import get_kind
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.evaluation import describe_seen, load_file, load_test_set
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
-from selfpretrain.stages.finetune import encode, score_splits
-from selfpretrain.tasks.sequence import Outputs, Predicted, SequenceModel, predict_split
+from selfpretrain.stages.finetune import encode, fit, score_splits
+from selfpretrain.tasks.reader import Outputs, Predicted
+from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 
@@ -30,7 +32,8 @@ def evaluate(settings: Settings) -> RunFolder:
         raise UserError(f"init={settings.init}: evaluate needs a fine-tuned run; init=run:<id of a fine-tuning>")
     source = find_run(settings.runtime.runs_dir, "finetune", run_id)
     data = read_data(settings, source)
-    named = {"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric}
+    named = {"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric,
+             "tag_scheme": data.task.tag_scheme}  # fmt: skip
     identity = compute_id({**named, "label_map": data.task.label_map} if data.task.label_map else named)
     run = open_run(settings.runtime.runs_dir, "evaluate", identity)
     with run.lock():
@@ -65,6 +68,8 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Toke
                 f"the run counts as which: task.label_map={{<class>: <class of {task.name}>}}"
             )
     config = to_dataclass(description["finetune"], FinetuneConfig)
+    if task.label_map and get_kind(task.label_kind).of_tokens:
+        raise UserError(f"task.label_map is of classes, not of label_kind={task.label_kind}; set task.label_map=null")
     model = SequenceModel(encoder, config, trained, seed=0)
     load_part(folder, "head.safetensors", model.head)
     return model, tokenizer, config, trained
@@ -90,14 +95,14 @@ def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData
     model, tokenizer, config, trained = load_model(source, data.task)
     task = dataclasses.replace(data.task, score_range=trained.score_range)
     run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
-    device, seq_len = choose_device(settings.runtime), min(config.seq_len, model.encoder.config.max_positions)
+    device, fitting = choose_device(settings.runtime), fit(config, model.encoder)
     model.to(device)
     resolved = resolve_precision(config, dataclasses.replace(settings, model=model.encoder.config))
     autocast = choose_autocast(resolved.precision)
 
     def predict(name: str) -> Predicted:
         split = data.splits[name]
-        predicted = predict_split(model, split, encode(split, tokenizer, task, seq_len), task, device, autocast)
+        predicted = predict_split(model, split, encode(split, tokenizer, task, fitting), task, device, autocast)
         return predicted._replace(outputs=merge_outputs(predicted.outputs, task, trained))
 
     scored = score_splits(run, data, predict)

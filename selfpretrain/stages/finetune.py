@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.cards import follow_card
-from selfpretrain.config import Settings, TaskConfig, UserError
+from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.examples import EncodedSplit, FinetuneBatches, encode_split
 from selfpretrain.data.store import load_tokenizer
 from selfpretrain.data.tokenizer import Tokenizer
@@ -30,8 +31,9 @@ from selfpretrain.stages import start
 from selfpretrain.stages.corpus import prepare_corpus
 from selfpretrain.stages.work import choose_evaluation_steps, choose_layout, count_steps, swaps_pairs
 from selfpretrain.tasks.heads import get_head
+from selfpretrain.tasks.reader import Predicted
 from selfpretrain.tasks.scores import score_split
-from selfpretrain.tasks.sequence import Predicted, SequenceModel, predict_split
+from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
@@ -71,10 +73,10 @@ class Finetuning:
         settings, config, task = self.settings, self.config, self.data.task
         encoder, self.tokenizer = build_start(settings)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
-        seed, seq_len = settings.seeds.finetune_seed, min(config.seq_len, encoder.config.max_positions)
+        seed = settings.seeds.finetune_seed
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
         note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
-        self.splits = self.encode_splits(seq_len)
+        self.splits = self.encode_splits(fit(config, encoder))
         batches = build_batches(settings, get_kind(task.label_kind), self.splits["train"], encoder)
         num_examples = len(self.splits["train"])
         total_steps = count_steps(config, num_examples)
@@ -105,15 +107,15 @@ class Finetuning:
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
             {"task": task.name, "metric": task.metric, "best_step": evaluation.best_step, "steps": member.total_steps,
-             "train_examples": len(self.splits["train"]), "history": evaluation.history, "data": self.data.fingerprint,
+             "train_examples": len(set(self.splits["train"].ids)), "history": evaluation.history, "data": self.data.fingerprint,
              **scored}
         )  # fmt: skip
 
-    def encode_splits(self, seq_len: int) -> dict[str, EncodedSplit]:
+    def encode_splits(self, config: FinetuneConfig) -> dict[str, EncodedSplit]:
         splits, task = dict(self.data.splits), self.data.task
         if swaps_pairs(self.settings.finetune, task):
             splits["train"] = swap_pairs(splits["train"])
-        return {name: encode(splits[name], self.tokenizer, task, seq_len) for name in ("train", "validation", "test")}
+        return {name: encode(splits[name], self.tokenizer, task, config) for name in ("train", "validation", "test")}
 
     def predict(self, name: str) -> Predicted:
         """What the model says of a split."""
@@ -165,13 +167,18 @@ def build_batches(settings: Settings, kind: TaskKind, split: EncodedSplit, encod
     )  # fmt: skip
 
 
-def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
+def fit(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
+    """The settings with sequences no longer than the encoder has positions for."""
+    return dataclasses.replace(config, seq_len=min(config.seq_len, encoder.config.max_positions))
+
+
+def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, config: FinetuneConfig) -> EncodedSplit:
     """The sequences of a split's examples, or, of a kind whose answers are parts of the text, windows of their texts."""
     reader = get_head(task.label_kind).reader
     if reader is not None:
-        return reader.encode(task, split, tokenizer, seq_len)
+        return reader.encode(task, split, tokenizer, config)
     labels = get_kind(task.label_kind).encode(task, split.labels)
-    return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, seq_len)
+    return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, config.seq_len)
 
 
 def swap_pairs(split: Split) -> Split:

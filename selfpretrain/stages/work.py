@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 4.0  # of English text, where no corpus says its own
 WEIGHT_BYTES = 4  # of each parameter, fp32
+ANSWER_BYTES = 40  # of an answer in words with its sums, in a file of predictions
 KEPT_BYTES = 3 * WEIGHT_BYTES  # in a checkpoint: the weight and Adam's two moments
 FILES = {  # those of each kind of bytes in the folder that a stage leaves
     "corpus": {"corpora": "**/*"},
@@ -90,6 +91,7 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
     kind = get_kind(data.task.label_kind)
     num_outputs, num_sequences = kind.count_outputs(data.task), kind.count_sequences(data.task)
     head = "linear" if kind.of_tokens else config.head
+    stored = ANSWER_BYTES if kind.of_tokens else 8 + 4 * num_sequences * num_outputs
     parameters = count_encoder_parameters(model, vocab_size) + count_head_parameters(model, head, num_outputs)
     # best weights that may be left: one, and every one since the last checkpoint, which removes the older
     since = steps - steps % settings.runtime.save_every
@@ -102,7 +104,7 @@ def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mea
         {
             "checkpoints": checkpoint_bytes * parameters,
             "encoders": WEIGHT_BYTES * parameters,
-            "predictions": sum(8 + 4 * num_sequences * num_outputs + len(name) for name in (*validation, *test)),
+            "predictions": sum(stored + len(name) for name in (*validation, *test)),
         },
     )
 

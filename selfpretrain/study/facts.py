@@ -11,7 +11,7 @@ from selfpretrain.config import RuntimeConfig, Settings
 from selfpretrain.data.examples import describe_cut
 from selfpretrain.data.store import load_tokenizer, read_manifest
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.kinds import arrange
+from selfpretrain.kinds import arrange, get_kind
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import find_run, get_corpus_folder, is_corpus_built
 from selfpretrain.sources.tasks import read_task
@@ -29,7 +29,8 @@ def describe_task(settings: Settings) -> list[str]:
     elif start.run_id is not None:  # a released start is read later
         corpora = [find_run(settings.runtime.runs_dir, "pretrain", start.run_id).read_result()["corpus"]]
     tokenizer = _find_tokenizer(corpora, settings.runtime)
-    cut = describe_cut(arrange(data.task, data.splits["train"].texts), settings.finetune.seq_len, tokenizer)
+    texts, in_windows = arrange(data.task, data.splits["train"].texts), get_kind(data.task.label_kind).of_tokens
+    cut = describe_cut(texts, settings.finetune.seq_len, tokenizer, in_windows)
     return [f"data of {data.task.name}: {fact}" for fact in (*data.notes, cut)]
 
 
@@ -83,14 +84,14 @@ def describe_lengths(plan: StudyPlan) -> dict[str, list[str]]:
     """
     lines = {}
     for task, data in plan.data.items():
-        texts = arrange(data.task, data.splits["train"].texts)
+        texts, in_windows = arrange(data.task, data.splits["train"].texts), get_kind(data.task.label_kind).of_tokens
         found: dict[str, list[str]] = {}
         for model, group in {group.model: group for group in plan.groups if group.task == task}.items():
             corpora = [cell for cell in plan.corpora.values() if cell.model == model]
             corpora.sort(key=lambda cell: cell.settings.task.name != data.task.name)
             tokenizer = _find_tokenizer([cell.id for cell in corpora], plan.settings.runtime)
             seq_len = group.choose_cells()[0].settings.finetune.seq_len
-            found.setdefault(describe_cut(texts, seq_len, tokenizer), []).append(model)
+            found.setdefault(describe_cut(texts, seq_len, tokenizer, in_windows), []).append(model)
         # the texts of one model are those of all where the lines are equal
         lines[task] = [line if len(found) == 1 else f"{line} ({', '.join(models)})" for line, models in found.items()]
     return lines

@@ -30,6 +30,7 @@ from selfpretrain.stages.work import choose_layout, count_task_flops
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.tasks.heads import get_head
 from selfpretrain.tasks.sequence import SequenceModel, predict
 from selfpretrain.train.trainer import time_steps
 
@@ -168,12 +169,16 @@ def measure_finetuning(costs: Costs, cells: list[Cell], limit_seconds: float) ->
     config, kind = resolve_precision(settings.finetune, settings), get_kind(data.task.label_kind)
     lengths = sorted({costs.measure_length(cell) for cell in cells})
     num_sequences = kind.count_sequences(data.task)
-    labels = kind.encode(data.task, data.splits["train"].labels)
+    reader, known = get_head(data.task.label_kind).reader, data.splits["train"].labels
     model = SequenceModel(Encoder(settings.model, vocab_size, 0), config, data.task, 0)
 
     def make_split(rows: int, length: int) -> EncodedSplit:
         ids = np.random.default_rng(0).integers(5, vocab_size, (rows * num_sequences, length)).astype(np.int32)
-        return EncodedSplit([""] * rows, list(ids), np.full(len(ids), length), labels[np.arange(rows) % len(labels)])
+        if reader is None:
+            labels = kind.encode(data.task, known[np.arange(rows) % len(known)])
+        else:
+            labels = reader.make_up(rows, length)
+        return EncodedSplit([""] * rows, list(ids), np.full(len(ids), length), labels)
 
     device = choose_device(settings.runtime)
     _, micro = choose_layout(config, settings.runtime, device, num_sequences, kind.packs)

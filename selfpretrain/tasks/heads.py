@@ -4,41 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig, UserError
-from selfpretrain.data.examples import EncodedSplit
-from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.kinds import Array
+from selfpretrain.config import FinetuneConfig, ModelConfig, UserError
+from selfpretrain.data.examples import IGNORED
 from selfpretrain.model.heads import SequenceHead, TokenHead
-from selfpretrain.sources.labelled import Split
-
-Outputs = npt.NDArray[np.float32]
-
-
-class Predicted(NamedTuple):
-    """What a model says of a split's N examples, as it is scored and stored."""
-
-    labels: Array  # in the form of the kind, or [N, sums] of perfect answers
-    outputs: Outputs  # [N, S * K], or [N, sums]
-    answers: list[str] | None = None  # [N] in words, of kinds whose answers are parts of the text
-
-
-class Reader(Protocol):
-    """What stands between the texts of a split and tokens, of a kind whose answers are parts of the text (numpy alone)."""
-
-    @staticmethod
-    def encode(task: TaskConfig, split: Split, tokenizer: Tokenizer, seq_len: int) -> EncodedSplit:
-        """Windows of the examples' texts, with the encoded labels of each."""
-
-    @staticmethod
-    def read(task: TaskConfig, split: Split, encoded: EncodedSplit, outputs: list[Outputs]) -> Predicted:
-        """The examples' answers and their sums, from each window's outputs, [tokens, K]."""
+from selfpretrain.tasks.reader import Reader
+from selfpretrain.tasks.tagging import TagReader
 
 
 @dataclass(frozen=True)
@@ -65,9 +39,19 @@ def get_head(name: str | None) -> TaskHead:
     return HEADS[name]
 
 
+def _build_token_head(model: ModelConfig, config: FinetuneConfig, num_outputs: int) -> TokenHead:
+    return TokenHead(model, num_outputs)
+
+
+def _compute_tag_loss(outputs_BLK: Tensor, labels_BL: Tensor) -> Tensor:
+    """The mean over the tokens that have a label."""
+    return F.cross_entropy(outputs_BLK.flatten(0, 1), labels_BL.flatten(), ignore_index=IGNORED)
+
+
 HEADS: dict[str, TaskHead] = {
     "class": TaskHead(F.cross_entropy),
     "score": TaskHead(lambda outputs_B1, labels_B: F.mse_loss(outputs_B1.squeeze(-1), labels_B)),
     "multilabel": TaskHead(F.binary_cross_entropy_with_logits),
     "choice": TaskHead(F.cross_entropy),  # over the options of an example [fairseq sentence_ranking]
+    "token": TaskHead(_compute_tag_loss, _build_token_head, TagReader),
 }

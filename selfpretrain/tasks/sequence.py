@@ -13,7 +13,8 @@ from selfpretrain.data.examples import EncodedSplit, Ints, iter_by_length
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder, Packing
 from selfpretrain.sources.labelled import Split
-from selfpretrain.tasks.heads import Outputs, Predicted, get_head
+from selfpretrain.tasks.heads import get_head
+from selfpretrain.tasks.reader import Outputs, Predicted
 
 EVALUATION_BATCH_SIZE = 128  # sequences
 
@@ -43,7 +44,7 @@ class SequenceModel(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         outputs, labels = self.compute_outputs(batch).float(), batch["labels"]
-        loss = self.compute_loss(outputs, labels)
+        loss = self.compute_loss(outputs, labels) * batch.get("loss_scale", 1.0)
         return loss, {"loss": loss.detach()}
 
 
