@@ -7,7 +7,7 @@ import pytest
 
 from selfpretrain.kinds import KINDS, SETS
 from selfpretrain.stats import METRICS
-from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, NUMBERS
+from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, NUMBERS, SUMS
 from selfpretrain.stats.statistics import build_mean
 
 
@@ -19,6 +19,8 @@ def test_scores_that_need_no_text():
     assert METRICS["f1"].compute_blind(np.array([0, 0, 0, 1]))[0] == pytest.approx(0.4)
     assert METRICS["mcc"].compute_blind(labels)[0] == 0
     assert METRICS["pearson"].compute_blind(labels.astype(float))[0] == 0
+    assert METRICS["entity_f1"].compute_blind(np.array([[1, 1, 1, 4, 3, 4]])) == (0.0, "tagging nothing")
+    assert METRICS["token_accuracy"].compute_blind(np.array([[1, 1, 1, 4, 3, 4], [0, 0, 0, 2, 2, 2]]))[0] == 5 / 6
     # every positive of the first class beats the second class's negatives: (1 * 4 + 1 * 2 * ties) by hand
     several = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
     frequencies = np.tile([0.75, 0.25], (4, 1))
@@ -45,5 +47,6 @@ def test_kinds_allow_metrics_that_take_what_they_decode():
         outputs = np.arange(8, dtype=np.float32).reshape(4, 2)
         decoded = kind.decode(outputs)
         expected = COLUMNS if kind.form is SETS else CLASS_NUMBERS if decoded.dtype.kind == "i" else NUMBERS
+        expected = SUMS if kind.of_tokens else expected
         assert {METRICS[name].takes for name in kind.metrics} == {expected}
         assert decoded.ndim == kind.form.num_axes
