@@ -116,13 +116,8 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
             )
     columns = {column: data[column][:] for column in dict.fromkeys(wanted)}
     for column, names in named.items():  # a card that names no tags has the hub's
-        columns[column] = [_name_tags(row, names) for row in columns[column]]
+        columns[column] = [row and [names[n] if n >= 0 else n for n in row] for row in columns[column]]  # -1: withheld
     return Table(name, columns, len(data), f"commit {resolve_commit(*given)}")
-
-
-def _name_tags(numbers: list[int] | None, names: list[str]) -> list[str] | None:
-    """A sentence's tags by name; None where they are withheld, as -1."""
-    return None if not numbers or min(numbers) < 0 else [names[number] for number in numbers]
 
 
 def load_hub_split(hub_id: str, config: str | None, revision: str | None, split: str) -> Any:

@@ -66,8 +66,9 @@ def join(task: TaskConfig, table: Table) -> Table:
                 )
         except UserError as error:
             raise UserError(f"{table.name}, row {row + 1}: {error}") from None
+        withheld = task.loader != "local" and set(own) == {"-1"}
         words.append(" ".join(parts))
-        tags.append(" ".join(own))
+        tags.append("" if withheld else " ".join(own))
     return dataclasses.replace(table, columns={**table.columns, text: words, label: tags})
 
 
@@ -90,7 +91,7 @@ def _read_parts(cell: Any, column: str, what: str) -> list[str]:
             raise UserError(f"{what} {number} in column {column!r} is {part!r} and no text; {AS_LISTS}")
         word = str(part)
         if not word or any(map(str.isspace, word)):
-            wrong = f"{word!r} holds white space" if word else "empty"
+            wrong = f"{word!r}, with white space" if word else "empty"
             raise UserError(
                 f"{what} {number} in column {column!r} is {wrong}; a {what} has at least one character and no white space: "
                 f"make it several, each with a tag of its own, or replace the white space"

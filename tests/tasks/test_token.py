@@ -113,7 +113,9 @@ def test_a_words_tag_is_that_of_its_first_token(tokenizer):
 
 def test_predictions_do_not_depend_on_the_batch(tokenizer):
     chance = random.Random(0)
-    texts = [(" ".join(chance.choices(["ada", "met", "bob", "in", "oslo"], k=chance.randint(1, 9))),) for _ in range(30)]
+    texts = [
+        (" ".join(chance.choices(["ada", "met", "bob", "in", "oslo"], k=chance.randint(1, 9))),) for _ in range(30)
+    ]
     labels = np.array([" ".join(["O"] * len(text.split())) for (text,) in texts], object)
     model = SequenceModel(build_encoder(MODELS["electra"], 200, PAD, 0), FinetuneConfig(), TASK, 0)
 
