@@ -32,6 +32,7 @@ CLASSES = LabelForm(np.int64, 1)  # the number of a name
 VALUES = LabelForm(np.float32, 1)  # in the range task.score_range
 SETS = LabelForm(np.float32, 2)  # 1 for each name that applies, else 0
 ANSWERS = LabelForm(np.object_, 2)  # parts of the example's last text, as sources.answers writes them
+TAGS = LabelForm(np.object_, 2)  # the tags of the text's words, text too: both have single spaces between
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,5 @@ KINDS: dict[str, TaskKind] = {
     "span": TaskKind(
         ANSWERS, ("exact_match", "answer_f1"), lambda sums: sums, lambda task: 2, of_tokens=True, packs=False
     ),
+    "token": TaskKind(TAGS, ("entity_f1", "token_accuracy"), lambda sums: sums, of_tokens=True),
 }  # fmt: skip

@@ -45,6 +45,11 @@ class EncodedSplit:
         return np.array([len(tokens) for tokens in self.tokens])
 
     @cached_property
+    def num_labelled(self) -> Ints:
+        """[N], the tokens of each example that have a label, where tokens have."""
+        return np.array([np.count_nonzero(labels != IGNORED) for labels in self.labels])
+
+    @cached_property
     def longest(self) -> Ints:
         """[N], the length of each example's longest sequence, in tokens."""
         return np.asarray(self.lengths.reshape(-1, self.num_sequences).max(axis=1))
@@ -174,7 +179,8 @@ class FinetuneBatches:
     """``batches[step]``: the micro-batches of an optimizer step.
 
     An epoch is a permutation by (seed, epoch). Within a batch, examples are sorted by length before they are cut into
-    micro-batches: the optimizer sees the same examples, the padding shrinks. ``packed`` ones have none at all.
+    micro-batches: the optimizer sees the same examples, the padding shrinks. ``packed`` ones have none at all. Where tokens
+    are labelled, ``loss_scale`` is what makes the weighted sum of the micro-batches' losses the mean over their tokens.
     """
 
     def __init__(
@@ -193,12 +199,18 @@ class FinetuneBatches:
         rows = order[place * self.batch_size : (place + 1) * self.batch_size]
         rows = rows[np.argsort(self.split.longest[rows], kind="stable")]
         parts = [rows[i : i + self.micro_batch_size] for i in range(0, len(rows), self.micro_batch_size)]
-        return [(len(part) / len(rows), self._arrange(part)) for part in parts]
+        return [(len(part) / len(rows), self._arrange(part, rows)) for part in parts]
 
-    def _arrange(self, rows: Ints) -> Arrays:
-        if self.packed:
-            return pack(self.split, rows, self.has_segments)
-        return pad(self.split, rows, self.pad_id, self.has_segments)
+    def _arrange(self, part: Ints, rows: Ints) -> Arrays:
+        split = self.split
+        batch = (
+            pack(split, part, self.has_segments) if self.packed else pad(split, part, self.pad_id, self.has_segments)
+        )
+        if split.labels_tokens:
+            # the loss is a mean over labelled tokens, the weight one over examples, which seeds that are stacked share
+            mean_part, mean = split.num_labelled[part].mean(), split.num_labelled[rows].mean()
+            batch["loss_scale"] = np.asarray(mean_part / mean, np.float32)
+        return batch
 
 
 def iter_by_length(

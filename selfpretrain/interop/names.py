@@ -68,7 +68,8 @@ def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
                 f"transformers has a replaced-token head for model.family=electra only, not {config.family}"
             )
         return "ElectraForPreTraining"
-    assert isinstance(head, SequenceHead), type(head)
+    if not isinstance(head, SequenceHead):
+        raise UserError(f"a {type(head).__name__} is not exported to transformers; export the encoder alone, head=None")
     kind = SEQUENCE_KINDS[config.family]
     if (head.kind, head.pooling) != (kind, "cls"):
         raise UserError(

@@ -96,7 +96,8 @@ def identify_pretrain(settings: Settings, corpus_id: str) -> str:
 def identify_evaluation(run_id: str, data: TaskData) -> str:
     """The id of scoring a fine-tuned run on ``data``, the task as it was read."""
     named = {"stage": "evaluate", "run": run_id, "task": data.fingerprint, "metric": data.task.metric}
-    return compute_id({**named, "label_map": data.task.label_map} if data.task.label_map else named)
+    given = {"label_map": data.task.label_map, "tag_scheme": data.task.tag_scheme}
+    return compute_id({**named, **{name: value for name, value in given.items() if value}})
 
 
 def identify_finetune(settings: Settings, data: TaskData, vocabulary_id: str | None) -> str:

@@ -185,6 +185,16 @@ def read_list(value: Any, separator: str | None) -> list[str] | None:
     return [to_text(part) for part in value if not is_missing(part)]
 
 
+def find_list(text: str) -> list[Any] | None:
+    """The list that a text writes in JSON or as Python does; None where it writes none, UserError for one as NumPy prints it."""
+    if not (text.lstrip().startswith("[") and _LIST.fullmatch(text)):
+        return None
+    if _NUMPY_LIST.search(text):
+        raise UserError(f"{text[:60]!r} is a list as NumPy prints it; write it as JSON: json.dumps(list(...))")
+    found = parse_value(text)
+    return found if isinstance(found, list) else None
+
+
 def _parse_list(text: str) -> Any:
     return None if _NUMPY_LIST.search(text) else parse_value(text)  # Python would join 'a' 'b' to one
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig
-from selfpretrain.kinds import ANSWERS, SETS, VALUES, get_kind
+from selfpretrain.kinds import ANSWERS, SETS, TAGS, VALUES, get_kind
 from selfpretrain.numbers import format_p_clause
 from selfpretrain.sources.answers import load_answers
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
+from selfpretrain.stats.entities import find_entities
 
 ALIKE = 0.001  # below this p, and by at least a point, neighbouring rows are said to have equal labels more often than chance
 MAX_CLASSES = 12  # named with their counts; of more, the largest and the smallest
@@ -37,6 +40,16 @@ def describe_labels(task: TaskConfig, labels: np.ndarray) -> list[str]:
         words = [len(answer.text.split()) for label in labels for answer in load_answers(label)]
         sizes = f"{np.median(words):.0f} words, the longest {max(words)}"
         said = f"{task.label_kind}, column {columns}, {rows}, the median answer {sizes}"
+    elif form is TAGS:
+        tagged = [label.split(" ") for label in labels]
+        counts = Counter(chain.from_iterable(tagged))
+        num_entities = sum(len(find_entities(tags, str(task.tag_scheme))) for tags in tagged)
+        listed = _list_counts(names, [counts[name] for name in names])
+        said = (
+            f"{len(names)} tags ({task.tag_scheme}), column {columns}, {rows} with {counts.total():,} words and {num_entities:,} "
+            f"entities: {listed}"
+        )
+        doubts = _warn_of_names(names, {})
     elif kind.has_options:
         listed = _list_counts(names, np.bincount(labels, minlength=len(names)).tolist())
         said = f"{len(names)} options, the right one in column {columns}, training rows: {listed}"

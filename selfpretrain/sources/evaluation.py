@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.kinds import CLASSES, SETS, get_kind
-from selfpretrain.sources import hub, labels, local, options, tasks
+from selfpretrain.kinds import CLASSES, SETS, TAGS, get_kind
+from selfpretrain.sources import hub, labels, local, options, tagging, tasks
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.tables import Table
 
@@ -31,7 +31,8 @@ def load_test_set(task: TaskConfig) -> tasks.TaskData:
 
 
 def _read_test(task: TaskConfig, table: Table, notes: list[str]) -> tasks.TaskData:
-    columns, resolved = tasks.check_columns(task), labels.resolve(task, table)
+    columns, table = tasks.check_columns(task), tagging.join(task, table)
+    resolved = labels.resolve(task, table)
     table = options.spread(resolved, table)
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)
@@ -44,12 +45,15 @@ def _adopt_labels(task: TaskConfig, trained: TaskConfig) -> TaskConfig:
     kind = task.label_kind or trained.label_kind
     form = get_kind(kind).form
     names, values = task.label_names, task.label_values
-    if not names and (form is CLASSES or (form is SETS and len(columns) == 1)):
+    if not names and (form in (CLASSES, TAGS) or (form is SETS and len(columns) == 1)):
         names = trained.label_names
-    if form is CLASSES and not values and len(names) == len(trained.label_names):
+    if form in (CLASSES, TAGS) and not values and len(names) == len(trained.label_names):
         values = trained.label_values or [str(number) for number in range(len(names))]
     metric = task.metric or (trained.metric if kind == trained.label_kind else None)
-    return dataclasses.replace(task, label_kind=kind, label_names=list(names), label_values=list(values), metric=metric)
+    scheme = task.tag_scheme or (trained.tag_scheme if form is TAGS else None)
+    return dataclasses.replace(
+        task, label_kind=kind, label_names=list(names), label_values=list(values), tag_scheme=scheme, metric=metric
+    )
 
 
 def map_labels(task: TaskConfig, trained: TaskConfig) -> list[str]:

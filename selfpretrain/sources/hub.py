@@ -17,7 +17,7 @@ from typing import Any
 
 from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.files import WRITE_ERRORS
-from selfpretrain.kinds import CLASSES, get_kind
+from selfpretrain.kinds import CLASSES, TAGS, get_kind
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
@@ -48,7 +48,7 @@ def read_splits(task: TaskConfig) -> tuple[dict[str, Table], list[str]]:
         wanted, mirror = (f"{split}.jsonl.gz" for split in task.splits.values()), find_mirror() or Path("<folder>")
         raise MissingData(
             f"task={task.name} has to be downloaded by hand: get {task.source}; put {' and '.join(wanted)} (or .csv, "
-            f".parquet) into {mirror / str(task.mirror)} and set SELFPRETRAIN_DATA={mirror}",
+            f".parquet, .conll) into {mirror / str(task.mirror)} and set SELFPRETRAIN_DATA={mirror}",
             "to be downloaded by hand",
         )
     notes: list[str] = []
@@ -106,14 +106,20 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
     for column in wanted:
         if column not in data.column_names:
             raise UserError(f"{name} has no column {column!r}; its columns are {', '.join(data.column_names)}")
-    is_class = task.label_kind is not None and get_kind(task.label_kind).form is CLASSES
+    form = None if task.label_kind is None else get_kind(task.label_kind).form
+    named: dict[str, list[str]] = {}
     for column in get_columns(task.label):
-        names = getattr(data.features[column], "names", None)
-        if names and is_class and not task.label_values and list(names) != task.label_names:
+        feature = data.features[column]
+        names = getattr(getattr(feature, "feature", None) if form is TAGS else feature, "names", None)
+        if names and form is TAGS and not task.label_names:
+            named[column] = list(names)
+        elif names and form in (CLASSES, TAGS) and not task.label_values and list(names) != task.label_names:
             raise UserError(
                 f"{name}: classes {names} are not the card's {task.label_names}; set task.label_names={names}"
             )
     columns = {column: data[column][:] for column in dict.fromkeys(wanted)}
+    for column, names in named.items():  # a card that names no tags has the hub's
+        columns[column] = [row and [names[n] if n >= 0 else n for n in row] for row in columns[column]]  # -1: withheld
     return Table(name, columns, len(data), f"commit {resolve_commit(*given)}")
 
 

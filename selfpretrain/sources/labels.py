@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import TaskConfig, UserError
-from selfpretrain.kinds import ANSWERS, CLASSES, SETS, VALUES, get_kind
-from selfpretrain.sources import answers, options
+from selfpretrain.kinds import ANSWERS, CLASSES, SETS, TAGS, VALUES, LabelForm, get_kind
+from selfpretrain.sources import answers, options, tagging
 from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
@@ -29,6 +29,7 @@ from selfpretrain.sources.columns import (
 )
 from selfpretrain.sources.tables import Table
 from selfpretrain.stats import METRICS
+from selfpretrain.stats.entities import count_sums
 from selfpretrain.stats.inputs import check_labels
 
 MAX_CLASSES = 80  # in a small file; a tenth of the rows in a larger one
@@ -55,13 +56,15 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
     elif kind.has_options:
         num_options = options.count(task, train)
         names = names or list(map(str, range(num_options)))
+    elif form is TAGS:
+        names = names or tagging.list_tags(train, columns[0])
     elif form is CLASSES and not values and (task.loader == "local" or not names):
         values = _list_classes(columns[0], train, task.label_kind is None)
     if form is CLASSES and not names:
         names = [to_text(value) for value in values]
         if all(re.fullmatch(r"-?[0-9]+\.0", name) for name in names):  # whole numbers that a float column wrote
             names = [name.removesuffix(".0") for name in names]
-    if form is CLASSES and values and len(values) != len(names):
+    if form in (CLASSES, TAGS) and values and len(values) != len(names):
         raise UserError(
             f"task.label_names has {len(names)} names for {len(values)} classes of {train.name}; "
             f"name them in this order: {', '.join(map(str, values[:10]))}"
@@ -73,7 +76,10 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
         raise UserError(
             f"task.metric={metric} needs two classes, {train.name} has {len(names)}; use task.metric=macro_f1"
         )
-    return dataclasses.replace(task, label_kind=name, label_names=list(names), label_values=list(values), metric=metric)
+    scheme = tagging.choose_scheme(task, names) if form is TAGS else task.tag_scheme
+    return dataclasses.replace(
+        task, label_kind=name, label_names=list(names), label_values=list(values), tag_scheme=scheme, metric=metric
+    )
 
 
 def _refuse_objects(table: Table, columns: Sequence[str]) -> None:
@@ -152,7 +158,7 @@ def _sort(labels: Iterable[str]) -> list[str]:
 def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a resolved task and which rows have one; ``notes`` get what is to be said of the split.
 
-    Returns labels (class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]; of answers text, object [N]; any value
+    Returns labels (class: int64 [N]; score: float32 [N]; multilabel: float32 [N, K]; of answers and tags text, object [N]; any value
     where there is none) and a bool [N]. Rows without a label are refused in a user's file; a data set of the hub withholds
     them as -1, and they are never scored on.
     """
@@ -182,8 +188,13 @@ def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple
         reads = [partial(_read_binary, column) for column in columns]
         parsed = [_read_cells(table, *each, labelled) for each in zip(cells, reads, strict=True)]
         return np.stack(parsed, axis=1).astype(form.dtype), labelled
-    assert form in (CLASSES, VALUES), task.label_kind
-    read = partial(_read_score, task) if form is VALUES else partial(_read_class, task, index_classes(task))
+    if form is VALUES:
+        read = partial(_read_score, task)
+    elif form is TAGS:
+        read = partial(_read_tags, task, index_classes(task))
+    else:
+        assert form is CLASSES, task.label_kind
+        read = partial(_read_class, task, index_classes(task))
     return np.array(_read_cells(table, cells[0], read, labelled), form.dtype), labelled
 
 
@@ -251,6 +262,20 @@ def _read_class(task: TaskConfig, index: dict[str, int], value: Any) -> int:
     return number
 
 
+def _read_tags(task: TaskConfig, index: dict[str, int], value: str) -> str:
+    """The names of a row's tags, with spaces between."""
+    tags = value.split(" ")
+    for number, tag in enumerate(tags, start=1):
+        if tag not in index:
+            wrong, fix = (
+                ("never occurs in training", "add training rows with it or correct it")
+                if task.loader == "local"
+                else ("is no tag of the card", "set task.label_names to all tags, in the order of their numbers")
+            )
+            raise UserError(f"tag {number}, {tag!r}, {wrong}; known: {', '.join(list(index)[:10])}; {fix}")
+    return " ".join(task.label_names[index[tag]] for tag in tags)
+
+
 def _read_set(index: dict[str, int], column: str, separator: str | None, value: Any) -> list[int]:
     """The numbers of the labels listed; an empty list, or cell, is an example without any of the labels."""
     labels = _read_labels(column, separator, value)
@@ -271,18 +296,30 @@ def check_variety(task: TaskConfig, labels: np.ndarray, name: str, is_scored: bo
     if form is ANSWERS:  # an answer is scored for itself
         return
     if not is_scored:
-        if len(labels) and labels.min() == labels.max():
-            what = "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"
+        if what := _find_only(form, labels):
             raise UserError(
                 f"{name}: the labels in {columns} hold {what} and need at least two; "
                 f"add examples with other labels or set task.label to another column"
             )
         return
+    if form is TAGS:
+        labels = count_sums(labels, labels, str(task.tag_scheme))
     try:
         check_labels(labels, str(task.metric))
     except UserError as error:
-        other = ", or choose another metric: task.metric=accuracy" if form is CLASSES else ""
+        others = {CLASSES: "accuracy", TAGS: "token_accuracy"}
+        other = f", or choose another metric: task.metric={others[form]}" if form in others else ""
         raise UserError(
             f"{name}: no run could be scored by task.metric={task.metric} on the labels in {columns}: "
             f"{error}; add examples with other labels{other}"
         ) from error
+
+
+def _find_only(form: LabelForm, labels: np.ndarray) -> str:
+    """The only label there is, in words; empty where there are several."""
+    if form is TAGS:
+        tags = {tag for label in labels for tag in label.split(" ")}
+        return f"one tag only ({tags.pop()})" if len(tags) == 1 else ""
+    if not len(labels) or labels.min() != labels.max():
+        return ""
+    return "one class only" if form is CLASSES else f"one value only ({labels.flat[0]:g})"

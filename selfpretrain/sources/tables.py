@@ -1,4 +1,4 @@
-"""Tables read from a user's file or from the mirror: CSV and its kin, JSON and Parquet, packed or not.
+"""Tables read from a user's file or from the mirror: CSV and its kin, JSON, Parquet and CoNLL's columns, packed or not.
 
 What a file is, is seen from its content and kept in ``Table.form``. Every mistake in a file is refused in one
 line that names the file and the row. Rows are counted from 1, without the header: row 1 is the first example.
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import UserError
-from selfpretrain.sources import delimited, formats, jsons
+from selfpretrain.sources import conll, delimited, formats, jsons
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".conll")
 MAX_NAMES = 20  # columns named in a message
 
 
@@ -70,8 +70,12 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
         found = _read_parquet(content, given)
     else:
         text, name = formats.decode(content, given, encoding)
-        is_json = delimiter is None and jsons.is_json(text, path.suffixes)
-        found = jsons.read(text, given) if is_json else delimited.read(text, given, delimiter, path.suffixes)
+        if delimiter is None and conll.is_conll(path.suffixes):
+            found = conll.read(text, given)
+        elif delimiter is None and jsons.is_json(text, path.suffixes):
+            found = jsons.read(text, given)
+        else:
+            found = delimited.read(text, given, delimiter, path.suffixes)
         packing.insert(0, name)
     if found.num_rows == 0:
         raise UserError(f"{given} has a header but no rows; it needs at least 50 rows")

@@ -22,7 +22,7 @@ import numpy as np
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
-from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits
+from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits, tagging
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.tables import Table
@@ -113,6 +113,8 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
             f"choose a task with one, for example task=mnli, and score its run by evaluate task={task.name}"
         )
     tables, notes = (local.read_files if task.loader == "local" else hub.read_splits)(task)
+    task = tagging.see_kind(task, tables["train"])
+    tables = {name: tagging.join(task, table) for name, table in tables.items()}
     resolved = labels.resolve(task, tables["train"])
     tables = {name: options.spread(resolved, table) for name, table in tables.items()}
     parts: dict[str, Split] = {}
@@ -169,6 +171,7 @@ def check_columns(task: TaskConfig) -> list[str]:
         )
     options.check_columns(task, columns)
     answers.check_columns(task, columns)
+    tagging.check_columns(task, columns)
     return columns
 
 

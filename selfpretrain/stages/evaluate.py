@@ -10,6 +10,7 @@ from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_dataclass, to_yaml
+from selfpretrain.kinds import get_kind
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.runs.identity import identify_evaluation
 from selfpretrain.sources.evaluation import check_labels, describe_seen, load_file, load_test_set, map_labels
@@ -58,6 +59,8 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Toke
     trained = to_dataclass(description["task"], TaskConfig)
     check_labels(task, trained, f"run:{source.id}")
     config = to_dataclass(description["finetune"], FinetuneConfig)
+    if task.label_map and get_kind(task.label_kind).of_tokens:
+        raise UserError(f"task.label_map is of classes, not of label_kind={task.label_kind}; set task.label_map=null")
     model = SequenceModel(encoder, config, trained, seed=0)
     load_part(folder, "head.safetensors", model.head)
     return model, tokenizer, config, trained

@@ -80,11 +80,24 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
         raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
     check = _check_binary if takes == COLUMNS else _check_values
     check("labels", array, metric)
+    if takes == SUMS:
+        _check_sums(array, metric)
     if METRICS[metric].needs_two_labels and len(np.unique(array)) < 2:
         raise UserError(f"all labels equal {array.flat[0]}: {metric} needs at least two different labels")
     if METRICS[metric].is_of_class_1 and not (array == 1).any():
         raise UserError(f"no label is 1: {metric} scores class 1, so it needs an example of it")
     return array
+
+
+def _check_sums(array: AnyArray, metric: str) -> None:
+    named = METRICS[metric]
+    if named.sums and array.shape[1:] != (len(named.sums),):
+        raise UserError(
+            f"labels have shape {array.shape}: {metric} wants {len(named.sums)} sums, {', '.join(named.sums)}"
+        )
+    best = named.compute(array, array)
+    if best < named.high:
+        raise UserError(f"nothing to find in the labels: even perfect answers score {best:g} by {metric}")
 
 
 def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, metric: Metric) -> Procedure:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats import statistics
+from selfpretrain.stats import entities, statistics
 from selfpretrain.stats.statistics import AnyArray, Metric, MetricFunction, Scorer
 
 # what the labels and predictions of one run are
@@ -38,6 +38,7 @@ class NamedMetric:
     is_of_class_1: bool = False  # labels are 0 and 1, and it needs one that is 1
     needs_two_labels: bool = False  # where all labels are equal no predictions have a score
     is_zero_where_undefined: bool = False  # in a resample [scikit-learn's convention]
+    sums: tuple[str, ...] = ()  # of SUMS: their names in order, where a check of their number helps
     # of a metric that constant predictions leave undefined: the same, but 0 for them
     compute_or_zero: MetricFunction | None = None
 
@@ -129,6 +130,39 @@ def _average_column(words: str, column: int, compute_blind: Callable[[AnyArray],
     )  # fmt: skip
 
 
+# of tagged sentences: what stats.entities.count_sums gives of each, [..., sums]
+
+
+def _split_entities(sums: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """F1 as a ratio: twice the entities found, over those predicted and those there are."""
+    return 2 * sums[..., 0], sums[..., 1] + sums[..., 2]
+
+
+def _split_words(sums: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """The words right, over the words."""
+    return sums[..., 3], sums[..., 5]
+
+
+def _tag_all_alike(labels: AnyArray) -> tuple[float, str]:
+    return float(labels[:, 4].sum() / labels[:, 5].sum()), "always the most frequent tag"
+
+
+def _name_ratio(
+    words: str, split: Callable[[AnyArray], tuple[AnyArray, AnyArray]],
+    compute_blind: Callable[[AnyArray], tuple[float, str]],
+) -> NamedMetric:  # fmt: skip
+    """A ratio of sums, 0 where there is nothing to divide by [seqeval's zero_division]."""
+
+    def compute(labels: AnyArray, predictions: AnyArray) -> float:
+        above, below = (float(part.sum(dtype=np.float64)) for part in split(predictions))
+        return above / below if below else 0.0
+
+    return NamedMetric(
+        words, SUMS, compute, lambda labels, predictions: statistics.build_ratio(*split(predictions)), compute_blind,
+        is_zero_where_undefined=True, sums=entities.SUMS,
+    )  # fmt: skip
+
+
 METRICS: dict[str, NamedMetric] = {
     "accuracy": NamedMetric(
         "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"),
@@ -161,4 +195,6 @@ METRICS: dict[str, NamedMetric] = {
     # an answer's, stats.answers.score_answer
     "exact_match": _average_column("exact match", 0, _answer_nothing),
     "answer_f1": _average_column("F1 of answers", 1, _answer_nothing),
+    "entity_f1": _name_ratio("F1 of entities", _split_entities, lambda labels: (0.0, "tagging nothing")),
+    "token_accuracy": _name_ratio("accuracy of words", _split_words, _tag_all_alike),
 }  # fmt: skip

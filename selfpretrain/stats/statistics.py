@@ -5,6 +5,7 @@ is fully described by how often each example was drawn: a row of counts. Every m
 of a few weighted sums, so that all replicates of all runs are a matrix product away:
 
 - a mean over the examples, such as accuracy: counts @ what each adds (correct or not);
+- a ratio of two sums, such as F1 of entities: the same, twice;
 - F1, macro-F1, Matthews correlation: cells of the confusion matrix, each a weighted sum;
 - Pearson: weighted first and second moments;
 - Spearman: Pearson of the weighted mid-ranks, cumulative counts along the examples sorted once per run;
@@ -100,6 +101,17 @@ def build_mean(values: AnyArray) -> Scorer:
         weights = _to_weights(counts) if values.dtype == bool else counts.astype(np.float64)
         for block in _iter_blocks(len(values), weights.itemsize * values.shape[1]):
             yield _sum_columns(weights, values[block]) / values.shape[1]
+
+    return _join(score)
+
+
+def build_ratio(numerators: AnyArray, denominators: AnyArray) -> Scorer:
+    """Of a metric that is a ratio of two sums over the examples: what each adds to them, [runs, examples]."""
+
+    def score(counts: IntArray) -> Iterator[FloatArray]:
+        weights = counts.astype(np.float64)
+        for block in _iter_blocks(len(numerators), 2 * weights.itemsize * numerators.shape[1]):
+            yield _divide(_sum_columns(weights, numerators[block]), _sum_columns(weights, denominators[block]))
 
     return _join(score)
 

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, UserError
+from selfpretrain.data.examples import IGNORED
 from selfpretrain.model.heads import SequenceHead, TokenHead
 from selfpretrain.tasks.reader import Reader
 from selfpretrain.tasks.span import SpanReader
+from selfpretrain.tasks.tagging import TagReader
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ def _build_token_head(model: ModelConfig, config: FinetuneConfig, num_outputs: i
     return TokenHead(model, num_outputs)
 
 
+def _compute_tag_loss(outputs_BLK: Tensor, labels_BL: Tensor) -> Tensor:
+    """The mean over the tokens that have a label."""
+    return F.cross_entropy(outputs_BLK.flatten(0, 1), labels_BL.flatten(), ignore_index=IGNORED)
+
+
 HEADS: dict[str, TaskHead] = {
     "class": TaskHead(F.cross_entropy),
     "score": TaskHead(lambda outputs_B1, labels_B: F.mse_loss(outputs_B1.squeeze(-1), labels_B)),
@@ -49,4 +56,5 @@ HEADS: dict[str, TaskHead] = {
     "choice": TaskHead(F.cross_entropy),  # over the options of an example [fairseq sentence_ranking]
     # of [B, L, 2] and [B, 2]: over a window's tokens, the mean of first and last [BERT run_squad.py]
     "span": TaskHead(F.cross_entropy, _build_token_head, SpanReader),
+    "token": TaskHead(_compute_tag_loss, _build_token_head, TagReader),
 }

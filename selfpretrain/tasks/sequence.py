@@ -44,7 +44,7 @@ class SequenceModel(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         outputs, labels = self.compute_outputs(batch).float(), batch["labels"]
-        loss = self.compute_loss(outputs, labels)
+        loss = self.compute_loss(outputs, labels) * batch.get("loss_scale", 1.0)
         return loss, {"loss": loss.detach()}
 
 

@@ -25,7 +25,7 @@ from selfpretrain.interop.names import (
     unify_names,
 )
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import ReplacedTokenHead, SequenceHead
+from selfpretrain.model.heads import ReplacedTokenHead, SequenceHead, TokenHead
 from selfpretrain.model.pretraining import MaskedLanguageModel, ReplacedTokenDetection
 from selfpretrain.model.sizes import build_generator_config
 from selfpretrain.tasks.sequence import SequenceModel
@@ -378,6 +378,7 @@ def test_a_missing_tensor_is_named() -> None:
         (CONFIGS["electra"], SequenceHead(CONFIGS["electra"], "linear", "cls", 2), "finetune.head=gelu"),
         (CONFIGS["electra"], SequenceHead(CONFIGS["electra"], "gelu", "mean", 2), "finetune.pooling=cls"),
         (CONFIGS["roberta"], SequenceHead(CONFIGS["roberta"], "gelu", "cls", 2), "finetune.head=tanh"),
+        (CONFIGS["electra"], TokenHead(CONFIGS["electra"], 3), "a TokenHead is not exported"),
         (CONFIGS["bert"], ReplacedTokenHead(CONFIGS["bert"]), "model.family=electra only, not bert"),
         (ModelConfig(family="bert"), None, "model.embedding_size=128 is not model.hidden_size=256"),
     ],

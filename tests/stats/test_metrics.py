@@ -19,6 +19,8 @@ def test_scores_that_need_no_text():
     assert METRICS["f1"].compute_blind(np.array([0, 0, 0, 1]))[0] == pytest.approx(0.4)
     assert METRICS["mcc"].compute_blind(labels)[0] == 0
     assert METRICS["pearson"].compute_blind(labels.astype(float))[0] == 0
+    assert METRICS["entity_f1"].compute_blind(np.array([[1, 1, 1, 4, 3, 4]])) == (0.0, "tagging nothing")
+    assert METRICS["token_accuracy"].compute_blind(np.array([[1, 1, 1, 4, 3, 4], [0, 0, 0, 2, 2, 2]]))[0] == 5 / 6
     # every positive of the first class beats the second class's negatives: (1 * 4 + 1 * 2 * ties) by hand
     several = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
     frequencies = np.tile([0.75, 0.25], (4, 1))

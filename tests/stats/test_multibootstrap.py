@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import METRICS, multibootstrap, resampling
+from selfpretrain.stats.metrics import SUMS
 from selfpretrain.tasks.scores import compute_metric
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "multibootstrap.json").read_text())
@@ -99,12 +100,17 @@ def loop_over_replicates(
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("metric", METRICS)
-def test_every_metric_equals_the_loop(metric: str, paired: bool) -> None:
+def test_every_metric_equals_the_loop(metric: str, paired: bool, draw_sums: Any) -> None:
     rng = np.random.default_rng(3)
     seeds = (["b", "a", "c", "a"], ["c", "a", "b", "b"])  # unequal numbers of fine-tunings, unsorted
-    if metric == "micro_auc":
-        labels: Any = (rng.random((60, 2)) < 0.4).astype(int)
-        predictions: Any = [(labels + rng.normal(size=(4, 60, 2))).round(1) for _ in range(2)]
+    labels: Any
+    predictions: Any
+    if METRICS[metric].takes == SUMS:
+        labels, both = draw_sums(rng, 8, 60)
+        predictions = [both[:4], both[4:]]
+    elif metric == "micro_auc":
+        labels = (rng.random((60, 2)) < 0.4).astype(int)
+        predictions = [(labels + rng.normal(size=(4, 60, 2))).round(1) for _ in range(2)]
     elif metric in ("pearson", "spearman"):
         labels = rng.integers(0, 4, 60) / 2
         predictions = [labels + rng.normal(size=(4, 60)) for _ in range(2)]

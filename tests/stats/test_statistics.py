@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import statistics
-from selfpretrain.stats.metrics import METRICS, build_scorer
+from selfpretrain.stats.metrics import METRICS, SUMS, build_scorer
 from selfpretrain.tasks.scores import compute_metric
 
 NUM_RUNS, NUM_EXAMPLES, NUM_REPLICATES = 5, 73, 6
 
 
-def draw_data(metric: str, rng: np.random.Generator, num_classes: int, ties: bool) -> tuple[Any, Any]:
+def draw_data(metric: str, rng: np.random.Generator, num_classes: int, ties: bool, draw_sums: Any) -> tuple[Any, Any]:
     """Labels and predictions that agree on about half of the examples."""
     shape = (NUM_RUNS, NUM_EXAMPLES)
+    if METRICS[metric].takes == SUMS:
+        return draw_sums(rng, *shape)
     if metric == "micro_auc":
         labels = (rng.random((NUM_EXAMPLES, 3)) < 0.3).astype(np.int64)
         scores = labels + rng.normal(size=(*shape, 3))
@@ -33,9 +35,9 @@ def draw_data(metric: str, rng: np.random.Generator, num_classes: int, ties: boo
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("num_classes", [2, 4, 64, 90])  # from 33 on more cells than the dense path takes
 @pytest.mark.parametrize("metric", METRICS)
-def test_equals_the_libraries_on_explicit_resamples(metric: str, num_classes: int, ties: bool) -> None:
+def test_equals_the_libraries_on_explicit_resamples(metric: str, num_classes: int, ties: bool, draw_sums: Any) -> None:
     rng = np.random.default_rng([num_classes, ties])
-    labels, predictions = draw_data(metric, rng, num_classes, ties)
+    labels, predictions = draw_data(metric, rng, num_classes, ties, draw_sums)
     counts = rng.multinomial(NUM_EXAMPLES, np.full(NUM_EXAMPLES, 1 / NUM_EXAMPLES), size=NUM_REPLICATES)
     scores = build_scorer(metric, labels, predictions)(
         counts.astype(np.int32), np.ones((NUM_REPLICATES, NUM_RUNS), bool)
@@ -51,9 +53,9 @@ def test_equals_the_libraries_on_explicit_resamples(metric: str, num_classes: in
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_blocks_do_not_change_scores(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_scores(metric: str, monkeypatch: pytest.MonkeyPatch, draw_sums: Any) -> None:
     rng = np.random.default_rng(7)
-    labels, predictions = draw_data(metric, rng, 3, ties=True)
+    labels, predictions = draw_data(metric, rng, 3, True, draw_sums)
     counts = rng.multinomial(NUM_EXAMPLES, np.full(NUM_EXAMPLES, 1 / NUM_EXAMPLES), size=NUM_REPLICATES).astype(
         np.int32
     )
@@ -72,6 +74,12 @@ def test_blocks_do_not_change_scores(metric: str, monkeypatch: pytest.MonkeyPatc
         ("pearson", [0.3, 1.0, 2.0], [[0.1, 0.8, 1.8]]),
         ("spearman", [0.3, 1.0, 2.0], [[0.1, 0.7, 0.9]]),
         ("micro_auc", [0, 1, 1], [[0.1, 0.7, 0.9]]),
+        # the sentence that is drawn alone has no entity, and none is predicted
+        (
+            "entity_f1",
+            [[2, 2, 2, 3, 1, 3], [1, 1, 1, 2, 1, 2], [0, 0, 0, 4, 4, 4]],
+            [[[2, 2, 2, 3, 1, 3], [1, 1, 1, 2, 1, 2], [0, 0, 0, 4, 4, 4]]],
+        ),
     ],
 )
 def test_one_distinct_example_is_undefined(metric: str, labels: list[Any], predictions: list[Any]) -> None:
@@ -91,7 +99,7 @@ def test_constant_predictions_have_no_correlation() -> None:
 @pytest.mark.parametrize("metric", ["macro_f1", "mcc"])
 def test_class_numbers_far_apart_score_the_same(metric: str) -> None:
     rng = np.random.default_rng(1)
-    labels, predictions = draw_data(metric, rng, 3, ties=False)
+    labels, predictions = draw_data(metric, rng, 3, False, None)
     counts, drawn = np.ones((1, NUM_EXAMPLES), dtype=np.int32), np.ones((1, NUM_RUNS), bool)
     near = build_scorer(metric, labels, predictions)(counts, drawn)
     far = build_scorer(metric, labels * 10**9, predictions * 10**9)(counts, drawn)

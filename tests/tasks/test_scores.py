@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.stats import METRICS
+from selfpretrain.stats.metrics import SUMS
 from selfpretrain.tasks.scores import compute_metric
 
 
@@ -22,6 +23,9 @@ from selfpretrain.tasks.scores import compute_metric
         ("mcc", [1, 1, 0, 0], [1, 1, 1, 1], 0.0),
         ("pearson", [0.0, 1.0, 2.0], [1.0, 3.0, 5.0], 1.0),
         ("spearman", [0.0, 1.0, 2.0], [9.0, 4.0, 1.0], -1.0),
+        ("entity_f1", [[2, 2, 2, 4, 2, 4], [1, 1, 1, 3, 1, 3]], [[1, 3, 2, 2, 2, 4], [1, 1, 1, 3, 1, 3]], 4 / 7),
+        ("entity_f1", [[2, 2, 2, 4, 2, 4]], [[0, 0, 2, 2, 2, 4]], 0.0),
+        ("token_accuracy", [[2, 2, 2, 4, 2, 4], [0, 0, 0, 3, 3, 3]], [[1, 3, 2, 2, 2, 4], [0, 0, 0, 3, 3, 3]], 5 / 7),
         ("micro_auc", [[0, 1], [1, 0]], [[0.1, 0.9], [0.5, 0.5]], 0.875),  # pairs won 1 + 1 + 1 + 1/2 of 4
     ],
 )
@@ -48,6 +52,9 @@ def test_known_values(name: str, labels: Any, predictions: Any, expected: float)
         ("micro_auc", [[0, 0], [0, 0]], [[0.1, 0.2], [0.3, 0.4]], "two different labels"),
         ("micro_auc", [[0, 2], [0, 1]], [[0.1, 0.2], [0.3, 0.4]], "2 found in labels"),
         ("micro_auc", [[0, 1], [0, 1]], [[0.1, np.inf], [0.3, 0.4]], "infinite"),
+        ("entity_f1", [[0, 0, 0, 3, 3, 3]], [[0, 0, 0, 3, 3, 3]], "nothing to find .* perfect answers score 0"),
+        ("entity_f1", [[1, 1, 1]], [[1, 1, 1]], "entity_f1 wants 6 sums, entities found, entities predicted, "),
+        ("token_accuracy", [3, 4], [3, 2], "token_accuracy wants 6 sums"),
     ],
 )
 def test_refuses_what_cannot_be_computed(name: str, labels: Any, predictions: Any, message: str) -> None:
@@ -59,4 +66,6 @@ def test_refuses_what_cannot_be_computed(name: str, labels: Any, predictions: An
 @pytest.mark.parametrize("name", METRICS)
 def test_perfect_predictions_score_one(name: str) -> None:
     labels = np.array([[0, 1], [1, 0]]) if name == "micro_auc" else np.array([0, 1, 1, 0])
+    if METRICS[name].takes == SUMS:
+        labels = np.array([[0, 0, 0, 3, 3, 3], [2, 2, 2, 4, 1, 4]])
     assert compute_metric(name, labels, labels) == pytest.approx(1.0, abs=1e-12)

@@ -21,7 +21,7 @@ from selfpretrain.config import (
     RuntimeConfig,
     TaskConfig,
 )
-from selfpretrain.data.examples import EncodedSplit, FinetuneBatches
+from selfpretrain.data.examples import IGNORED, EncodedSplit, FinetuneBatches
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.model.init import build_encoder
 from selfpretrain.pretext.batches import PretrainBatches
@@ -41,7 +41,10 @@ from selfpretrain.train.trainer import Interrupted, Trainer
 
 VOCAB, PAD = 60, 0
 STEPS = 50
-FINETUNINGS = ("finetune", "finetune padded", "finetune by the first token", "finetune padded spans")
+FINETUNINGS = (
+    "finetune", "finetune padded", "finetune by the first token", "finetune padded spans", "finetune tags",
+    "finetune padded tags",
+)  # fmt: skip
 SMALL = {"hidden_size": 16, "embedding_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 32, "max_positions": 24}  # fmt: skip
 MODELS = {
     "mlm": ModelConfig(**(SMALL | {"embedding_size": 16}), family="roberta", type_vocab_size=1, layer_norm_eps=1e-5),
@@ -94,6 +97,10 @@ def make_finetuning(folder, kind, seed, **options):
     tokens = [rng.integers(5, VOCAB, length).astype(np.int32) for length in lengths]
     labels = rng.integers(0, 3, (40, 2) if "spans" in kind else 40)  # of spans the first and the last token
     label_kind = "span" if "spans" in kind else label_kind
+    if "tags" in kind:  # a third of the tokens is labelled, and always the second
+        label_kind = "token"
+        marked = [np.where(rng.random(n) < 0.3, rng.integers(0, 3, n), IGNORED) for n in lengths]
+        labels = np.fromiter((np.r_[row[:1], 1, row[2:]] for row in marked), object, 40)
     split = EncodedSplit([str(i) for i in range(40)], tokens, lengths // 2, labels)
     model, pooling = MODELS["rtd"], "cls" if "first" in kind else "mean"
     config = FinetuneConfig(**OPTIM, layerwise_lr_decay=0.8, pooling=pooling, head="gelu")
@@ -224,7 +231,16 @@ def train_stacked(folder, kind, spoil=lambda members: None, **options):
 
 @pytest.mark.parametrize(
     "kind",
-    ["rtd", "rtd muon", "rtd after mlm", "rtd after mlm, muon", "finetune", "finetune padded", "finetune padded spans"],
+    [
+        "rtd",
+        "rtd muon",
+        "rtd after mlm",
+        "rtd after mlm, muon",
+        "finetune",
+        "finetune padded",
+        "finetune padded spans",
+        "finetune tags",
+    ],
 )
 def test_killed_and_continued_is_the_same_to_the_bit(tmp_path, kind):
     straight = train_stacked(tmp_path / "a", kind)
