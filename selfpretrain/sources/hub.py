@@ -18,6 +18,7 @@ from typing import Any
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, get_kind
 from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"
@@ -72,6 +73,20 @@ def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
     return files
 
 
+def list_sources(task: TaskConfig) -> list[Path | str] | None:
+    """The data set of the hub at its commit, or the files of a folder in its layout; None for one got by hand.
+
+    Raises UserError as :func:`resolve_commit` does.
+    """
+    if task.hub_id is None:
+        return None
+    if Path(task.hub_id).is_dir():
+        return [path for path in sorted(Path(task.hub_id).rglob("*")) if path.is_file()]
+    return [
+        f"{task.hub_id}@{resolve_commit(task.hub_id, task.hub_config, task.revision, next(iter(task.splits.values())))}"
+    ]
+
+
 def _read_mirror(task: TaskConfig, files: dict[str, Path]) -> tuple[dict[str, Table], list[str]]:
     tables, notes = {}, []
     for split, path in files.items():
@@ -110,7 +125,11 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
             raise UserError(
                 f"{name}: classes {names} are not the card's {task.label_names}; set task.label_names={names}"
             )
-    columns = {column: data[column][:] for column in dict.fromkeys(wanted)}
+    gatherers = {column: Gatherer() for column in wanted}
+    for batch in data.select_columns(list(gatherers)).iter(BLOCK_ROWS):
+        for column, gatherer in gatherers.items():
+            gatherer.extend(batch[column])
+    columns = {column: gatherer.finish() for column, gatherer in gatherers.items()}
     return Table(name, columns, len(data), f"commit {resolve_commit(*given)}")
 
 

@@ -135,7 +135,7 @@ def _describe_owner(settings: Settings) -> tuple[dict[str, Any] | None, dict[str
     if owner is None:
         return None, None, []
     # the corpus keeps all the text, however many labels a fine-tuning uses
-    data = tasks.load_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
+    data = tasks.read_task(dataclasses.replace(owner, max_train_examples=None), runs_dir)
     described = {"name": owner.name, "version": owner.version, "split": "train", "fingerprint": data.fingerprint}
     against = ["validation", "test"]
     evaluation = ("\n".join(columns) for split in against for columns in data.splits[split].texts)

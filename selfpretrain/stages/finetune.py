@@ -132,7 +132,7 @@ def score_splits(run: RunFolder, data: TaskData, predict_split: Callable[[str], 
     for name in ("validation", "test"):
         if name in data.splits:
             split, outputs = data.splits[name], predict_split(name)
-            write_predictions(run.predictions(name), split.ids, split.labels, outputs)
+            write_predictions(run.predictions(name), list(split.ids), split.labels, outputs)
             scores[name], reason = score_split(data.task, split.labels, outputs)
             undefined |= {name: reason} if reason else {}
     return {"scores": scores, "undefined": undefined} if undefined else {"scores": scores}
@@ -168,13 +168,13 @@ def build_batches(settings: Settings, split: EncodedSplit, encoder: Encoder) -> 
 
 def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, seq_len: int) -> EncodedSplit:
     labels = get_kind(task.label_kind).encode(task, split.labels)
-    return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, seq_len)
+    return encode_split(tokenizer, list(split.ids), arrange(task, split.texts), labels, seq_len)
 
 
 def swap_pairs(split: Split) -> Split:
     """Every unordered pair in both orders (ELECTRA's double_unordered)."""
     return Split(
-        split.ids + [f"{example}:swapped" for example in split.ids],
-        split.texts + [(second, first) for first, second in split.texts],
+        [*split.ids, *(f"{example}:swapped" for example in split.ids)],
+        [*split.texts, *((second, first) for first, second in split.texts)],
         np.concatenate([split.labels, split.labels]),
     )

@@ -173,7 +173,7 @@ def test_own_text_is_audited_against_the_evaluation_text(corpus, owner, source, 
         seen.update(train=list(train_texts), evaluation=list(evaluation_texts))
         return {"exact": 1, "near": 2}
 
-    monkeypatch.setattr(tasks, "load_task", make_task_data)
+    monkeypatch.setattr(tasks, "read_task", make_task_data)
     monkeypatch.setattr(documents, "load_task_card", lambda name: TaskConfig(name=name))
     monkeypatch.setattr(audit, "compute_overlap", compute_overlap)
     task = TaskConfig(name="mine", max_train_examples=5)
