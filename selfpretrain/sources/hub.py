@@ -9,7 +9,9 @@ error where the hub gives them.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"
 CONVERTED = "refs/convert/parquet"  # the hub's own Parquet copy of a data set whose main branch is a script
+READ_ROWS, READ_BYTES = 500, 1 << 20  # of a Parquet file, at once
 WAIT_SECONDS = 2  # for the hub's first answer; its libraries would ask again and again for half a minute
 # what this process has read of the hub: <id>@<revision>, and the commit that this stood for when it was first asked
 commits: dict[str, str] = {}
@@ -151,6 +154,77 @@ def resolve_commit(hub_id: str, config: str | None, revision: str | None, split:
     return commits[name]
 
 
+def resolve_files(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
+    """:func:`resolve_commit` of what :func:`fetch_files` gives; where HF_HUB_OFFLINE is set, of what it downloaded before."""
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE or Path(hub_id).is_dir():
+        return resolve_commit(hub_id, config, revision, split)
+    name = f"{hub_id}@{revision or 'main'}"
+    if name not in commits:
+        commits[name] = _fetch_folder(hub_id, revision, _get_layout(config, revision, split)).name
+    return commits[name]
+
+
+def fetch_files(hub_id: str, config: str | None, revision: str | None, split: str) -> list[Path]:
+    """The Parquet files of a split, in order, at :func:`resolve_files`: those of the hub's cache, where others are added.
+
+    A download that was cut short goes on where it ended. Raises UserError in one line.
+    """
+    layout = _get_layout(config, revision, split)
+    folder = Path(hub_id)
+    if not folder.is_dir():
+        folder = _fetch_folder(hub_id, resolve_files(hub_id, config, revision, split), layout)
+    paths = sorted(folder.glob(layout))
+    if not paths:
+        raise UserError(
+            f"{hub_id}@{revision or 'main'} holds no {layout}; the data set has changed, pin an older commit"
+        )
+    numbered = re.search(r"-of-([0-9]+)\.parquet$", paths[0].name)
+    if numbered and int(numbered[1]) != len(paths):
+        raise UserError(f"{hub_id}@{revision or 'main'}: {len(paths)} of {numbered[1]} files of {layout} are here; "
+            "unset HF_HUB_OFFLINE to download the rest")
+    return paths
+
+
+def _get_layout(config: str | None, revision: str | None, split: str) -> str:
+    """Where a split's files lie: as the hub's converter writes them, or as ``datasets`` does."""
+    return (
+        f"{config or 'default'}/{split}/*.parquet" if revision == CONVERTED else f"{config or 'data'}/{split}-*.parquet"
+    )
+
+
+def _fetch_folder(hub_id: str, revision: str | None, layout: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with explain_download_errors(f"{hub_id}@{revision or 'main'}", CURE):
+        return Path(snapshot_download(hub_id, repo_type="dataset", revision=revision, allow_patterns=layout))
+
+
+def iter_column(path: Path, column: str) -> Iterator[Any]:
+    """The cells of one column of a Parquet file, some rows in memory at a time.
+
+    Raises UserError for a file without that column, and for one that is damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # otherwise a whole file is read ahead, or a row group at once
+        with pyarrow.parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            if column not in file.schema_arrow.names:
+                raise UserError(
+                    f"{path} has no column {column!r}; its columns are {', '.join(file.schema_arrow.names)}"
+                )
+            for batch in file.iter_batches(READ_ROWS, columns=[column], use_threads=False):
+                yield from batch.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read as Parquet: {reason}; delete it, so that it is fetched again"
+        ) from error
+
+
 def _ask_commit(hub_id: str, revision: str | None) -> str | None:
     """The commit of a revision, asked once; None where ``datasets`` is to look: for a copy, or for what the hub's refusal
     means.
@@ -218,4 +292,7 @@ def explain_download_errors(what: str, cure: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = "free some space, or set HF_HOME to a folder on another disk"
+            raise UserError(f"{what} cannot be downloaded: the disk is full; {cure}") from None
         raise UserError(f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}") from None

@@ -17,7 +17,7 @@ from typing import Any, SupportsIndex, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-BLOCK_ROWS = 10_000  # strings made, or cells gathered, at once
+BLOCK_ROWS = 1_000  # strings made, or cells gathered, at once
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]

@@ -111,7 +111,7 @@ def _read_parquet(source: Any, given: str) -> formats.Content:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(source, pre_buffer=False)
+        file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
         names = file.schema_arrow.names
         columns = [Gatherer() for _ in names]
         for batch in file.iter_batches(BLOCK_ROWS, use_threads=False):
