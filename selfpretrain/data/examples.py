@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.kinds import Texts
 from selfpretrain.seeds import make_generator
 
 IGNORED = -100  # the label of a token that has none [torch's cross_entropy]
 MAX_TEXTS = 1000  # measured by describe_cut, evenly over the split
+BLOCK_TEXTS = 10_000  # tokenised at once
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Ints = npt.NDArray[np.int64]
@@ -94,21 +96,29 @@ def encode_split(
 ) -> EncodedSplit:
     """Tokenise one split; texts are one or two strings per sequence, cut to ``seq_len`` tokens in all."""
     assert len(texts) % max(1, len(ids)) == 0, (len(texts), len(ids))
-    columns = [tokenizer.encode_batch(column) for column in zip(*texts, strict=True)]
-    joined = [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
+    joined = []
+    for first in range(0, len(texts), BLOCK_TEXTS):
+        block = zip(*texts[first : first + BLOCK_TEXTS], strict=True)
+        columns = [tokenizer.encode_batch(column) for column in block]
+        joined += [join(tokenizer, parts, seq_len) for parts in zip(*columns, strict=True)]
     return EncodedSplit(ids, [tokens for tokens, _ in joined], np.array([start for _, start in joined]), labels)
 
 
 def describe_cut(
-    texts: Sequence[tuple[str, ...]], seq_len: int, tokenizer: Tokenizer | None, in_windows: bool = False
+    texts: Sequence[Texts],
+    seq_len: int,
+    tokenizer: Tokenizer | None,
+    arrange: Callable[[Sequence[Texts]], Sequence[Texts]] = lambda texts: texts,
+    in_windows: bool = False,
 ) -> str:
     """The share of examples longer than ``seq_len`` tokens, and of tokens cut off: one line; ``in_windows`` nothing is.
 
-    Without a tokenizer (its corpus is not built) words are counted: a word is one token at least, so this is the
-    least that is cut.
+    ``arrange`` makes sequences of the examples, of which some are looked at, evenly over all. Without a tokenizer (its
+    corpus is not built) words are counted: a word is one token at least, so this is the least that is cut.
     """
     step = -(-len(texts) // MAX_TEXTS)
-    chosen = texts[::step]
+    examples = texts[::step]
+    chosen = arrange(examples)
     columns: list[Sequence[Sized]]
     if tokenizer is None:
         least, unit, note = "at least ", "words", " (a word is a token or more)"
@@ -121,7 +131,7 @@ def describe_cut(
     cut, lost = measure_cut(
         np.array([sum(map(len, parts)) for parts in zip(*columns, strict=True)]), seq_len - num_special
     )
-    of = f"of {len(chosen):,} training texts" if step > 1 else "of the training texts"
+    of = f"of {len(examples):,} training texts" if step > 1 else "of the training texts"
     if in_windows:
         return (
             f"{least}{cut:.0%} {of} are longer than finetune.seq_len={seq_len}{note} and read in several windows: a run takes "

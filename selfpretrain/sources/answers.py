@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,12 +51,12 @@ def check_columns(task: TaskConfig, columns: Sequence[str]) -> None:
         )
 
 
-def gather_passages(texts: Sequence[Texts]) -> list[Texts]:
+def gather_passages(texts: Iterable[Texts]) -> list[str]:
     """A document for each passage, the last text: it, and what is asked about it in the order of the examples, a line each."""
     asked: dict[str, list[str]] = {}
     for *questions, passage in texts:
         asked.setdefault(passage, []).extend(questions)
-    return [("\n".join([passage, *dict.fromkeys(questions)]),) for passage, questions in asked.items()]
+    return ["\n".join([passage, *dict.fromkeys(questions)]) for passage, questions in asked.items()]
 
 
 def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,11 @@
 """What was worked out once, kept beside the runs, so that the next process need not do it again.
 
     <runs_dir>/fingerprints/<key>    a fingerprint, as text
-    <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>.arrow (ids and texts)
-                                     <split>.npy (labels; as text <split>.labels.arrow)  own.arrow (all its training text)
+    <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>-labels.npy; and as columns
+                                     (selfpretrain.sources.strings) <split>-ids  <split>-<number> (texts)  own (its own text),
+                                     and labels that are text
 
-A key is of the settings and of the files' paths, sizes and times. It also holds the code of this package, so that a rule
+A key is of the settings and of the files' paths, sizes and times, or the commit of the hub. It also holds the code of this package, so that a rule
 that was changed is never answered from memory. Where nothing can be written everything is worked out anew.
 """
 
@@ -20,22 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import CannotWrite, build_folder, make_folder, read_json, write_json, write_text
 from selfpretrain.hashing import to_plain
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
+from selfpretrain.sources.strings import Strings, TextRows, write_strings
 
-Documents = list[tuple[str, ...]]  # the text of all training rows, in the columns of the corpus
+Sources = Sequence[Path | str]  # files, and what is known by its name as it never changes, such as a commit
 
 
-def remember(runs_dir: str, parts: Sequence[Any], paths: Sequence[Path] | None, compute: Callable[[], str]) -> str:
-    """What ``compute`` gives, from memory where it was asked for before with these settings (``parts``) and files; where
-    the files (``paths``) are not known, it is never remembered.
+def remember(runs_dir: str, parts: Sequence[Any], sources: Sources | None, compute: Callable[[], str]) -> str:
+    """What ``compute`` gives, from memory where it was asked for before with these settings (``parts``) and sources; where
+    these are not known, it is never remembered.
     """
-    key = _compute_key(parts, paths)
+    key = _compute_key(parts, sources)
     if key is None:
         return compute()
     file = Path(runs_dir) / "fingerprints" / key
@@ -48,13 +49,17 @@ def remember(runs_dir: str, parts: Sequence[Any], paths: Sequence[Path] | None, 
     return value
 
 
-def _compute_key(parts: Sequence[Any], paths: Sequence[Path] | None) -> str | None:
-    """By which something is known that hangs on these settings and files; None where the files are not known."""
-    if paths is None or not all(path.is_file() for path in paths):
+def _compute_key(parts: Sequence[Any], sources: Sources | None) -> str | None:
+    """By which something is known that hangs on these settings and sources; None where these are not known."""
+    if sources is None or not all(isinstance(source, str) or source.is_file() for source in sources):
         return None
-    states = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    states = [source if isinstance(source, str) else _get_state(source) for source in sources]
     key = json.dumps([_hash_code(), [to_plain(part) for part in parts], states], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _get_state(path: Path) -> list[Any]:
+    return [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
 
 
 @cache
@@ -64,12 +69,12 @@ def _hash_code() -> str:
 
 
 def keep_task(
-    runs_dir: str, task: TaskConfig, paths: Sequence[Path] | None, load: Callable[[], tuple[TaskData, Documents]]
+    runs_dir: str, task: TaskConfig, sources: Sources | None, load: Callable[[], tuple[TaskData, TextRows | None]]
 ) -> Path | None:
-    """The folder that has what ``load`` gives, made now if need be; None where its files are not known, or no folder can
+    """The folder that has what ``load`` gives, made now if need be; None where its sources are not known, or no folder can
     be written.
     """
-    key = _compute_key(["task", task], paths)
+    key = _compute_key(["task", task], sources)
     if key is None:
         return None
     try:
@@ -78,48 +83,45 @@ def keep_task(
         return None
 
 
-def _save_task(data: TaskData, documents: Documents, folder: Path) -> None:
+def _save_task(data: TaskData, documents: TextRows | None, folder: Path) -> None:
+    num_texts = 0
     for name, split in data.splits.items():
-        _write_columns(folder / f"{name}.arrow", [split.ids, *zip(*split.texts, strict=True)])
-        if split.labels.dtype == object:
-            _write_columns(folder / f"{name}.labels.arrow", [split.labels.tolist()])
-        else:
-            np.save(folder / f"{name}.npy", split.labels, allow_pickle=False)
-    _write_columns(folder / "own.arrow", list(zip(*documents, strict=True)))
-    facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap}
+        num_texts = len(split.texts[0])
+        write_strings(folder / f"{name}-ids", split.ids)
+        for number in range(num_texts):
+            write_strings(folder / f"{name}-{number}", (texts[number] for texts in split.texts))
+        _save_labels(folder / f"{name}-labels", split.labels)
+    if documents is not None:
+        write_strings(folder / "own", (text for (text,) in documents))
+    facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap, "num_texts": num_texts}
     write_json(folder / "task.json", {"task": dataclasses.asdict(data.task), **facts})
 
 
 def load_task(folder: Path) -> TaskData:
-    """The task in a folder of :func:`keep_task`."""
+    """The task in a folder of :func:`keep_task`, its texts and ids mapped."""
     facts = read_json(folder / "task.json")
     task = to_dataclass(facts["task"], TaskConfig)
     splits = {}
     for name in SPLITS:
-        ids, *texts = _read_columns(folder / f"{name}.arrow")
-        labels = _load_labels(folder, name)
-        splits[name] = Split(ids, list(zip(*texts, strict=True)), labels)
+        texts = TextRows([Strings.load(folder / f"{name}-{number}") for number in range(facts["num_texts"])])
+        labels = _load_labels(folder / f"{name}-labels")
+        splits[name] = Split(Strings.load(folder / f"{name}-ids"), texts, labels)
     return TaskData(task, splits, facts["fingerprint"], facts["notes"], tuple(facts["overlap"]))
 
 
-def _load_labels(folder: Path, split: str) -> np.ndarray:
-    written = folder / f"{split}.labels.arrow"
-    if written.is_file():
-        return np.array(_read_columns(written)[0], dtype=object)
-    return np.asarray(np.load(folder / f"{split}.npy", allow_pickle=False))
+def _save_labels(stem: Path, labels: np.ndarray) -> None:
+    if labels.dtype == object:
+        write_strings(stem, labels)
+    else:
+        np.save(f"{stem}.npy", labels, allow_pickle=False)
 
 
-def load_documents(folder: Path) -> Documents:
-    """The text of all its training rows."""
-    return list(zip(*_read_columns(folder / "own.arrow"), strict=True))
+def _load_labels(stem: Path) -> np.ndarray:
+    if Path(f"{stem}.utf8").is_file():
+        return np.array([*Strings.load(stem)], dtype=object)
+    return np.asarray(np.load(f"{stem}.npy", allow_pickle=False))
 
 
-def _write_columns(path: Path, columns: Sequence[Sequence[str]]) -> None:
-    table = pa.table([pa.array(column, pa.large_string()) for column in columns], [str(i) for i in range(len(columns))])
-    with pa.ipc.new_file(path, table.schema) as file:
-        file.write_table(table)
-
-
-def _read_columns(path: Path) -> list[list[str]]:
-    with pa.memory_map(str(path)) as source:
-        return [column.to_pylist() for column in pa.ipc.open_file(source).read_all().columns]
+def load_documents(folder: Path) -> TextRows:
+    """The own text of the task in a folder, mapped."""
+    return TextRows([Strings.load(folder / "own")])

@@ -92,7 +92,7 @@ def _describe_text(owner: TaskConfig, runs_dir: str) -> tuple[str, int]:
             size += len(ended)  # count_bytes(document)
         return f"{digest.hexdigest()} {size}"
 
-    fingerprint, size = remember(runs_dir, ["text", owner], tasks.list_files(owner), compute).split()
+    fingerprint, size = remember(runs_dir, ["text", owner], tasks.list_sources(owner), compute).split()
     return fingerprint, int(size)
 
 

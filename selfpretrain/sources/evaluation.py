@@ -79,7 +79,7 @@ def describe_seen(data: tasks.TaskData, trained: TaskConfig, fingerprint: str | 
     ``fingerprint`` is that of the data the run was trained on.
     """
     try:
-        known = tasks.load_task(trained, runs_dir)
+        known = tasks.read_task(trained, runs_dir)
     except UserError as error:
         return f"how many of them were in training is unknown: {error}"
     if fingerprint is not None and known.fingerprint != fingerprint:

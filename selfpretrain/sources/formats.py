@@ -14,15 +14,17 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from selfpretrain.config import UserError
 
-COMPRESSIONS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
-    "gzip": (b"\x1f\x8b", gzip.decompress),
-    "bzip2": (b"BZh", bz2.decompress),
-    "xz": (b"\xfd7zXZ\x00", lzma.decompress),
+COMPRESSIONS: dict[str, tuple[bytes, Callable[[bytes], bytes], Callable[[Path], Any]]] = {
+    "gzip": (b"\x1f\x8b", gzip.decompress, gzip.open),
+    "bzip2": (b"BZh", bz2.decompress, bz2.open),
+    "xz": (b"\xfd7zXZ\x00", lzma.decompress, lzma.open),
 }
+UNPACK_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 PARQUET = b"PAR1"
 AS_CSV = "save it as CSV (UTF-8)"
@@ -78,7 +80,7 @@ def unpack(content: bytes, given: str) -> tuple[bytes, list[str]]:
     """The bytes inside of gzip, bzip2, xz or a zip of one file, and what was unpacked; ``given`` names the file."""
     steps: list[str] = []
     while True:
-        name = next((name for name, (magic, _) in COMPRESSIONS.items() if content.startswith(magic)), None)
+        name = _see_compression(content)
         try:
             if name is not None:
                 content = COMPRESSIONS[name][1](content)
@@ -86,9 +88,20 @@ def unpack(content: bytes, given: str) -> tuple[bytes, list[str]]:
                 name, content = "zip", _unpack_zip(content, given)
             else:
                 return content, steps
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        except (*UNPACK_ERRORS, zipfile.BadZipFile) as error:
             raise UserError(f"{given} cannot be read: {name or 'zip'}, but {error}; copy the file again") from error
         steps.append(name)
+
+
+def open_unpacked(path: Path) -> tuple[IO[bytes], list[str]]:
+    """A file to be read bit by bit, unpacked once where it is packed by gzip, bzip2 or xz, and what was unpacked."""
+    with open(path, "rb") as file:
+        name = _see_compression(file.read(8))
+    return (COMPRESSIONS[name][2](path), [name]) if name else (open(path, "rb"), [])
+
+
+def _see_compression(content: bytes) -> str | None:
+    return next((name for name, (magic, *_) in COMPRESSIONS.items() if content.startswith(magic)), None)
 
 
 def _unpack_zip(content: bytes, given: str) -> bytes:

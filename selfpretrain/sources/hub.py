@@ -9,7 +9,9 @@ error where the hub gives them.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +21,12 @@ from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.files import WRITE_ERRORS
 from selfpretrain.kinds import CLASSES, TAGS, get_kind
 from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 TOKENIZER = "tokenizer.json"
 CONVERTED = "refs/convert/parquet"  # the hub's own Parquet copy of a data set whose main branch is a script
+READ_ROWS, READ_BYTES = 500, 1 << 20  # of a Parquet file, at once
 WAIT_SECONDS = 2  # for the hub's first answer; its libraries would ask again and again for half a minute
 # what this process has read of the hub: <id>@<revision>, and the commit that this stood for when it was first asked
 commits: dict[str, str] = {}
@@ -75,6 +79,20 @@ def find_mirror_files(task: TaskConfig) -> dict[str, Path]:
     return files
 
 
+def list_sources(task: TaskConfig) -> list[Path | str] | None:
+    """The data set of the hub at its commit, or the files of a folder in its layout; None for one got by hand.
+
+    Raises UserError as :func:`resolve_commit` does.
+    """
+    if task.hub_id is None:
+        return None
+    if Path(task.hub_id).is_dir():
+        return [path for path in sorted(Path(task.hub_id).rglob("*")) if path.is_file()]
+    return [
+        f"{task.hub_id}@{resolve_commit(task.hub_id, task.hub_config, task.revision, next(iter(task.splits.values())))}"
+    ]
+
+
 def _read_mirror(task: TaskConfig, files: dict[str, Path]) -> tuple[dict[str, Table], list[str]]:
     tables, notes = {}, []
     for split, path in files.items():
@@ -117,9 +135,14 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
             raise UserError(
                 f"{name}: classes {names} are not the card's {task.label_names}; set task.label_names={names}"
             )
-    columns = {column: data[column][:] for column in dict.fromkeys(wanted)}
-    for column, names in named.items():  # a card that names no tags has the hub's
-        columns[column] = [row and [names[n] if n >= 0 else n for n in row] for row in columns[column]]  # -1: withheld
+    gatherers = {column: Gatherer() for column in wanted}
+    for batch in data.select_columns(list(gatherers)).iter(BLOCK_ROWS):
+        for column, gatherer in gatherers.items():
+            cells = batch[column]
+            if names := named.get(column):  # a card that names no tags has the hub's; -1: withheld
+                cells = [row and [names[n] if n >= 0 else n for n in row] for row in cells]
+            gatherer.extend(cells)
+    columns = {column: gatherer.finish() for column, gatherer in gatherers.items()}
     return Table(name, columns, len(data), f"commit {resolve_commit(*given)}")
 
 
@@ -139,6 +162,79 @@ def resolve_commit(hub_id: str, config: str | None, revision: str | None, split:
         commit = _ask_commit(hub_id, revision)
         commits[name] = commit or str(_ask_hub("load_dataset_builder", hub_id, config, revision, split).hash)
     return commits[name]
+
+
+def resolve_files(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
+    """:func:`resolve_commit` of what :func:`fetch_files` gives; where HF_HUB_OFFLINE is set, of what it downloaded before."""
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE or Path(hub_id).is_dir():
+        return resolve_commit(hub_id, config, revision, split)
+    name = f"{hub_id}@{revision or 'main'}"
+    if name not in commits:
+        commits[name] = _fetch_folder(hub_id, revision, _get_layout(config, revision, split)).name
+    return commits[name]
+
+
+def fetch_files(hub_id: str, config: str | None, revision: str | None, split: str) -> list[Path]:
+    """The Parquet files of a split, in order, at :func:`resolve_files`: those of the hub's cache, where others are added.
+
+    A download that was cut short goes on where it ended. Raises UserError in one line.
+    """
+    layout = _get_layout(config, revision, split)
+    folder = Path(hub_id)
+    if not folder.is_dir():
+        folder = _fetch_folder(hub_id, resolve_files(hub_id, config, revision, split), layout)
+    paths = sorted(folder.glob(layout))
+    if not paths:
+        raise UserError(
+            f"{hub_id}@{revision or 'main'} holds no {layout}; the data set has changed, pin an older commit"
+        )
+    numbered = re.search(r"-of-([0-9]+)\.parquet$", paths[0].name)
+    if numbered and int(numbered[1]) != len(paths):
+        raise UserError(
+            f"{hub_id}@{revision or 'main'}: {len(paths)} of {numbered[1]} files of {layout} are here; "
+            "unset HF_HUB_OFFLINE to download the rest"
+        )
+    return paths
+
+
+def _get_layout(config: str | None, revision: str | None, split: str) -> str:
+    """Where a split's files lie: as the hub's converter writes them, or as ``datasets`` does."""
+    return (
+        f"{config or 'default'}/{split}/*.parquet" if revision == CONVERTED else f"{config or 'data'}/{split}-*.parquet"
+    )
+
+
+def _fetch_folder(hub_id: str, revision: str | None, layout: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with explain_download_errors(f"{hub_id}@{revision or 'main'}", CURE):
+        return Path(snapshot_download(hub_id, repo_type="dataset", revision=revision, allow_patterns=layout))
+
+
+def iter_column(path: Path, column: str) -> Iterator[Any]:
+    """The cells of one column of a Parquet file, some rows in memory at a time.
+
+    Raises UserError for a file without that column, and for one that is damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # otherwise a whole file is read ahead, or a row group at once
+        with pyarrow.parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            if column not in file.schema_arrow.names:
+                raise UserError(
+                    f"{path} has no column {column!r}; its columns are {', '.join(file.schema_arrow.names)}"
+                )
+            for batch in file.iter_batches(READ_ROWS, columns=[column], use_threads=False):
+                yield from batch.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read as Parquet: {reason}; delete it, so that it is fetched again"
+        ) from error
 
 
 def _ask_commit(hub_id: str, revision: str | None) -> str | None:
@@ -219,5 +315,8 @@ def explain_download_errors(what: str, cure: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            cure = "free some space, or set HF_HOME to a folder on another disk"
+            raise UserError(f"{what} cannot be downloaded: the disk is full; {cure}") from None
         line = f"{what} cannot be downloaded: {reason.rstrip('.')}; without a network {cure}"
         raise (MissingData(line, "cannot be downloaded") if _is_absence(error) else UserError(line)) from None

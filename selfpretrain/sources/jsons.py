@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from selfpretrain.config import UserError
-from selfpretrain.sources.formats import Content
+from selfpretrain.sources.formats import UNPACK_ERRORS, Content
+from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer
 
 # an object, or an array that holds something; a CSV whose header begins with a bracket is none
 _BEGINS_AS_JSON = re.compile(r"""\s*(?:\{\s*["'}]|\[\s*[\{\[\]"])""")
@@ -43,6 +44,44 @@ def read(text: str, given: str) -> Content:
     # a name that an object has twice stands twice here, too, also where the object was inside of a row
     names = [*dict.fromkeys(itertools.chain.from_iterable(rows)), *twice, *twice]
     return Content(names, [[row.get(name) for row in rows] for name in names], len(rows), form)
+
+
+def read_lines(lines: Iterable[bytes]) -> Content | None:
+    """The rows of a file of one object per line, held as columns alone; None for any other, which :func:`read` is to read or
+    to refuse: whatever is not plain here, an encoding, a name that stands twice, a line that is no object.
+    """
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            raise ValueError("a name that stands twice")
+        return row
+
+    columns: dict[str, Gatherer] = {}
+    num_rows = 0
+    values = _iter_plain(lines, json.JSONDecoder(object_pairs_hook=build))
+    try:
+        while rows := list(itertools.islice(values, BLOCK_ROWS)):
+            for name in dict.fromkeys(itertools.chain(columns, *rows)):
+                columns.setdefault(name, Gatherer(num_rows)).extend([row.get(name) for row in rows])
+            num_rows += len(rows)
+    except (ValueError, *UNPACK_ERRORS):
+        return None
+    if num_rows < 2:  # one object may hold all rows
+        return None
+    return Content(list(columns), [column.finish() for column in columns.values()], num_rows, "JSON objects")
+
+
+def _iter_plain(lines: Iterable[bytes], decoder: json.JSONDecoder) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        text = line.decode()
+        if "\0" in text:
+            raise ValueError("a zero byte")
+        if text.strip():
+            value = _decode_line(text.removesuffix("\n"), decoder)
+            if not isinstance(value, dict):
+                raise ValueError("no object")
+            yield value
 
 
 def _decode_line(line: str, decoder: json.JSONDecoder) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from selfpretrain.config import TaskConfig
+from selfpretrain.sources.strings import take
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,9 +19,13 @@ SPLITS = ("train", "validation", "test")
 class Split:
     """N examples, aligned by row."""
 
-    ids: list[str]
-    texts: list[tuple[str, ...]]  # one or two strings per example, then its options if it has some
+    ids: Sequence[str]
+    texts: Sequence[tuple[str, ...]]  # one or two strings per example, then its options if it has some
     labels: np.ndarray  # of the form of the task's kind: [N] or [N, K]
+
+    def take(self, rows: np.ndarray) -> Split:
+        """The examples in these rows, in their order."""
+        return Split(take(self.ids, rows), take(self.texts, rows), self.labels[rows])
 
 
 @dataclass(frozen=True)

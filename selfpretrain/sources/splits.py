@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from selfpretrain.sources.strings import TextRows, gather
+
 RULE_VERSION = 2
+KeyOf = Callable[[tuple[str, ...]], str]  # from an example's texts to its content (compute_key)
 MIN_ROWS = 50  # fewer examples leave nothing to test on
 
 
@@ -28,6 +31,22 @@ def compute_key(texts: Sequence[str], unordered: bool = False) -> str:
     parts = [normalise(text) for text in texts]
     # U+0000 between the texts, so that ("a b", "c") is not ("a", "b c")
     return "\0".join(sorted(parts) if unordered else parts)
+
+
+class Keys(Sequence[str]):
+    """What ``key_of`` gives of N examples, worked out when it is asked for: together they are as large as the texts."""
+
+    def __init__(self, key_of: KeyOf, texts: Sequence[tuple[str, ...]]):
+        self._key_of, self._texts = key_of, texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._key_of, self._texts)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._key_of(self._texts[row])
 
 
 def compute_hash(purpose: str, key: str) -> int:
@@ -47,38 +66,45 @@ def compute_hashes(purpose: str, keys: Iterable[str]) -> np.ndarray:
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
-def sort_rows(purpose: str, keys: Iterable[str], *ties: Sequence[Any]) -> list[int]:
-    """The rows in the order of their keys' hashes; of equal hashes by ``ties``, then as they stand."""
-    hashes = compute_hashes(purpose, keys)
-    by_hash = np.argsort(hashes, kind="stable")
-    rows: list[int] = by_hash.tolist()
-    if (hashes[by_hash[1:]] == hashes[by_hash[:-1]]).any():  # what is nearly in order is soon sorted
-        rows.sort(key=list(zip(hashes.tolist(), *ties, strict=True)).__getitem__)
+def sort_rows(purpose: str, keys: Iterable[str], *ties: Sequence[Any]) -> np.ndarray:
+    """The rows, int64 [N], in the order of their keys' hashes; of equal hashes by ``ties``, then as they stand."""
+    rows, ends = _group(compute_hashes(purpose, keys))
+    if ties:
+        sizes = np.diff(ends, prepend=0)
+        for begin, end in zip((ends - sizes)[sizes > 1].tolist(), ends[sizes > 1].tolist(), strict=True):
+            rows[begin:end] = sorted(rows[begin:end].tolist(), key=lambda row: [tie[row] for tie in ties])
     return rows
 
 
-def sort_by_hash(documents: Iterable[str]) -> list[str]:
+def _group(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows, int64 [N], in the order of their hashes and as they stand, and where each run of equal ones ends in it."""
+    rows = np.argsort(hashes, kind="stable")
+    ordered = hashes[rows]
+    return rows, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], [True] * (len(rows) > 0))) + 1
+
+
+def sort_by_hash(documents: TextRows) -> TextRows:
     """Texts in the order of a hash of their content: any part of it is a fair sample, whatever order a file had."""
-    documents = list(documents)
-    return [documents[row] for row in sort_rows("order", documents, documents)]
+    return documents.take(sort_rows("order", map("\n".join, documents), documents))
 
 
-def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> list[int]:
+def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> np.ndarray:
     """Rows in the order of a hash of their texts; equal texts by label, then by id if there are ids.
 
     What is equal in all of them may stand in any order: no result can tell.
     """
-    return sort_rows("order", map("\0".join, texts), texts, labels.tolist(), ids or [""] * len(texts))
+    return sort_rows("order", map("\0".join, texts), texts, labels.tolist(), *([ids] if ids else []))
 
 
-def name_by_content(texts: Sequence[tuple[str, ...]]) -> list[str]:
+def name_by_content(texts: Sequence[tuple[str, ...]]) -> Sequence[str]:
     """An id for each example: 16 hex digits of its texts; further ones with the same texts get -2, -3 and so on."""
-    seen: dict[int, int] = {}
-    names = []
-    for hashed in compute_hashes("id", map("\0".join, texts)).tolist():
-        seen[hashed] = number = seen.get(hashed, 0) + 1
-        names.append(f"{hashed:016x}" if number == 1 else f"{hashed:016x}-{number}")
-    return names
+    hashes = compute_hashes("id", map("\0".join, texts))
+    rows, ends = _group(hashes)
+    sizes = np.diff(ends, prepend=0)
+    numbers = np.empty(len(rows), np.int64)
+    numbers[rows] = np.arange(len(rows)) - np.repeat(ends - sizes, sizes) + 1
+    named = zip(hashes, numbers, strict=True)
+    return gather(f"{hashed:016x}" if number == 1 else f"{hashed:016x}-{number}" for hashed, number in named)
 
 
 def compute_strata(labels: np.ndarray) -> np.ndarray:
@@ -121,17 +147,12 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
     Examples with the same key are always on one side; each stratum gives its share and keeps at least one
     example. ``purpose`` makes one cut independent of another.
     """
-    groups: dict[str, list[int]] = {}
-    for row, key in enumerate(keys):
-        groups.setdefault(key, []).append(row)
     left = Counter(strata.tolist())
     quotas = compute_quotas(left, size)
     held_out = np.zeros(len(keys), dtype=bool)
-    unique = list(groups)
-    for group in sort_rows(purpose, unique, unique):
+    for rows in _iter_equal(purpose, keys):
         if not any(quotas.values()):  # nothing fits any more
             break
-        rows = groups[unique[group]]
         wanted = Counter(strata[rows].tolist())
         # texts that occur twice with different labels count for the most frequent one
         stratum = min(wanted, key=lambda s: (-wanted[s], s))
@@ -140,6 +161,18 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
             left.subtract(wanted)
             held_out[rows] = True
     return held_out
+
+
+def _iter_equal(purpose: str, keys: Sequence[str]) -> Iterator[list[int]]:
+    """The rows of each key, in the order of the keys' hashes; of equal hashes in that of the keys."""
+    rows, ends = _group(compute_hashes(purpose, keys))
+    begin = 0
+    for end in ends.tolist():
+        same: dict[str, list[int]] = {}
+        for row in rows[begin:end].tolist():
+            same.setdefault(keys[row] if end - begin > 1 else "", []).append(row)
+        yield from (same[key] for key in sorted(same))
+        begin = end
 
 
 def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
@@ -153,8 +186,10 @@ def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
         if quotas[stratum] == 0:  # no class may vanish: the largest gives one up
             quotas[max(quotas, key=lambda s: (quotas[s], -s))] -= 1
             quotas[stratum] = 1
-    chosen = []
-    for row in sort_rows("subsample", keys, keys):
+    chosen: list[int] = []
+    for row in sort_rows("subsample", keys, keys).tolist():
+        if len(chosen) == size:
+            break
         stratum = int(strata[row])
         if quotas[stratum] > 0:
             quotas[stratum] -= 1

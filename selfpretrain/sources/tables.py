@@ -14,6 +14,7 @@ from typing import Any
 
 from selfpretrain.config import UserError
 from selfpretrain.sources import conll, delimited, formats, jsons
+from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer, gather
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".conll")
 MAX_NAMES = 20  # columns named in a message
@@ -59,24 +60,11 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
         wrong = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{given} {wrong}; give the path of a {', '.join(FORMATS)} file")
     try:
-        packed = path.read_bytes()
+        found, packing = _read_streaming(path, given) if delimiter is None and encoding is None else (None, [])
     except OSError as error:
         raise UserError(f"{given} cannot be read: {error}") from error
-    content, packing = formats.unpack(packed, given)
-    if not content.strip():
-        raise UserError(f"{given} is empty; it needs a header and at least 50 rows")
-    formats.refuse_foreign(content, given)
-    if content.startswith(formats.PARQUET):
-        found = _read_parquet(content, given)
-    else:
-        text, name = formats.decode(content, given, encoding)
-        if delimiter is None and conll.is_conll(path.suffixes):
-            found = conll.read(text, given)
-        elif delimiter is None and jsons.is_json(text, path.suffixes):
-            found = jsons.read(text, given)
-        else:
-            found = delimited.read(text, given, delimiter, path.suffixes)
-        packing.insert(0, name)
+    if found is None:
+        found, packing = _read_whole(path, given, delimiter, encoding)
     if found.num_rows == 0:
         raise UserError(f"{given} has a header but no rows; it needs at least 50 rows")
     counts = Counter(found.names)
@@ -87,16 +75,53 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
     return Table(str(path), columns, found.num_rows, ", ".join([found.form, *packing]), twice)
 
 
-def _read_parquet(content: bytes, given: str) -> formats.Content:
+def _read_streaming(path: Path, given: str) -> tuple[formats.Content | None, list[str]]:
+    """What a file of a kind that is read row by row holds, with its encoding and packing; None for any other file."""
+    import pyarrow
+
+    lines, packing = formats.open_unpacked(path)
+    with lines:
+        if not packing and lines.read(len(formats.PARQUET)) == formats.PARQUET:
+            return _read_parquet(pyarrow.OSFile(str(path)), given), []
+        lines.seek(0)
+        return jsons.read_lines(lines), ["UTF-8", *packing]
+
+
+def _read_whole(
+    path: Path, given: str, delimiter: str | None, encoding: str | None
+) -> tuple[formats.Content, list[str]]:
+    """The same of any file, which is held in memory."""
+    import pyarrow
+
+    content, packing = formats.unpack(path.read_bytes(), given)
+    if not content.strip():
+        raise UserError(f"{given} is empty; it needs a header and at least 50 rows")
+    formats.refuse_foreign(content, given)
+    if content.startswith(formats.PARQUET):
+        return _read_parquet(pyarrow.BufferReader(content), given), packing
+    text, name = formats.decode(content, given, encoding)
+    if delimiter is None and conll.is_conll(path.suffixes):
+        found = conll.read(text, given)
+    elif delimiter is None and jsons.is_json(text, path.suffixes):
+        found = jsons.read(text, given)
+    else:
+        found = delimited.read(text, given, delimiter, path.suffixes)
+    return found._replace(columns=list(map(gather, found.columns))), [name, *packing]
+
+
+def _read_parquet(source: Any, given: str) -> formats.Content:
     """Without Arrow's threads: one that lives at the interpreter's exit aborts the process."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content), pre_buffer=False)
-        table = file.read(use_threads=False)
+        file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
+        names = file.schema_arrow.names
+        columns = [Gatherer() for _ in names]
+        for batch in file.iter_batches(BLOCK_ROWS, use_threads=False):
+            for column, cells in zip(columns, batch.columns, strict=True):
+                column.extend(cells.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{given} cannot be read as Parquet: {reason}; it is damaged, copy the file again") from error
-    columns = [column.to_pylist() for column in table.columns]
-    return formats.Content(table.column_names, columns, table.num_rows, "Parquet")
+    return formats.Content(names, [column.finish() for column in columns], file.metadata.num_rows, "Parquet")

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
@@ -25,9 +25,8 @@ from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits, tagging
 from selfpretrain.sources.columns import get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
+from selfpretrain.sources.strings import Strings, TextRows, hold, take
 from selfpretrain.sources.tables import Table
-
-KeyOf = Callable[[tuple[str, ...]], str]  # what make_key_of gives
 
 _read: dict[str, TaskData] = {}
 
@@ -38,17 +37,21 @@ def load_task(task: TaskConfig, runs_dir: str) -> TaskData:
 
     Raises UserError, in one line that names the file and the row, for data that cannot be used.
     """
-    return _load_whole(task, runs_dir)[0]
+    return _limit(_load_whole(_lift_limit(task), runs_dir)[0], task)
 
 
-def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Documents]:
-    """The task, and the text of all its training rows: one document each, in the columns of the corpus."""
+def _lift_limit(task: TaskConfig) -> TaskConfig:
+    return dataclasses.replace(task, max_train_examples=None)
+
+
+def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, TextRows]:
+    """The task, and its own text: a document for each training row, the columns of the corpus as lines of it, in order."""
     key_of = make_key_of(task)
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
         resolved, parts, notes = load_docs_task(task, runs_dir)
-        documents = parts["train"].texts
+        documents = TextRows([hold(column) for column in zip(*parts["train"].texts, strict=True)])
     elif task.loader in ("hub", "local"):
         resolved, parts, documents, notes = _load(task, key_of)
     else:
@@ -56,29 +59,49 @@ def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, cache.Docume
     overlaps = find_overlaps(key_of, parts)
     notes += description.describe_labels(resolved, parts["train"].labels)
     notes.append(description.describe_overlap(parts, overlaps))
-    if task.max_train_examples is not None and len(parts["train"].ids) > task.max_train_examples:
-        total = len(parts["train"].ids)
-        parts = {**parts, "train": _subsample(resolved, key_of, parts["train"], task.max_train_examples)}
-        notes.append(f"train: {task.max_train_examples} of {total} labelled examples used (task.max_train_examples)")
+    documents = splits.sort_by_hash(TextRows(documents.columns, num_joined=len(documents.columns)))
     return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, overlaps["test"]), documents
+
+
+def _limit(data: TaskData, task: TaskConfig) -> TaskData:
+    """The task with no more training examples than ``task.max_train_examples``."""
+    resolved, size = dataclasses.replace(data.task, max_train_examples=task.max_train_examples), task.max_train_examples
+    train = data.splits["train"]
+    if size is None or len(train.ids) <= size:
+        return dataclasses.replace(data, task=resolved)
+    parts = {**data.splits, "train": _subsample(resolved, make_key_of(task), train, size)}
+    notes = [*data.notes, f"train: {size} of {len(train.ids)} labelled examples used (task.max_train_examples)"]
+    return TaskData(resolved, parts, compute_fingerprint(resolved, parts), notes, data.overlap)
 
 
 @pause_collector()
 def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
-    """:func:`load_task`, remembered: by the process, and for the next one beside the runs, where its files are known."""
+    """:func:`load_task`, remembered: by the process, and for the next one beside the runs, where its files are known.
+
+    What is kept on the disk is mapped: a text is in memory when it is asked for. Of fewer examples nothing else is.
+    """
     key = json.dumps([to_plain(task), runs_dir])
     if key not in _read:
-        folder = cache.keep_task(runs_dir, task, list_files(task), functools.partial(_load_whole, task, runs_dir))
+        folder = _keep(task, runs_dir)
         _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
     return _read[key]
 
 
-def list_files(task: TaskConfig) -> list[Path] | None:
-    """The files a task is read from; None where it comes from the hub or from the installed packages."""
+def _keep(task: TaskConfig, runs_dir: str) -> Path | None:
+    """The folder that has the task, made now if need be, and made of the whole task's where it is part of it."""
+    if task.max_train_examples is None:
+        return cache.keep_task(runs_dir, task, list_sources(task), lambda: _load_whole(task, runs_dir))
+    return cache.keep_task(
+        runs_dir, task, list_sources(task), lambda: (_limit(read_task(_lift_limit(task), runs_dir), task), None)
+    )
+
+
+def list_sources(task: TaskConfig) -> list[Path | str] | None:
+    """The files a task is read from, or the commit of the hub; None where it comes from the installed packages."""
     if task.loader == "local":
         given = (task.path, task.validation_path, task.test_path)
         return [Path(path) for path in given if path is not None]
-    return list(hub.find_mirror_files(task).values()) or None if task.loader == "hub" else None
+    return list(hub.find_mirror_files(task).values()) or hub.list_sources(task) if task.loader == "hub" else None
 
 
 def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
@@ -89,22 +112,20 @@ def iter_own_text(task: TaskConfig, runs_dir: str) -> Iterator[str]:
     training text, even where ``max_train_examples`` cuts the labels; never a row that was cut off for validation or
     test.
     """
-    folder = cache.keep_task(runs_dir, task, list_files(task), functools.partial(_load_whole, task, runs_dir))
+    task = _lift_limit(task)
+    folder = _keep(task, runs_dir)
     documents = _load_whole(task, runs_dir)[1] if folder is None else cache.load_documents(folder)
-    joined = ("\n".join(filter(str.strip, columns)) for columns in documents)
-    yield from splits.sort_by_hash(text for text in joined if text)
+    yield from (text for (text,) in documents if text)
 
 
-def make_key_of(task: TaskConfig) -> KeyOf:
-    """What gives the key of what an example is about, from its texts: every cut and count asks for it, and it is worked out
-    once. What has one key is on one side.
-    """
+def make_key_of(task: TaskConfig) -> splits.KeyOf:
+    """What gives the key of what an example is about, from its texts. What has one key is on one side."""
     if answers.has_passages(task):
-        return functools.cache(lambda texts: splits.compute_key(answers.choose_subject(task, texts)))
-    return functools.cache(functools.partial(splits.compute_key, unordered=task.unordered_pair))
+        return lambda texts: splits.compute_key(answers.choose_subject(task, texts))
+    return functools.partial(splits.compute_key, unordered=task.unordered_pair)
 
 
-def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split], cache.Documents, list[str]]:
+def _load(task: TaskConfig, key_of: splits.KeyOf) -> tuple[TaskConfig, dict[str, Split], TextRows, list[str]]:
     """Resolved task, its splits before subsampling, the corpus columns of the training rows, notes."""
     text_columns = check_columns(task)
     if is_test_set(task):
@@ -128,12 +149,10 @@ def _load(task: TaskConfig, key_of: KeyOf) -> tuple[TaskConfig, dict[str, Split]
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
             rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
-    documents = parts["train"].texts
-    own_columns = options.expand(resolved, task.corpus_columns)
-    if own_columns and own_columns != [*text_columns, *options.list_columns(resolved)]:
-        documents = _read_texts(tables["train"], own_columns, rows["train"], join=False)
+    own_columns = options.expand(resolved, task.corpus_columns) or [*text_columns, *options.list_columns(resolved)]
+    documents = TextRows(_read_texts(tables["train"], own_columns, rows["train"]))
     if answers.has_passages(resolved):
-        documents = answers.gather_passages(documents)
+        documents = TextRows([hold(answers.gather_passages(documents))])
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
@@ -175,12 +194,18 @@ def check_columns(task: TaskConfig) -> list[str]:
     return columns
 
 
-def _read_texts(table: Table, columns: list[str], rows: np.ndarray, join: bool) -> cache.Documents:
-    chosen, cells = rows.tolist(), [table.get(column, "task.text") for column in columns]
-    # None or NaN, which is not equal to itself
-    columnwise = (["" if (v := column[row]) is None or v != v else str(v) for row in chosen] for column in cells)
-    texts = list(zip(*columnwise, strict=True))
-    return [("\n".join(filter(str.strip, parts)),) for parts in texts] if join else texts
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[Strings]:
+    """The columns' cells in these rows as text; UserError, by row, for what no UTF-8 file and no tokenizer can hold."""
+    texts = []
+    for column in columns:
+        cells = take(table.get(column, "task.text"), rows)
+        if not isinstance(cells, Strings):
+            # None or NaN, which is not equal to itself
+            made = ["" if cell is None or cell != cell else str(cell) for cell in cells]
+            _check_encodable(made, table.name, rows)
+            cells = hold(made)
+        texts.append(cells)
+    return texts
 
 
 def read_split(
@@ -216,17 +241,14 @@ def read_split(
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
     rows = np.flatnonzero(usable)
-    texts = _read_texts(table, columns, rows, task.join_text)
+    texts = TextRows(_read_texts(table, [*columns, *choices], rows), len(columns) if task.join_text else 0)
     if choices:
-        offered = _read_texts(table, choices, rows, join=False)
-        texts = [before + after for before, after in zip(texts, offered, strict=True)]
         options.check_right(task, name, table.name, texts, values[rows], rows, notes)
-    _check_encodable(texts, table.name, rows)
     given = local.read_ids(task, table)
-    ids = [given[row] for row in rows.tolist()] if given else None
+    ids = take(given, rows) if given else None
     order = splits.compute_order(texts, values[rows], ids)
-    ordered = [texts[row] for row in order]
-    names = [ids[row] for row in order] if ids else splits.name_by_content(ordered)
+    ordered = texts.take(order)
+    names = take(ids, order) if ids else splits.name_by_content(ordered)
     return Split(names, ordered, values[rows][order]), rows[order]
 
 
@@ -237,21 +259,18 @@ def _mark_blank(table: Table, columns: list[str]) -> np.ndarray:
     return np.array(marks, dtype=bool).reshape(len(columns), table.num_rows)
 
 
-def find_overlaps(key_of: KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
+def find_overlaps(key_of: splits.KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
     """The ids of the validation and test examples whose text is in the training split, whatever its label."""
-    known = set(map(key_of, parts["train"].texts))
-    keys = {name: map(key_of, parts[name].texts) for name in SPLITS[1:] if name in parts}
-    return {
-        name: tuple(example for example, key in zip(parts[name].ids, own, strict=True) if key in known)
-        for name, own in keys.items()
-    }
+    hashes = {name: splits.compute_hashes("overlap", map(key_of, split.texts)) for name, split in parts.items()}
+    known = np.unique(hashes["train"])
+    seen = {name: np.flatnonzero(np.isin(hashes[name], known)) for name in SPLITS[1:] if name in parts}
+    return {name: tuple(take(parts[name].ids, rows)) for name, rows in seen.items()}
 
 
-def _check_encodable(texts: list[tuple[str, ...]], name: str, rows: np.ndarray) -> None:
-    for row, parts in zip(rows.tolist(), texts, strict=True):
+def _check_encodable(texts: list[str], name: str, rows: np.ndarray) -> None:
+    for row, text in zip(rows.tolist(), texts, strict=True):
         try:
-            for part in parts:
-                part.encode()
+            text.encode()
         except UnicodeEncodeError as error:
             # JSON can write half of a surrogate pair, which no UTF-8 file and no tokenizer can hold
             raise UserError(
@@ -259,29 +278,24 @@ def _check_encodable(texts: list[tuple[str, ...]], name: str, rows: np.ndarray) 
             ) from error
 
 
-def _select(split: Split, rows: np.ndarray) -> Split:
-    chosen = rows.tolist()
-    return Split([split.ids[row] for row in chosen], [split.texts[row] for row in chosen], split.labels[rows])
-
-
 def _cut(
-    task: TaskConfig, key_of: KeyOf, parts: dict[str, Split], name: str, size: int, notes: list[str]
+    task: TaskConfig, key_of: splits.KeyOf, parts: dict[str, Split], name: str, size: int, notes: list[str]
 ) -> np.ndarray:
     """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
     train = parts["train"]
-    held_out = splits.cut(list(map(key_of, train.texts)), splits.compute_strata(train.labels), size, name)
+    held_out = splits.cut(splits.Keys(key_of, train.texts), splits.compute_strata(train.labels), size, name)
     if not held_out.any():
         raise UserError(
             f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
             f"{len(set(train.texts))} different texts; give one with task.{name}_path=<file>"
         )
-    parts[name] = _select(train, np.flatnonzero(held_out))
-    parts["train"] = _select(train, np.flatnonzero(~held_out))
+    parts[name] = train.take(np.flatnonzero(held_out))
+    parts["train"] = train.take(np.flatnonzero(~held_out))
     notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
     return held_out
 
 
-def _subsample(task: TaskConfig, key_of: KeyOf, train: Split, size: int) -> Split:
+def _subsample(task: TaskConfig, key_of: splits.KeyOf, train: Split, size: int) -> Split:
     strata = splits.compute_strata(train.labels)
     num_strata = len(np.unique(strata))
     if size < num_strata:
@@ -291,7 +305,7 @@ def _subsample(task: TaskConfig, key_of: KeyOf, train: Split, size: int) -> Spli
         )
     # questions are drawn one by one, not by passage
     sampled_by = splits.compute_key if answers.has_passages(task) else key_of
-    return _select(train, splits.subsample(list(map(sampled_by, train.texts)), strata, size))
+    return train.take(splits.subsample(splits.Keys(sampled_by, train.texts), strata, size))
 
 
 def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
@@ -303,9 +317,8 @@ def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([name, task.version, splits.RULE_VERSION, task.label_names]).encode())
     for split in (parts[name] for name in SPLITS if name in parts):
-        # json.dumps([example_id, *texts]) of each row, at half its cost
-        columns = (map(quote, column) for column in (split.ids, *zip(*split.texts, strict=True)))
-        for row in map(", ".join, zip(*columns, strict=True)):
-            digest.update(f"[{row}]".encode())
+        for example, texts in zip(split.ids, split.texts, strict=True):
+            # json.dumps([example, *texts]) at half its cost
+            digest.update(f"[{', '.join(map(quote, (example, *texts)))}]".encode())
         digest.update("\n".join(split.labels).encode() if split.labels.dtype == object else split.labels.tobytes())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,8 @@ def _iter_lines(path: Path) -> Iterator[str]:
 
 def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:
     """One part of a card: ``rows: documents`` (an article each) or ``rows: lines`` (a sentence each, no book ids)."""
-    data = hub.load_hub_split(part["hub_id"], part.get("hub_config"), part.get("revision"), part["split"])
-    column = part["column"]
-    if column not in data.column_names:
-        raise UserError(f"{part['hub_id']} has no column {column!r}; its columns are {', '.join(data.column_names)}")
-    rows = (text for batch in data.select_columns([column]).iter(batch_size=1000) for text in batch[column])
+    paths = hub.fetch_files(part["hub_id"], part.get("hub_config"), part.get("revision"), part["split"])
+    rows = chain.from_iterable(hub.iter_column(path, part["column"]) for path in paths)
     if part.get("rows", "documents") == "lines":
         yield from join_paragraphs(rows, blank_ends=False)
     else:
@@ -91,5 +89,5 @@ def _iter_hub_part(part: dict[str, Any]) -> Iterator[str]:
 
 
 def _resolve_part(part: dict[str, Any]) -> str:
-    commit = hub.resolve_commit(part["hub_id"], part.get("hub_config"), part.get("revision"), part["split"])
+    commit = hub.resolve_files(part["hub_id"], part.get("hub_config"), part.get("revision"), part["split"])
     return json.dumps({**part, "revision": commit}, sort_keys=True)

@@ -22,6 +22,7 @@ from selfpretrain.sources import documents, tasks
 from selfpretrain.sources.answers import choose_subject
 from selfpretrain.sources.audit import RULE_VERSION, THRESHOLD, Overlap, compute_overlap
 from selfpretrain.sources.labelled import Split, TaskData
+from selfpretrain.sources.strings import take
 
 EVALUATION = ("validation", "test")
 
@@ -119,7 +120,7 @@ def _select(overlap: Overlap, split: Split, start: int) -> SplitAudit:
     exact, near, share = overlap.exact[rows], overlap.near[rows], overlap.share[rows]
 
     def name(chosen: Any) -> list[str]:
-        return [split.ids[row] for row in np.flatnonzero(chosen)]
+        return list(take(split.ids, np.flatnonzero(chosen)))
 
     shares = dict(zip(name(share > 0), np.round(share[share > 0], 4).tolist(), strict=True))
     return SplitAudit(len(split.ids), name(exact), name(near), shares)

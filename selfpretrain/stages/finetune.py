@@ -133,7 +133,7 @@ def score_splits(run: RunFolder, data: TaskData, predict: Callable[[str], Predic
     for name in ("validation", "test"):
         if name in data.splits:
             predicted = predict(name)
-            write_predictions(run.predictions(name), data.splits[name].ids, *predicted)
+            write_predictions(run.predictions(name), list(data.splits[name].ids), *predicted)
             scores[name], reason = score_split(data.task, predicted.labels, predicted.outputs)
             undefined |= {name: reason} if reason else {}
     return {"scores": scores, "undefined": undefined} if undefined else {"scores": scores}
@@ -178,13 +178,13 @@ def encode(split: Split, tokenizer: Tokenizer, task: TaskConfig, config: Finetun
     if reader is not None:
         return reader.encode(task, split, tokenizer, config)
     labels = get_kind(task.label_kind).encode(task, split.labels)
-    return encode_split(tokenizer, split.ids, arrange(task, split.texts), labels, config.seq_len)
+    return encode_split(tokenizer, list(split.ids), arrange(task, split.texts), labels, config.seq_len)
 
 
 def swap_pairs(split: Split) -> Split:
     """Every unordered pair in both orders (ELECTRA's double_unordered)."""
     return Split(
-        split.ids + [f"{example}:swapped" for example in split.ids],
-        split.texts + [(second, first) for first, second in split.texts],
+        [*split.ids, *(f"{example}:swapped" for example in split.ids)],
+        [*split.texts, *((second, first) for first, second in split.texts)],
         np.concatenate([split.labels, split.labels]),
     )

@@ -4,6 +4,7 @@ report.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from selfpretrain.cards import follow_card
@@ -14,6 +15,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.kinds import arrange, get_kind
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import find_run, get_corpus_folder, is_corpus_built
+from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.plan import StudyPlan
@@ -29,8 +31,7 @@ def describe_task(settings: Settings) -> list[str]:
     elif start.run_id is not None:  # a released start is read later
         corpora = [find_run(settings.runtime.runs_dir, "pretrain", start.run_id).read_result()["corpus"]]
     tokenizer = _find_tokenizer(corpora, settings.runtime)
-    texts, in_windows = arrange(data.task, data.splits["train"].texts), get_kind(data.task.label_kind).of_tokens
-    cut = describe_cut(texts, settings.finetune.seq_len, tokenizer, in_windows)
+    cut = _describe_cut(data, settings.finetune.seq_len, tokenizer)
     return [f"data of {data.task.name}: {fact}" for fact in (*data.notes, cut)]
 
 
@@ -89,17 +90,21 @@ def describe_lengths(plan: StudyPlan) -> dict[str, list[str]]:
     """
     lines = {}
     for task, data in plan.data.items():
-        texts, in_windows = arrange(data.task, data.splits["train"].texts), get_kind(data.task.label_kind).of_tokens
         found: dict[str, list[str]] = {}
         for model, group in {group.model: group for group in plan.groups if group.task == task}.items():
             corpora = [cell for cell in plan.corpora.values() if cell.model == model]
             corpora.sort(key=lambda cell: cell.settings.task.name != data.task.name)
             tokenizer = _find_tokenizer([cell.id for cell in corpora], plan.settings.runtime)
             seq_len = group.choose_cells()[0].settings.finetune.seq_len
-            found.setdefault(describe_cut(texts, seq_len, tokenizer, in_windows), []).append(model)
+            found.setdefault(_describe_cut(data, seq_len, tokenizer), []).append(model)
         # the texts of one model are those of all where the lines are equal
         lines[task] = [line if len(found) == 1 else f"{line} ({', '.join(models)})" for line, models in found.items()]
     return lines
+
+
+def _describe_cut(data: TaskData, seq_len: int, tokenizer: Tokenizer | None) -> str:
+    in_windows = get_kind(data.task.label_kind).of_tokens
+    return describe_cut(data.splits["train"].texts, seq_len, tokenizer, partial(arrange, data.task), in_windows)
 
 
 def _find_tokenizer(corpora: list[str], runtime: RuntimeConfig) -> Tokenizer | None:

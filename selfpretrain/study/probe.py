@@ -111,14 +111,17 @@ def build_clock(costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:
 
 def time_corpora(costs: Costs, cell: Cell) -> Clock:
     """A vocabulary learnt from a sample, and the sample encoded; a corpus is encoded about twice (counted, written)."""
-    texts = ["\n".join(row) for data in costs.plan.data.values() for row in data.splits["train"].texts]
-    sizes = np.cumsum([len(text.encode()) for text in texts])
-    count = min(len(texts), 1 + int(np.searchsorted(sizes, SAMPLE_BYTES)))
+    texts, size = [], 0
+    for text in ("\n".join(row) for data in costs.plan.data.values() for row in data.splits["train"].texts):
+        if size >= SAMPLE_BYTES:
+            break
+        texts.append(text)
+        size += len(text.encode())
     start = time.perf_counter()
-    tokenizer = sample_vocabulary(cell.settings.tokenizer, texts[:count])
+    tokenizer = sample_vocabulary(cell.settings.tokenizer, texts)
     learnt = time.perf_counter() - start
-    tokenizer.encode_batch(texts[:count])
-    per_byte = (time.perf_counter() - start - learnt) / float(sizes[count - 1])
+    tokenizer.encode_batch(texts)
+    per_byte = (time.perf_counter() - start - learnt) / size
 
     def clock(cell: Cell) -> float | None:
         text = costs.estimate_text_bytes(cell)

@@ -135,7 +135,7 @@ def _read_counts(card: TaskConfig, counts: Sequence[Any], runs_dir: str) -> dict
     if len(numbers) < len(counts) or max(numbers, default=num_labels) >= num_labels:
         found[card.name] = card, whole
     for (small, (_, smaller)), (large, (_, larger)) in itertools.pairwise(found.items()):
-        if not {*smaller.splits["train"].ids} <= {*larger.splits["train"].ids}:
+        if {*smaller.splits["train"].ids}.difference(larger.splits["train"].ids):
             raise UserError(
                 f"study.label_counts={list(counts)}: rounding the shares of the classes, {small} is not within {large}; "
                 "change one of them by 1"

@@ -1,0 +1,59 @@
+"""Columns of strings in buffers: equal to lists of them, cut and ordered without a copy, and mapped from the disk."""
+
+import numpy as np
+import pytest
+
+from selfpretrain.sources import strings
+from selfpretrain.sources.strings import Strings, TextRows, gather, hold, take, write_strings
+
+WORDS = ["a", "", "caf\u00e9", "\u97f3\u697d", "\U0001f600 x", "line\nbreak", "\0", "a"]
+
+
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_a_column_is_the_strings_it_was_made_of(block, monkeypatch):
+    monkeypatch.setattr(strings, "BLOCK_ROWS", block)
+    column = hold(iter(WORDS))
+    assert list(column) == WORDS and column == WORDS and column == tuple(WORDS) and len(column) == len(WORDS)
+    assert [column[row] for row in range(-8, 8)] == [WORDS[row] for row in range(-8, 8)]
+    assert list(column[1:7:2]) == WORDS[1:7:2]
+    assert column != [*WORDS[:-1], "b"] and column != WORDS[:-1] and column != "a"
+    with pytest.raises(IndexError):
+        column[8]
+
+
+def test_chosen_rows_are_those_of_a_list():
+    rows = np.array([4, 0, 4, 2])
+    for items in (hold(WORDS), WORDS):
+        chosen = take(items, rows)
+        assert list(chosen) == [WORDS[row] for row in (4, 0, 4, 2)]
+        assert list(take(chosen, np.array([3, 1]))) == ["caf\u00e9", "a"]
+        assert list(take(items, np.array([], np.int64))) == []
+
+
+def test_what_is_written_is_mapped(tmp_path):
+    for name, words in (("some", WORDS), ("blank", ["", ""]), ("none", [])):
+        write_strings(tmp_path / name, iter(words))
+        found = Strings.load(tmp_path / name)
+        assert found == words and found[:1] == words[:1]
+
+
+def test_cells_that_are_no_text_stay_what_they_are(monkeypatch):
+    monkeypatch.setattr(strings, "BLOCK_ROWS", 2)
+    assert isinstance(gather(WORDS), Strings)
+    for cell in (None, 3, 0.5, ["a"], "half of a pair \ud800"):
+        cells = [*WORDS[:5], cell, *WORDS[5:]]
+        found = gather(cells)
+        assert found == cells and isinstance(found, list)
+    late = strings.Gatherer(2)
+    late.extend(["a"])
+    assert late.finish() == [None, None, "a"]
+
+
+def test_rows_across_columns_and_joined():
+    first, second = hold(["a", " ", "c"]), hold(["x", "y", ""])
+    rows = TextRows([first, second])
+    assert rows == [("a", "x"), (" ", "y"), ("c", "")] and rows[1] == (" ", "y")
+    joined = TextRows([first, second], num_joined=2)
+    assert joined == [("a\nx",), ("y",), ("c",)] and joined[-1] == ("c",)
+    third = TextRows([first, second, hold(WORDS[:3])], num_joined=2)
+    assert list(third[::-1]) == [("c", "caf\u00e9"), ("y", ""), ("a\nx", "a")]
