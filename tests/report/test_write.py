@@ -72,7 +72,7 @@ def make_plan(fake_study, **study):
             name: TaskData(task, {"train": Split(["a"], [("two words",)], np.zeros(1))}, "", ["2 empty rows dropped"], ("7",))
             for name, task in fake_study.tasks.items()
         },
-        corpora={},
+        corpora={}, transfers={},
         groups=[
             SimpleNamespace(
                 condition=cells[0].condition, model=cells[0].model, task=cells[0].task, cells={0.1: dict(enumerate(cells))},
