@@ -76,6 +76,7 @@ def make_plan(fake_study, **study):
         corpora={},
         gaps=[],
         missing={},
+        transfers={},
         groups=[
             SimpleNamespace(
                 condition=cells[0].condition, model=cells[0].model, task=cells[0].task, cells={0.1: dict(enumerate(cells))},
