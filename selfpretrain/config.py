@@ -238,6 +238,8 @@ class TaskConfig:
     tag_scheme: str | None = setting(None, ("iob", "iobes", "bilou", "plain", None), "of token: how tags write entities (stats.entities); iob: IOB1 and IOB2; null: seen from the training tags")
     score_range: list[float] = setting(list, help="lowest and highest score")
     metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows")
+    server_files: dict[str, str] = setting(dict, help="submit: file for the benchmark's server -> the unlabelled split it is of, or <card>/<split>")
+    server_names: bool = setting(False, help="submit: the server wants names of classes, not their numbers")
     benchmark: str | None = setting(None, help="the collection in whose published average over tasks it counts: GLUE")
     unordered_pair: bool = setting(False, help="the two texts may be swapped")
     corpus_columns: list[str] = setting(list, help="text for pretraining; empty: the text columns")
@@ -273,6 +275,7 @@ class RuntimeConfig:
     save_every: int = setting(500, at_least(1), "steps between checkpoints")
     keep_checkpoints: int = setting(2, at_least(1), "newest kept")
     keep_steps: list[int] = setting(list, at_least(0), "and these")
+    submission_dir: str = setting("submission", help="submit: where the files for a benchmark's server are written")
     progress: bool = setting(True, help="bars on a terminal; the lines of a study stay without them")
 
 

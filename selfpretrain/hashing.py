@@ -18,6 +18,8 @@ LEFT_OUT: dict[str, str] = {
     "finetune.given": "what was given stands in the section",
     "task.name": "a name; the examples are hashed",
     "task.finetune": "what it brought in stands in the section finetune",
+    "task.server_files": "what submit writes; no run hangs on it",
+    "task.server_names": "what submit writes; no run hangs on it",
     "task.benchmark": "a table of the report; no run hangs on it",
     "task.label_map": "of an evaluation alone",
     **dict.fromkeys(("task.licence", "task.source", "task.note"), _WORDS),

@@ -7,6 +7,7 @@ of the labels. What a kind has of torch, its head and its loss, stands under the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from selfpretrain.config import TaskConfig, UserError
+from selfpretrain.config import FinetuneConfig, TaskConfig, UserError
 
 Array = npt.NDArray[Any]
 Texts = tuple[str, ...]
@@ -54,6 +55,7 @@ class TaskKind:
     # The head gives K outputs for each token. What tokens say together is read by tasks.heads, and an example is stored as
     # the sums that its metric adds up, [N, sums], beside those of a perfect answer.
     of_tokens: bool = False
+    count_windows: Callable[[FinetuneConfig, float], int] = lambda config, tokens: 1  # of a text of so many, about
     packs: bool = True  # several sequences may stand in one row: the loss does not compare the tokens of one
     has_options: bool = False  # its classes are the options that task.options names; they stand behind the other texts
 
@@ -86,6 +88,15 @@ def _choose_highest(outputs: Array) -> Array:
     return np.asarray(outputs.argmax(axis=1))
 
 
+def _count_overlapping(config: FinetuneConfig, tokens: float) -> int:
+    step = min(config.doc_stride, config.seq_len // 2)
+    return 1 + max(0, math.ceil((tokens - config.seq_len) / step))
+
+
+def _count_adjoining(config: FinetuneConfig, tokens: float) -> int:
+    return max(1, math.ceil(tokens / config.seq_len))
+
+
 def _complete(task: TaskConfig, texts: Texts) -> list[Texts]:
     """Every option as the second text of a pair, after the second text of the context if that has two
     [transformers' run_swag; HellaSwag's run_bert, which leaves a blank one out].
@@ -105,7 +116,8 @@ KINDS: dict[str, TaskKind] = {
     ),
     # a token's outputs: of its being the answer's first, and its last
     "span": TaskKind(
-        ANSWERS, ("exact_match", "answer_f1"), lambda sums: sums, lambda task: 2, of_tokens=True, packs=False
+        ANSWERS, ("exact_match", "answer_f1"), lambda sums: sums, lambda task: 2, of_tokens=True,
+        count_windows=_count_overlapping, packs=False,
     ),
-    "token": TaskKind(TAGS, ("entity_f1", "token_accuracy"), lambda sums: sums, of_tokens=True),
+    "token": TaskKind(TAGS, ("entity_f1", "token_accuracy"), lambda sums: sums, of_tokens=True, count_windows=_count_adjoining),
 }  # fmt: skip

@@ -133,10 +133,7 @@ def describe_cut(
     )
     of = f"of {len(examples):,} training texts" if step > 1 else "of the training texts"
     if in_windows:
-        return (
-            f"{least}{cut:.0%} {of} are longer than finetune.seq_len={seq_len}{note} and read in several windows: a run takes "
-            f"more steps than a plan says, which counts examples"
-        )
+        return f"{least}{cut:.0%} {of} are longer than finetune.seq_len={seq_len}{note} and read in several windows"
     return f"{least}{cut:.0%} {of} are cut and {lost:.0%} of the {unit} never seen at finetune.seq_len={seq_len}{note}"
 
 

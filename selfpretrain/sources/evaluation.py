@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import CLASSES, SETS, TAGS, get_kind
 from selfpretrain.sources import hub, labels, local, options, tagging, tasks
 from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.labelled import Split
 from selfpretrain.sources.tables import Table
 
 
@@ -28,6 +31,16 @@ def load_test_set(task: TaskConfig) -> tasks.TaskData:
     """The rows of a card without a training split."""
     tables, notes = hub.read_splits(task)
     return _read_test(task, tables["test"], notes)
+
+
+def load_unlabelled(task: TaskConfig, source: str) -> Split:
+    """A split of a card's data set in the order of its rows, which are its ids, from 0 on; labels are all 0 and mean nothing.
+
+    ``source`` is the split's name on the hub.
+    """
+    tables, _ = hub.read_splits(dataclasses.replace(task, splits={"test": source}, num_rows={}))
+    texts = tasks.read_texts(task, tables["test"])
+    return Split(list(map(str, range(len(texts)))), texts, np.zeros(len(texts), get_kind(task.label_kind).form.dtype))
 
 
 def _read_test(task: TaskConfig, table: Table, notes: list[str]) -> tasks.TaskData:

@@ -208,6 +208,12 @@ def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[Stri
     return texts
 
 
+def read_texts(task: TaskConfig, table: Table) -> TextRows:
+    """The texts of all rows of a table, in its order."""
+    columns = check_columns(task)
+    return TextRows(_read_texts(table, columns, np.arange(table.num_rows)), len(columns) if task.join_text else 0)
+
+
 def read_split(
     task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
 ) -> tuple[Split, np.ndarray]:

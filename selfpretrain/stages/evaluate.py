@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,11 +11,11 @@ from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_dataclass, to_yaml
-from selfpretrain.kinds import get_kind
+from selfpretrain.kinds import CLASSES, get_kind
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.runs.identity import identify_evaluation
 from selfpretrain.sources.evaluation import check_labels, describe_seen, load_file, load_test_set, map_labels
-from selfpretrain.sources.labelled import TaskData
+from selfpretrain.sources.labelled import Split, TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
 from selfpretrain.stages.finetune import encode, fit, score_splits
 from selfpretrain.tasks.reader import Outputs, Predicted
@@ -59,7 +60,7 @@ def load_model(source: RunFolder, task: TaskConfig) -> tuple[SequenceModel, Toke
     trained = to_dataclass(description["task"], TaskConfig)
     check_labels(task, trained, f"run:{source.id}")
     config = to_dataclass(description["finetune"], FinetuneConfig)
-    if task.label_map and get_kind(task.label_kind).of_tokens:
+    if task.label_map and get_kind(task.label_kind).form is not CLASSES:
         raise UserError(f"task.label_map is of classes, not of label_kind={task.label_kind}; set task.label_map=null")
     model = SequenceModel(encoder, config, trained, seed=0)
     load_part(folder, "head.safetensors", model.head)
@@ -78,22 +79,27 @@ def merge_outputs(outputs: Outputs, task: TaskConfig, trained: TaskConfig) -> Ou
 
 
 def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData) -> None:
-    model, tokenizer, config, trained = load_model(source, data.task)
-    task = dataclasses.replace(data.task, score_range=trained.score_range)
+    predict = prepare(settings, source, data.task)
     run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
+    scored = score_splits(run, data, lambda name: predict(data.splits[name]))
+    examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
+    run.finish(
+        {"task": data.task.name, "metric": data.task.metric, **scored, "examples": examples, "run": source.id,
+         "notes": data.notes}
+    )  # fmt: skip
+
+
+def prepare(settings: Settings, source: RunFolder, task: TaskConfig) -> Callable[[Split], Predicted]:
+    """What the fine-tuned run says of a split of ``task``; UserError where its labels are others."""
+    model, tokenizer, config, trained = load_model(source, task)
+    task = dataclasses.replace(task, score_range=trained.score_range)
     device, fitting = choose_device(settings.runtime), fit(config, model.encoder)
     model.to(device)
     resolved = resolve_precision(config, dataclasses.replace(settings, model=model.encoder.config))
     autocast = choose_autocast(resolved.precision)
 
-    def predict(name: str) -> Predicted:
-        split = data.splits[name]
+    def predict(split: Split) -> Predicted:
         predicted = predict_split(model, split, encode(split, tokenizer, task, fitting), task, device, autocast)
         return predicted._replace(outputs=merge_outputs(predicted.outputs, task, trained))
 
-    scored = score_splits(run, data, predict)
-    examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
-    run.finish(
-        {"task": task.name, "metric": task.metric, **scored, "examples": examples, "run": source.id,
-         "notes": data.notes}
-    )  # fmt: skip
+    return predict

@@ -82,14 +82,17 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
     )
 
 
-def describe_finetuning(settings: Settings, data: TaskData, vocab_size: int, mean_length: int) -> Work:
-    """A fine-tuning on ``data``, whose examples' sequences have ``mean_length`` tokens."""
+def describe_finetuning(
+    settings: Settings, data: TaskData, vocab_size: int, mean_length: int, mean_windows: float = 1.0
+) -> Work:
+    """A fine-tuning on ``data``, whose examples' sequences have ``mean_length`` tokens, and are that many windows."""
     config, model = settings.finetune, settings.model
     num_examples = len(data.splits["train"].ids) * (2 if swaps_pairs(config, data.task) else 1)
+    num_examples = round(num_examples * mean_windows)
     steps = count_steps(config, num_examples)
     evaluations = choose_evaluation_steps(config, steps, num_examples)
     validation, test = data.splits["validation"].ids, data.splits["test"].ids
-    evaluated = (len(evaluations) + 1) * len(validation) + len(test)
+    evaluated = round(((len(evaluations) + 1) * len(validation) + len(test)) * mean_windows)
     kind = get_kind(data.task.label_kind)
     head = "linear" if kind.of_tokens else config.head
     head_parameters = count_head_parameters(model, head, kind.count_outputs(data.task))

@@ -11,7 +11,7 @@ import functools
 from typing import Any
 
 from selfpretrain.data.store import read_manifest
-from selfpretrain.kinds import arrange
+from selfpretrain.kinds import arrange, get_kind
 from selfpretrain.runs import budget, identity
 from selfpretrain.runs.folder import get_corpus_folder, is_corpus_built
 from selfpretrain.sources import documents
@@ -31,7 +31,7 @@ class Costs:
         self.plan = plan
         self._read_manifest = functools.cache(read_manifest)
         self._text_bytes: dict[str, int | None] = {}
-        self._lengths: dict[tuple[str, int, float], int] = {}
+        self._sizes: dict[tuple[str, float], list[float]] = {}
 
     def compute_work(self, cell: Cell) -> Work:
         """What the run takes, as far as it is known."""
@@ -44,7 +44,7 @@ class Costs:
         if cell.stage == "evaluate":
             return work.describe_evaluation(cell.settings, self._find_test_set(cell), vocab_size, length)
         data = self.plan.data[cell.task]
-        return work.describe_finetuning(cell.settings, data, vocab_size, length)
+        return work.describe_finetuning(cell.settings, data, vocab_size, length, self.measure_windows(cell))
 
     def _find_test_set(self, cell: Cell) -> TaskData:
         """Of an evaluation."""
@@ -80,17 +80,26 @@ class Costs:
 
     def measure_length(self, cell: Cell) -> int:
         """Mean tokens of the sequences of a task's examples, each cut to the sequence length, estimated from their bytes."""
-        seq_len, manifest, rate = cell.settings.finetune.seq_len, self.find_manifest(cell), BYTES_PER_TOKEN
+        seq_len, sizes = cell.settings.finetune.seq_len, self._measure_sizes(cell)
+        return max(1, round(sum(min(seq_len, size) for size in sizes) / len(sizes)))
+
+    def measure_windows(self, cell: Cell) -> float:
+        """In how many windows an example is read, in the mean; 1 where its sequences are cut."""
+        config, sizes = cell.settings.finetune, self._measure_sizes(cell)
+        kind = get_kind(self.plan.data[cell.task].task.label_kind)
+        return sum(kind.count_windows(config, size) for size in sizes) / len(sizes)
+
+    def _measure_sizes(self, cell: Cell) -> list[float]:
+        """Tokens of the sequences of some of a task's examples, none of them cut, estimated from their bytes."""
+        manifest, rate = self.find_manifest(cell), BYTES_PER_TOKEN
         if manifest:  # a separator follows every document
             rate = manifest["text_bytes"] / max(1, manifest["tokens"] - manifest["documents"])
-        key = (cell.task, seq_len, rate)
-        if key not in self._lengths:
+        if (key := (cell.task, rate)) not in self._sizes:
             data = self.plan.data[cell.task]
             texts = data.splits["train"].texts
             sample = arrange(data.task, texts[:: max(1, len(texts) // SAMPLED_TEXTS)])
-            sizes = [1 + len(row) + sum(len(text.encode()) for text in row) / rate for row in sample]
-            self._lengths[key] = max(1, round(sum(min(seq_len, size) for size in sizes) / len(sizes)))
-        return self._lengths[key]
+            self._sizes[key] = [1 + len(row) + sum(len(text.encode()) for text in row) / rate for row in sample]
+        return self._sizes[key]
 
     def estimate_text_bytes(self, cell: Cell) -> int | None:
         """The text of a cell's corpus, at most; None where nothing limits it."""

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig, TokenizerConfig
 from selfpretrain.data.examples import EncodedSplit, pad
 from selfpretrain.data.tokenizer import train_tokenizer
+from selfpretrain.data.windows import iter_windows
 from selfpretrain.door import compose_settings
+from selfpretrain.kinds import KINDS
 from selfpretrain.model.flops import BACKWARD, count_token_flops
 from selfpretrain.model.init import build_encoder
 from selfpretrain.runs.predictions import load_predictions
@@ -163,10 +165,18 @@ def test_the_commands(command, tiny, given, tmp_path):
     assert by_f1.code == 0 and '"metric": "answer_f1"' in by_f1.out
 
 
+@pytest.mark.parametrize(("seq_len", "doc_stride"), [(128, 128), (128, 32), (384, 128)])
+def test_a_plan_counts_about_as_many_windows_as_are_read(seq_len, doc_stride):
+    config, question = FinetuneConfig(seq_len=seq_len, doc_stride=doc_stride), 12
+    for num_tokens in range(20, 3000, 61):
+        windows = len(list(iter_windows(num_tokens - question - 3, seq_len - question - 3, doc_stride)))
+        assert KINDS["span"].count_windows(config, num_tokens) == pytest.approx(windows, rel=0.2, abs=1)
+
+
 def test_a_study(command, tiny, given, tmp_path):
     study = ["study.pretrain_seeds=2", "study.num_replicates=200", "study.seeds_per_process=2"]
     planned = command("plan", *tiny, *given, *study)
-    assert planned.code == 0 and "a run takes more steps than a plan says" in planned.out, planned.err
+    assert planned.code == 0 and "read in several windows" in planned.out, planned.err
     outcome = command("study", *tiny, *given, *study)
     assert outcome.code == 0, outcome.err
     (panel,) = json.loads(next((tmp_path / "runs" / "reports").glob("*/summary.json")).read_text())["panels"]
