@@ -182,8 +182,10 @@ def fetch_files(hub_id: str, config: str | None, revision: str | None, split: st
         )
     numbered = re.search(r"-of-([0-9]+)\.parquet$", paths[0].name)
     if numbered and int(numbered[1]) != len(paths):
-        raise UserError(f"{hub_id}@{revision or 'main'}: {len(paths)} of {numbered[1]} files of {layout} are here; "
-            "unset HF_HUB_OFFLINE to download the rest")
+        raise UserError(
+            f"{hub_id}@{revision or 'main'}: {len(paths)} of {numbered[1]} files of {layout} are here; "
+            "unset HF_HUB_OFFLINE to download the rest"
+        )
     return paths
 
 
