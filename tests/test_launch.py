@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,12 +26,18 @@ def test_all_processes_of_a_study_save_when_the_script_alone_is_told_to_end(tmp_
     worker.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     script = subprocess.Popen(
-        ["bash", SCRIPT, "study=x"], cwd=tmp_path, env={**os.environ, "PATH": path, "WORKERS": "3"}
-    )
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("started.*"))) < 3:
-        assert time.monotonic() < deadline, "the processes did not start"
-        time.sleep(0.05)
-    script.send_signal(number)
-    assert script.wait(60) == code
-    assert len(list(tmp_path.glob("saved.*"))) == 3
+        ["bash", SCRIPT, "study=x"], cwd=tmp_path, env={**os.environ, "PATH": path, "WORKERS": "3"}, start_new_session=True,
+        # whoever runs the tests may ignore it, and a shell cannot trap what it was started ignoring
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("started.*"))) < 3:
+            assert time.monotonic() < deadline, "the processes did not start"
+            time.sleep(0.05)
+        script.send_signal(number)
+        assert script.wait(60) == code
+        assert len(list(tmp_path.glob("saved.*"))) == 3
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # all are gone, as they should be
+            os.killpg(script.pid, signal.SIGKILL)
