@@ -270,7 +270,8 @@ def test_unknown_command(command, arguments):
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert (
-        repr(arguments[0]) in outcome.err and "corpus, pretrain, finetune, evaluate, plan, study, report" in outcome.err
+        repr(arguments[0]) in outcome.err
+        and "corpus, corpus audit, pretrain, finetune, evaluate, submit, plan, study, report" in outcome.err
     )
 
 
