@@ -9,6 +9,7 @@ rows copies no text.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -52,8 +53,8 @@ class _Columnar(Sequence[T]):
 class Strings(_Columnar[str]):
     """N strings; ``starts`` int64 [M + 1] are the places in ``data`` of M of which ``rows`` [N] are chosen, else all."""
 
-    def __init__(self, data: Any, starts: Ints, rows: Ints | None = None):
-        self._data, self._starts, self._rows = memoryview(data), starts, rows
+    def __init__(self, data: bytes | bytearray | mmap.mmap, starts: Ints, rows: Ints | None = None):
+        self._data, self._starts, self._rows = data, starts, rows
 
     def __len__(self) -> int:
         return len(self._starts) - 1 if self._rows is None else len(self._rows)
@@ -64,11 +65,11 @@ class Strings(_Columnar[str]):
             last = min(first + BLOCK_ROWS, len(self))
             rows = np.arange(first, last) if self._rows is None else self._rows[first:last]
             for begin, end in zip(self._starts[rows].tolist(), self._starts[rows + 1].tolist(), strict=True):
-                yield str(data[begin:end], "utf-8")
+                yield data[begin:end].decode()
 
     def get(self, row: int) -> str:
         place = row if self._rows is None else self._rows[row]
-        return str(self._data[self._starts[place] : self._starts[place + 1]], "utf-8")
+        return self._data[self._starts[place] : self._starts[place + 1]].decode()
 
     def take(self, rows: Ints) -> Strings:
         """The strings in these rows, in their order; they share the buffers."""
@@ -78,8 +79,9 @@ class Strings(_Columnar[str]):
     def load(cls, stem: Path) -> Strings:
         """What :func:`write_strings` wrote, mapped, not read."""
         starts = np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-        # an empty file cannot be mapped
-        return cls(np.memmap(f"{stem}.utf8", np.uint8, "r") if starts[-1] else b"", starts)
+        with open(f"{stem}.utf8", "rb") as file:
+            # an empty file cannot be mapped
+            return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if starts[-1] else b"", starts)
 
 
 class TextRows(_Columnar[tuple[str, ...]]):
