@@ -18,6 +18,7 @@ BENCHMARKS = {
     "coverage": "how often intervals, p-values and decisions are right, in simulation",
     "sustained": "some minutes of a real pretraining run",
     "seeds": "several seeds in one process against the same in turn",
+    "reading": "a task of many rows: the first time, again, and its text",
     "startup": "how long commands take to start",
     "tokens": "tokens needed to reach a loss, by kind of start",
     "time_to_loss": "seconds to the loss at which transformers' run_mlm.py ends",

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
+from selfpretrain.report.columns import Table
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
-from selfpretrain.report.tables import WITHOUT_OVERLAP, Table, build_tables
+from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START
 
@@ -156,6 +157,11 @@ def list_explanations(summary: Summary) -> list[str]:
         lines.append(
             "Other test sets: scored by the same fine-tuned runs, which were not chosen on them; gains are over the baseline on "
             "the same examples. No sentence rests on them."
+        )
+    if summary.published:
+        lines.append(
+            "Published: printed by others for the same model, test split and metric, without an interval; where the test "
+            "split here is a part, or the condition's text another, the two are not of one experiment. No sentence rests on them."
         )
     lines += _explain_analyses(summary)
     blind = [

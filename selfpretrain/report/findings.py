@@ -219,8 +219,24 @@ class Transfer:
     panels: list[Panel]  # one per model; their card is the test set
 
 
+@dataclass(frozen=True)
+class PublishedScore:
+    """A score of the study, and one that others printed for the same model, start, test split and metric."""
+
+    model: str
+    task: str
+    metric: str
+    condition: str
+    score: Interval
+    num_examples: int  # of the test split
+    num_official: int  # examples that the whole split has
+    published: float
+    name: str  # what the source calls it
+    source: str
+
+
 # fields of Summary that leave no trace while empty
-_OPTIONAL = ("averages", "ensembles", "calibrations", "transfers", "without_overlap")
+_OPTIONAL = ("averages", "ensembles", "calibrations", "transfers", "published", "without_overlap")
 
 
 @dataclass
@@ -241,6 +257,7 @@ class Summary:
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
+    published: list[PublishedScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
 

@@ -16,6 +16,7 @@ from selfpretrain.report.comparisons import compute_difference, compute_score, c
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.published import build_published
 from selfpretrain.report.transfers import build_transfers
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
@@ -73,6 +74,7 @@ def _summarize(results: StudyResults) -> Summary:
     summary.crosses = build_crosses(summary)
     summary.averages = build_averages(summary, results.tasks)
     summary.transfers = build_transfers(results, _build_panel)
+    summary.published = build_published(summary, results)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
     summary.warnings = _collect_warnings(summary)
     analyse(summary, results)

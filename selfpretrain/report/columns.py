@@ -1,0 +1,142 @@
+"""What the tables of a report are made of: columns, and how they are filled as text and as bare numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from itertools import chain
+
+from selfpretrain.numbers import format_p, format_score, format_signed
+from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.findings import (
+    PARTIAL,
+    Calibration,
+    CrossCell,
+    Ensemble,
+    Entry,
+    Panel,
+    PublishedScore,
+    Summary,
+)
+
+NOT_APPLICABLE = "-"
+NA = "NA"  # likewise in CSV
+
+
+@dataclass(frozen=True)
+class Table:
+    """Formatted cells, and the same rows as bare numbers for CSV."""
+
+    name: str  # stem of the files
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    num_text_columns: int  # from the left: text; the others are right-aligned
+    num_group_columns: int  # from the left: equal cells here make one group in the terminal
+    csv_header: tuple[str, ...]
+    csv_rows: tuple[tuple[str, ...], ...]
+    remark: str = ""  # of the title's end, what parts of the table that stand by themselves have to say, too
+
+
+# one column's text, then its values in the columns of the CSV file that it is made of
+Cell = tuple[str, ...]
+
+
+def build_table(
+    name: str, title: str, columns: dict[str, Cell], rows: list[list[Cell]], num_columns: tuple[int, int]
+) -> Table:
+    """A table of columns, each given with its columns in the CSV file; how many hold text, and how many make a group."""
+    texts = tuple(tuple(cell[0] for cell in row) for row in rows)
+    values = tuple(tuple(chain.from_iterable(cell[1:] for cell in row)) for row in rows)
+    return Table(name, title, tuple(columns), texts, *num_columns, tuple(chain.from_iterable(columns.values())), values)
+
+
+def name_interval(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
+PANEL = {"model": ("model",), "task": ("task", "metric")}
+CONDITION = {"condition": ("condition", "state")}
+P_VALUE = {"p": ("p", "p_holm", "scope")}
+BENEFIT = {"Benefit %": ("benefit_percent", "benefit_low", "benefit_high")}
+
+
+def fill_panel(panel: Panel | Ensemble | Calibration | PublishedScore) -> tuple[Cell, Cell]:
+    return (panel.model, panel.model), (f"{panel.task} ({panel.metric})", panel.task, panel.metric)
+
+
+def fill_score(entry: Entry) -> Cell:
+    if entry.score is None:
+        return entry.state_text, entry.state_text, NA, NA
+    return entry.score.format("score"), *list_interval(entry.score)
+
+
+def fill_number(interval: Interval) -> Cell:
+    return interval.format("score"), *list_interval(interval)
+
+
+def fill_point(entry: Entry) -> Cell:
+    if entry.score is None:
+        return entry.state_text, entry.state_text
+    return format_score(entry.score.point), repr(entry.score.point)
+
+
+def fill_point_gain(entry: Entry) -> Cell:
+    if entry.gain is None:
+        return NOT_APPLICABLE if entry.score else entry.state_text, NA
+    return format_signed(entry.gain.delta.point), repr(entry.gain.delta.point)
+
+
+def fill_difference(difference: Difference | None) -> tuple[Cell, Cell]:
+    """It, and its p."""
+    if difference is None:
+        return (NOT_APPLICABLE, NA, NA, NA), (NOT_APPLICABLE, NA, NA, NA)
+    scope = "conditional on a checkpoint" if difference.is_conditional else "procedures"
+    if difference.is_of_checkpoints:
+        scope = "checkpoints"
+    p = "these checkpoints only" if difference.p_holm is None else format_p(difference.p_holm)
+    delta = (difference.delta.format("gain"), *list_interval(difference.delta))
+    return delta, (p, write_number(difference.p), write_number(difference.p_holm), scope)
+
+
+def fill_benefit(entry: Entry, summary: Summary) -> Cell:
+    text = "undefined" if entry.benefit_undefined else NOT_APPLICABLE
+    if entry.condition == summary.reference and entry.gain:
+        text = "100" if entry.gain.delta.low > 0 else "undefined"
+    elif entry.benefit:
+        text = entry.benefit.format("benefit")
+    return text, *list_interval(entry.benefit)
+
+
+def fill_seeds(entry: Entry) -> Cell:
+    """3; 2 of 3 where some are missing; 3 x 2 with two runs of each; 1 x 5 of one released checkpoint."""
+    text = str(entry.num_seeds)
+    if entry.num_seeds != entry.num_seeds_planned or entry.state == PARTIAL:
+        text = f"{entry.num_seeds} of {entry.num_seeds_planned}"
+    if entry.about.is_released:
+        text = f"1 x {text}"
+    elif entry.num_runs > entry.num_seeds:
+        text += f" x {_count_each(entry)}"
+    counts = (entry.num_seeds, entry.num_seeds_planned, entry.num_runs, entry.num_runs_planned)
+    return text, *map(str, counts)
+
+
+def _count_each(entry: Entry) -> str:
+    """Runs per seed: 2, or 1-2 where some are missing."""
+    counts = Counter(run["pretrain_seed"] for run in entry.run_scores).values()
+    return "-".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else str(entry.num_runs)
+
+
+def fill_cross(cell: CrossCell, unit: str) -> Cell:
+    if cell.value is None:
+        return cell.text or "100", cell.text or "100", NA, NA, write_number(cell.p_holm)
+    return cell.value.format(unit), *list_interval(cell.value), write_number(cell.p_holm)
+
+
+def list_interval(interval: Interval | None) -> tuple[str, ...]:
+    return (NA, NA, NA) if interval is None else tuple(map(repr, dataclasses.astuple(interval)))
+
+
+def write_number(number: float | None) -> str:
+    return NA if number is None else repr(number)
