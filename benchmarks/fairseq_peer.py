@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import selfpretrain.interop
 from benchmarks.harness import Rate
 from benchmarks.work import Work
 
-SHIM = Path(__file__).with_name("fairseq_shim.py")
+SHIM = Path(selfpretrain.interop.__file__).with_name("fairseq_shim.py")
 NUM_SPECIAL = 5  # <s> <pad> </s> <unk> before dict.txt's entries, <mask> after them
 WARMUP_UPDATES = 2
 MARK = "| train_inner |"
@@ -127,4 +128,4 @@ def build_command(work: Work, environment: str, folder: str, updates: int) -> li
     }  # fmt: skip
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     python = str(Path(environment).absolute() / "bin" / "python")
-    return [python, str(SHIM), folder, *words, "--cpu", "--no-save", "--disable-validation"]
+    return [python, str(SHIM), "train", folder, *words, "--cpu", "--no-save", "--disable-validation"]

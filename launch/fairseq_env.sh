@@ -10,5 +10,5 @@ $pip "torch==2.13.0" numpy wheel "setuptools<81" cython
 # in its isolated build torch is not seen: with torch its setup compiles extensions that masked_lm does not use, and fails
 $pip --no-deps "fairseq==0.12.2"
 $pip "hydra-core==1.3.8" bitarray sacrebleu regex cffi tqdm scikit-learn requests
-"$folder/bin/python" "$(dirname "$0")/../benchmarks/fairseq_shim.py" --help >/dev/null
+"$folder/bin/python" "$(dirname "$0")/../selfpretrain/interop/fairseq_shim.py" train --help >/dev/null
 echo "$folder is ready"

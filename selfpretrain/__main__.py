@@ -17,6 +17,7 @@ COMMANDS = {
     "finetune": "Fine-tune an encoder on a task.",
     "evaluate": "Score a fine-tuned encoder on a task's splits.",
     "submit": "Write a fine-tuned encoder's predictions for the server of GLUE.",
+    "export": "Write an encoder as transformers or fairseq has it.",
     "plan": "Say what a study will take: runs, FLOPs, hours here, disk, and what is done. Runs nothing.",
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
@@ -83,6 +84,12 @@ def run_submit(settings: Any, overrides: list[str]) -> None:
     print_once(*map(str, submit(settings)))
 
 
+def run_export(settings: Any, overrides: list[str]) -> None:
+    from selfpretrain.stages.export import export
+
+    print_once(str(export(settings)))
+
+
 def run_study_cell(settings: Any, overrides: list[str]) -> str:
     """A job of a study, or by hand ``selfpretrain study study.cell=<file>``."""
     from hydra.core.hydra_config import HydraConfig
@@ -136,7 +143,7 @@ def print_result(run: Any) -> None:
 
 RUNNERS: dict[str, Callable[[Any, list[str]], Any]] = {
     "corpus": run_corpus, "corpus audit": run_audit, "pretrain": run_pretrain, "finetune": run_finetune,
-    "evaluate": run_evaluate, "submit": run_submit, "plan": run_plan, "study": run_study_cell, "report": run_report,
+    "evaluate": run_evaluate, "submit": run_submit, "export": run_export, "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
 
 

@@ -276,6 +276,7 @@ class RuntimeConfig:
     keep_checkpoints: int = setting(2, at_least(1), "newest kept")
     keep_steps: list[int] = setting(list, at_least(0), "and these")
     submission_dir: str = setting("submission", help="submit: where the files for a benchmark's server are written")
+    export_dir: str = setting("exported", help="export: the folder that is made")
     progress: bool = setting(True, help="bars on a terminal; the lines of a study stay without them")
 
 
@@ -326,16 +327,18 @@ class StudyConfig:
 class Start:
     """What an encoder begins as."""
 
-    kind: str  # none: fresh weights | run: a pretraining of ours (for evaluate: a fine-tuning) | hf: a released checkpoint
-    name: str = ""  # a run's id, with @<step> where it is a snapshot; <repo>@<revision> or a folder
+    # none: fresh weights | run: a pretraining of ours (for evaluate: a fine-tuning) | hf: a released checkpoint
+    # | fairseq: a checkpoint of fairseq's RoBERTa
+    kind: str
+    name: str = ""  # a run's id, with @<step> where it is a snapshot; <repo>@<revision> or a folder; a file
 
     @classmethod
     def parse(cls, init: str) -> Start:
         """From the setting ``init``; UserError where it names no start."""
         kind, _, name = init.partition(":")
-        if re.fullmatch(r"none|run:[^@]+(@[0-9]+)?|hf:.+", init):
+        if re.fullmatch(r"none|run:[^@]+(@[0-9]+)?|hf:.+|fairseq:.+", init):
             return cls(kind, name)
-        allowed = "none, run:<id>, run:<id>@<step>, hf:<repo>@<revision>, hf:<folder>"
+        allowed = "none, run:<id>, run:<id>@<step>, hf:<repo>@<revision>, hf:<folder>, fairseq:<folder or file>"
         raise UserError(f"init={init} is not a start; allowed: {allowed}")
 
     def __str__(self) -> str:
@@ -344,6 +347,11 @@ class Start:
     @property
     def is_fresh(self) -> bool:
         return self.kind == "none"
+
+    @property
+    def is_released(self) -> bool:
+        """Others' checkpoint, in their format."""
+        return self.kind in ("hf", "fairseq")
 
     @property
     def run_id(self) -> str | None:
@@ -360,7 +368,10 @@ class Start:
 class Settings:
     """What every command composes. Each command's identity uses the sections it reads."""
 
-    init: str = setting("none", help="none | run:<id> | run:<id>@<step> | hf:<repo>@<revision> | hf:<folder>")
+    init: str = setting(
+        "none", help="none | run:<id> | run:<id>@<step> | hf:<repo>@<revision> | hf:<folder> | fairseq:<folder or file>"
+    )
+    format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

@@ -132,10 +132,11 @@ def complete_task(task: TaskConfig) -> TaskConfig:
 
 
 def _expand_home(path: T) -> T:
-    """A path (a start ``hf:<path>``, too) with ``~`` or ``~user`` as the shell would have it, unless there is such a file."""
+    """A path (of a start ``hf:<path>`` or ``fairseq:<path>``, too) with ``~`` or ``~user`` as the shell would have it, unless there is such a file."""
     if not isinstance(path, str):
         return path
-    kind, name = ("hf:", path[3:]) if path.startswith("hf:") else ("", path)
+    kind = next((kind for kind in ("hf:", "fairseq:") if path.startswith(kind)), "")
+    name = path.removeprefix(kind)
     return path if Path(name).exists() else kind + os.path.expanduser(name)  # type: ignore[return-value]
 
 

@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import UserError
-from selfpretrain.data.tokenizer import BPE_ORDER, Tokenizer
+from selfpretrain.data.fairseq_files import DICTIONARY, FIRST, check_order
+from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.files import compute_checksum, read_json, write_json
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
@@ -184,12 +185,11 @@ def write_dictionary(folder: Path, tokenizer: Tokenizer, counts: npt.NDArray[np.
     after them. WordPiece puts [PAD] [UNK] [CLS] [SEP] [MASK] first, so no file can give the same ids; the token
     files themselves are in the same format. ``counts`` [vocab_size] are the occurrences in the corpus.
     """
-    tokens = tokenizer.get_tokens()
-    if tokenizer.kind != "bpe" or tuple(tokens[: len(BPE_ORDER)]) != BPE_ORDER or tokens[-1] != "<mask>":
-        return "no dict.txt: fairseq's special ids come first and <mask> last, which this vocabulary's do not"
-    lines = tokens[len(BPE_ORDER) : -1]
-    if any(not token or any(character.isspace() for character in token) for token in lines):
-        return "no dict.txt: entries with white space, or unused ids, cannot stand in it"
-    rows = zip(lines, counts[len(BPE_ORDER) : -1].tolist(), strict=True)
-    (folder / "dict.txt").write_text("".join(f"{token} {count}\n" for token, count in rows), encoding="utf-8")
+    tokens, ordinary = tokenizer.get_tokens(), slice(len(FIRST), -1)
+    try:
+        check_order(tokens)
+    except UserError as error:
+        return f"no dict.txt: {error}"
+    rows = zip(tokens[ordinary], counts[ordinary].tolist(), strict=True)
+    (folder / DICTIONARY).write_text("".join(f"{token} {count}\n" for token, count in rows), encoding="utf-8")
     return ""

@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_
 from tokenizers import Tokenizer as Backend
 
 from selfpretrain.config import TokenizerConfig, UserError
+from selfpretrain.data import fairseq_files
 from selfpretrain.files import make_folder, write_text
 
 # cls, sep, pad, mask, unk
@@ -30,11 +31,12 @@ SPECIAL_TOKENS = {
     "bpe": ("<s>", "</s>", "<pad>", "<mask>", "<unk>"),
 }
 WORDPIECE_ORDER = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4
-BPE_ORDER = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0..3; <mask> is last [fairseq]
+BPE_ORDER = fairseq_files.FIRST  # ids 0..3; <mask> is last [fairseq]
 MIN_VOCAB_SIZE = {"wordpiece": 100, "bpe": len(BPE_ORDER) + 256 + 1}  # bpe: every byte is an entry
 MIN_ORDINARY_TOKENS = 10  # fewer means that the wrong file was read
 MAX_CACHED_CHARACTERS = 500_000  # of the pieces remembered: 10 MB of text fill it, and memory stays there
 OFFSET_TEXTS = 500  # encoded with offsets at once: the library's objects are large
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", fairseq_files.DICTIONARY)  # of a folder, the first that is there
 PIECE_BLOCK = 200_000  # characters given to the trainer at once
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
@@ -131,6 +133,10 @@ class Tokenizer:
         tokens = {number: token for token, number in self._vocabulary.items()}
         return [tokens.get(number, "") for number in range(self.vocab_size)]
 
+    def get_merges(self) -> list[tuple[str, str]]:
+        """Of byte-level BPE, in order."""
+        return [(first, second) for first, second in json.loads(self._backend.to_str())["model"]["merges"]]
+
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and, for older readers, vocab.txt or vocab.json with merges.txt."""
         make_folder(folder)
@@ -140,23 +146,24 @@ class Tokenizer:
         else:
             ordered = dict(sorted(self._vocabulary.items(), key=lambda entry: entry[1]))
             write_text(folder / "vocab.json", json.dumps(ordered, ensure_ascii=False))
-            merges = [" ".join(pair) for pair in json.loads(text)["model"]["merges"]]
+            merges = [" ".join(pair) for pair in self.get_merges()]
             write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
         write_text(folder / "tokenizer.json", text)
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read tokenizer.json (or the folder it is in), vocab.txt, or a folder with vocab.json and merges.txt.
+        """Read tokenizer.json (or the folder it is in), vocab.txt, or a folder with vocab.json and merges.txt, or with
+        fairseq's dict.txt and GPT-2's files.
 
         Raises UserError for a path that does not exist or does not hold a usable vocabulary.
         """
         path = Path(path)
         file = path
         if path.is_dir():
-            found = [path / name for name in ("tokenizer.json", "vocab.txt", "vocab.json") if (path / name).is_file()]
+            found = [path / name for name in FILES if (path / name).is_file()]
             if not found:
                 raise UserError(
-                    f"tokenizer.path={path} holds no tokenizer.json, no vocab.txt and no vocab.json with merges.txt"
+                    f"tokenizer.path={path} holds no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no dict.txt"
                 )
             file = found[0]
         if not file.is_file():
@@ -164,6 +171,8 @@ class Tokenizer:
         try:
             if file.name == "vocab.json":
                 return cls(_load_vocab_json(file), str(file))
+            if file.name == fairseq_files.DICTIONARY:
+                return cls(_build_bpe(*fairseq_files.read_bpe(file.parent)), str(file))
             if file.suffix == ".txt":
                 return cls(_load_vocab_txt(file), str(file))
             return cls(Backend.from_file(str(file)), str(file))

@@ -88,32 +88,32 @@ def name_tensors(encoder: Encoder, head: nn.Module | None = None) -> Names:
         f"encoder.embeddings.{ours}.weight": (f"{prefix}.embeddings.{theirs}.weight",)
         for ours, theirs in EMBEDDING_TABLES.items()
     }
-    names |= _name_part("encoder.embeddings.norm", f"{prefix}.embeddings.LayerNorm")
+    names |= name_part("encoder.embeddings.norm", f"{prefix}.embeddings.LayerNorm")
     if config.embedding_size != config.hidden_size:
-        names |= _name_part("encoder.project", f"{prefix}.embeddings_project")
+        names |= name_part("encoder.project", f"{prefix}.embeddings_project")
     for i in range(config.num_layers):
         for ours, theirs in LAYER_PARTS.items():
             stacked = [f"{prefix}.encoder.layer.{i}.{part}" for part in theirs]
-            names |= _name_part(f"encoder.layers.{i}.{ours}", *stacked)
+            names |= name_part(f"encoder.layers.{i}.{ours}", *stacked)
     return names | _name_head(config.family, head)
 
 
-def _name_part(ours: str, *theirs: str) -> Names:
+def name_part(ours: str, *theirs: str) -> Names:
     return {f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias")}
 
 
 def _name_head(family: str, head: nn.Module | None) -> Names:
     if isinstance(head, MaskedTokenHead):
         dense, norm, bias = MASKED_TOKEN_NAMES[family]
-        return _name_part("head.dense", dense) | _name_part("head.norm", norm) | {"head.bias": (bias,)}
+        return name_part("head.dense", dense) | name_part("head.norm", norm) | {"head.bias": (bias,)}
     if head is None:
         return {}
     dense, out = SEQUENCE_NAMES[family] if isinstance(head, SequenceHead) else REPLACED_TOKEN_NAMES
-    return _name_part("head.dense", dense) | _name_part("head.out", out)
+    return name_part("head.dense", dense) | name_part("head.out", out)
 
 
-def to_huggingface(tensors: Tensors, names: Names) -> Tensors:
-    """Our tensors (weights, or gradients) under transformers' names; copies, each with its own memory."""
+def split_tensors(tensors: Tensors, names: Names) -> Tensors:
+    """Our tensors (weights, or gradients) under theirs; copies, each with its own memory."""
     renamed: Tensors = {}
     for ours, theirs in names.items():
         for name, part in zip(theirs, tensors[ours].detach().chunk(len(theirs)), strict=True):
@@ -121,8 +121,8 @@ def to_huggingface(tensors: Tensors, names: Names) -> Tensors:
     return renamed
 
 
-def from_huggingface(tensors: Tensors, names: Names, origin: str) -> Tensors:
-    """transformers' tensors under our names; UserError for the first one that ``origin`` lacks."""
+def join_tensors(tensors: Tensors, names: Names, origin: str) -> Tensors:
+    """Their tensors under our names; UserError for the first one that ``origin`` lacks."""
     for name in chain.from_iterable(names.values()):
         if name not in tensors:
             raise UserError(f"{origin} has no tensor {name}: not a whole checkpoint of this family; choose another")
@@ -159,7 +159,7 @@ def unify_names(tensors: Tensors, family: str) -> Tensors:
 def get_huggingface_tensors(encoder: Encoder, head: nn.Module | None = None) -> Tensors:
     """The weights under transformers' names; tied output matrices are not among them."""
     parts = nn.ModuleDict({"encoder": encoder} if head is None else {"encoder": encoder, "head": head})
-    return to_huggingface(dict(parts.named_parameters()), name_tensors(encoder, head))
+    return split_tensors(dict(parts.named_parameters()), name_tensors(encoder, head))
 
 
 def set_huggingface_tensors(
@@ -175,7 +175,7 @@ def set_huggingface_tensors(
         raise UserError(
             f"{origin} has a LayerNorm under its old and its new name (gamma, weight); choose another checkpoint"
         )
-    found = from_huggingface(unified, names, origin)
+    found = join_tensors(unified, names, origin)
     check_tensors(unified, names, family, origin)
     for prefix, module in (("encoder.", encoder), ("head.", head)):
         if module is not None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, Start, TokenizerConfig, UserError
+from selfpretrain.data.fairseq_files import DICTIONARY, MERGES, PIECES, find_checkpoint
 from selfpretrain.data.store import FORMAT_VERSION
 from selfpretrain.data.vocabulary import compute_vocabulary_id, hash_training, is_own
 from selfpretrain.devices import resolve_precision
+from selfpretrain.files import compute_checksum
 from selfpretrain.hashing import compute_id, hash_section, to_plain
 from selfpretrain.sources import documents
 from selfpretrain.sources.labelled import TaskData
@@ -51,13 +53,18 @@ def identify_vocabulary(settings: Settings) -> str:
 
 
 def identify_start(start: Start) -> str:
-    """A start as it enters identities: a run's id, a repository at a revision, or a folder by its contents."""
+    """A start as it enters identities: a run's id, a repository at a revision, or files by their contents."""
     if start.kind == "hf" and Path(start.name).is_dir():
         digest = hashlib.sha256()
         for file in sorted(Path(start.name).glob("*")):
             if file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin"):
                 digest.update(file.name.encode() + file.read_bytes())
         return f"hf:{digest.hexdigest()}"
+    if start.kind == "fairseq":
+        file = find_checkpoint(start.name)
+        named = [file, *(file.parent / name for name in (DICTIONARY, PIECES, MERGES))]
+        sums = [compute_checksum(each, "sha256") for each in named if each.is_file()]
+        return f"fairseq:{compute_id({'files': sums})}"
     if start.kind == "hf" and "@" not in start.name:
         raise UserError(
             f"init={start} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
+from selfpretrain.data.fairseq_files import find_dictionary
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import find_vocabulary
 from selfpretrain.model.encoder import Encoder
@@ -16,6 +17,10 @@ def load_start(start: Start, runs_dir: str) -> tuple[Encoder, Tokenizer]:
     """The encoder and tokenizer that a start names, which is no fresh one; UserError when there is no such thing."""
     if start.run_id is not None:
         return load_encoder(find_encoder(start, runs_dir))
+    if start.kind == "fairseq":
+        from selfpretrain.interop.fairseq_roberta import load_roberta
+
+        return load_roberta(start.name)[:2]
     assert start.kind == "hf", start
     from selfpretrain.interop.huggingface import load_huggingface
 
@@ -50,6 +55,8 @@ def choose_tokenizer(settings: Settings) -> TokenizerConfig:
         shared = find_vocabulary(settings.tokenizer, runs_dir)
         if shared is not None and shared.fingerprint == Tokenizer.load(path).fingerprint:
             return settings.tokenizer
+    elif start.kind == "fairseq":
+        path = find_dictionary(start.name)
     elif not path.is_dir():
         from selfpretrain.interop.huggingface import fetch_snapshot
 

@@ -17,6 +17,7 @@ from selfpretrain.config import (
     TokenizerConfig,
     UserError,
 )
+from selfpretrain.data.fairseq_files import find_dictionary
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import WARMUP, check, to_dataclass
 from selfpretrain.hashing import to_plain
@@ -103,9 +104,13 @@ def follow_recipe(settings: Settings, condition: Condition, given: Any) -> Setti
 def find_released_tokenizer(offshelf: str) -> TokenizerConfig:
     """That of the released checkpoint, in which the texts are that it is pretrained further on."""
     start = Start.parse(offshelf)
-    if start.kind != "hf":
-        raise UserError(f"study.offshelf={start} is no released checkpoint; allowed: hf:<repo>@<revision>, hf:<folder>")
+    if not start.is_released:
+        allowed = "hf:<repo>@<revision>, hf:<folder>, fairseq:<folder or file>"
+        raise UserError(f"study.offshelf={start} is no released checkpoint; allowed: {allowed}")
     identity.identify_start(start)  # refuses what is neither a folder nor a repository at a revision
-    path = start.name if Path(start.name).is_dir() else str(hub.fetch_tokenizer(start.name))
+    if start.kind == "fairseq":
+        path = str(find_dictionary(start.name))
+    else:
+        path = start.name if Path(start.name).is_dir() else str(hub.fetch_tokenizer(start.name))
     found = Tokenizer.load(path)
     return TokenizerConfig(kind=found.kind, vocab_size=found.vocab_size, path=path)

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from selfpretrain.config import FinetuneConfig, ModelConfig, ObjectiveConfig, OptimConfig, TaskConfig, UserError
 from selfpretrain.interop.names import (
     Names,
-    from_huggingface,
     get_architecture,
     get_huggingface_tensors,
+    join_tensors,
     name_tensors,
     set_huggingface_tensors,
-    to_huggingface,
+    split_tensors,
     unify_names,
 )
 from selfpretrain.model.encoder import Encoder
@@ -181,7 +181,7 @@ class Pairs:
             tensors = {ours: getattr(own[ours], kind) for ours in names}
             known = dict(model.named_parameters(remove_duplicate=False))
             theirs = {name: getattr(known[name], kind) for parts in names.values() for name in parts}
-            assert_equal(to_huggingface(tensors, names), theirs, tolerance)
+            assert_equal(split_tensors(tensors, names), theirs, tolerance)
 
 
 def check_training(pairs: Pairs, optim: OptimConfig, batch: dict[str, Tensor], compute_theirs: Any) -> None:
@@ -369,7 +369,7 @@ def test_a_missing_tensor_is_named() -> None:
     tensors = get_huggingface_tensors(encoder)
     del tensors["bert.encoder.layer.1.attention.self.key.bias"]
     with pytest.raises(UserError, match=r"somewhere has no tensor bert\.encoder\.layer\.1\.attention\.self\.key\.bias"):
-        from_huggingface(tensors, name_tensors(encoder), "somewhere")
+        join_tensors(tensors, name_tensors(encoder), "somewhere")
 
 
 @pytest.mark.parametrize(

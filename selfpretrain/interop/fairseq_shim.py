@@ -1,0 +1,45 @@
+"""fairseq 0.12.2 on Python 3.11 and later, with today's torch; run by the Python of fairseq's own environment.
+
+    <environment>/bin/python fairseq_shim.py train <folder> --task masked_lm ...      as fairseq-train
+    <environment>/bin/python fairseq_shim.py hydra_train --config-dir ...             as fairseq-hydra-train
+    <environment>/bin/python fairseq_shim.py preprocess --only-source ...             as fairseq-preprocess
+
+fairseq's configurations have dataclass instances as defaults. Python accepts such a default only if its class can be
+hashed, so every dataclass of fairseq is made with ``unsafe_hash``. Its checkpoints hold one class besides weights,
+``argparse.Namespace``, which torch reads once it is told that it may. Nothing else is changed. Whoever imports fairseq
+in Python calls :func:`apply` first. This file imports nothing of ours, so that it runs wherever it lies.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import sys
+from typing import Any
+
+make_dataclass = dataclasses.dataclass
+
+
+def dataclass(cls: Any = None, /, **settings: Any) -> Any:
+    """``dataclasses.dataclass``, with ``unsafe_hash`` for the classes of fairseq."""
+
+    def make(cls: Any) -> Any:
+        if cls.__module__.startswith("fairseq"):
+            settings.setdefault("unsafe_hash", True)
+        return make_dataclass(cls, **settings)
+
+    return make if cls is None else make(cls)
+
+
+def apply() -> None:
+    """Make both changes; before anything of fairseq is imported."""
+    dataclasses.dataclass = dataclass
+    import torch
+
+    torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file, which holds modules of other names' libraries
+    apply()
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else "train"
+    sys.exit(importlib.import_module(f"fairseq_cli.{name}").cli_main())
