@@ -183,9 +183,10 @@ class TokenizerConfig:
 class CorpusConfig:
     """Which text an encoder is pretrained on."""
 
-    source: str = setting("own", ("own", "own_of", "card", "mix"), "own_of: another task's own text; card: a text collection under corpora/text/; mix: several texts together")
+    source: str = setting("own", ("own", "own_of", "card", "mix", "fairseq"), "own_of: another task's own text; card: a text collection under corpora/text/; mix: several texts together; fairseq: token files of fairseq-preprocess")
     card: str | None = setting(None, help="name of the text collection, for source=card")
     task: str | None = setting(None, help="name of the other task, for source=own_of")
+    path: str | None = setting(None, help="folder with train.bin, train.idx, dict.txt and encoder.json, for source=fairseq; several with : between")
     parts: list[Any] = setting(list, help="for source=mix: {source: ..., <what differs>} of each text; as large as it is, unless size_as or max_mb there cuts it")
     size_as: str | None = setting(None, ("own", None), "cut to the byte size of this corpus")
     max_mb: float | None = setting(None, POSITIVE, "cut to this many MiB of text")
@@ -327,8 +328,7 @@ class StudyConfig:
 class Start:
     """What an encoder begins as."""
 
-    # none: fresh weights | run: a pretraining of ours (for evaluate: a fine-tuning) | hf: a released checkpoint
-    # | fairseq: a checkpoint of fairseq's RoBERTa
+    # none: fresh weights | run: ours, pretrained (for evaluate: fine-tuned) | hf: released | fairseq: of its RoBERTa
     kind: str
     name: str = ""  # a run's id, with @<step> where it is a snapshot; <repo>@<revision> or a folder; a file
 
@@ -371,7 +371,6 @@ class Settings:
     init: str = setting(
         "none", help="none | run:<id> | run:<id>@<step> | hf:<repo>@<revision> | hf:<folder> | fairseq:<folder or file>"
     )
-    format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -383,6 +382,7 @@ class Settings:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+    format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
 
     @property
     def start(self) -> Start:

@@ -1,8 +1,7 @@
 """Token files: a corpus as one flat array on disk, in fairseq's memory-mapped indexed format.
 
     train.bin       the token ids of all documents, each document followed by the separator
-    train.idx       b"MMIDIDX\\0\\0", version (uint64), element code (uint8), number of documents (uint64),
-                    tokens per document (int32 each), byte offset per document (int64 each)
+    train.idx       where they are (:mod:`selfpretrain.sources.indexed`)
     dict.txt        entry and count per line, for fairseq; byte-level BPE only, see write_dictionary
     tokenizer/      what made the ids
     manifest.json   source, counts, notes, and the size and BLAKE2b checksum of every file
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,15 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import UserError
-from selfpretrain.data.fairseq_files import DICTIONARY, FIRST, check_order
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.files import compute_checksum, read_json, write_json
+from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST, check_order
+from selfpretrain.sources.indexed import CODES, HEADER, INDEX_VERSION, MAGIC, read_index
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
-MAGIC = b"MMIDIDX\x00\x00"
-INDEX_VERSION = 1
-HEADER = struct.Struct("<9sQBQ")  # magic, version, element code, number of documents
-CODES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
 
 
@@ -147,17 +142,10 @@ def _check_file(folder: Path, name: str, expected: dict[str, Any], verify: bool)
 
 
 def _read_index(folder: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | type[np.int32]]:
-    file = folder / "train.idx"
-    with open(file, "rb") as index:
-        header = index.read(HEADER.size)
-    if len(header) < HEADER.size:
-        raise _damaged(folder, file.name, "too short")
-    magic, version, code, count = HEADER.unpack(header)
-    if magic != MAGIC or version != INDEX_VERSION or code not in CODES:
-        raise _damaged(folder, file.name, "not an index of fairseq's memory-mapped format")
-    if file.stat().st_size != HEADER.size + 12 * count or count == 0:
-        raise _damaged(folder, file.name, f"the length does not fit {count} documents")
-    return np.memmap(file, dtype="<i4", mode="r", offset=HEADER.size, shape=(count,)), CODES[code]
+    try:
+        return read_index(folder / "train.idx")
+    except ValueError as error:
+        raise _damaged(folder, "train.idx", str(error)) from None
 
 
 def compute_manifest_checksum(manifest: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_
 from tokenizers import Tokenizer as Backend
 
 from selfpretrain.config import TokenizerConfig, UserError
-from selfpretrain.data import fairseq_files
 from selfpretrain.files import make_folder, write_text
+from selfpretrain.sources import fairseq_files
 
 # cls, sep, pad, mask, unk
 SPECIAL_TOKENS = {

@@ -1,7 +1,7 @@
 """Checkpoints of fairseq's RoBERTa, read and written without fairseq.
 
     model.pt                              weights and settings
-    dict.txt, encoder.json, vocab.bpe     the vocabulary (:mod:`selfpretrain.data.fairseq_files`)
+    dict.txt, encoder.json, vocab.bpe     the vocabulary (:mod:`selfpretrain.sources.fairseq_files`)
 
 [fairseq 0.12.2, models/roberta/model.py, checkpoint_utils.py]
 """
@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
-from selfpretrain.data.fairseq_files import (
+from selfpretrain.data.tokenizer import Tokenizer
+from selfpretrain.files import new_folder
+from selfpretrain.interop.names import Names, Tensors, join_tensors, name_part, split_tensors
+from selfpretrain.interop.pickled import load_fairseq, save_pickled
+from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import MaskedTokenHead
+from selfpretrain.sources.fairseq_files import (
     CHECKPOINTS,
     DICTIONARY,
     MERGES,
@@ -27,12 +33,6 @@ from selfpretrain.data.fairseq_files import (
     find_dictionary,
     write_bpe,
 )
-from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.files import new_folder
-from selfpretrain.interop.names import Names, Tensors, join_tensors, name_part, split_tensors
-from selfpretrain.interop.pickled import load_fairseq, save_pickled
-from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import MaskedTokenHead
 from selfpretrain.train.checkpoint import set_tensors
 
 ARCHITECTURES = ("roberta", "roberta_base", "roberta_large")

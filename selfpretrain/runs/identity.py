@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, Start, TokenizerConfig, UserError
-from selfpretrain.data.fairseq_files import DICTIONARY, MERGES, PIECES, find_checkpoint
 from selfpretrain.data.store import FORMAT_VERSION
 from selfpretrain.data.vocabulary import compute_vocabulary_id, hash_training, is_own
 from selfpretrain.devices import resolve_precision
 from selfpretrain.files import compute_checksum
 from selfpretrain.hashing import compute_id, hash_section, to_plain
 from selfpretrain.sources import documents
+from selfpretrain.sources.fairseq_files import DICTIONARY, MERGES, PIECES, find_checkpoint
 from selfpretrain.sources.labelled import TaskData
 
 # raised when the same settings would give another result

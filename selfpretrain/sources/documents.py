@@ -26,13 +26,14 @@ from selfpretrain.config import CorpusConfig, TaskConfig, UserError
 from selfpretrain.door import read_parts
 from selfpretrain.sources import tasks, texts
 from selfpretrain.sources.cache import remember
+from selfpretrain.sources.fairseq_corpus import compute_fairseq_fingerprint, iter_fairseq_text
 from selfpretrain.sources.labelled import pause_collector
 
 NUM_BUCKETS = 1 << 16
 MIN_PIECE_BYTES = 1_000
 PIECES_PER_SLICE = 100  # a slice is made of at least about this many pieces
 RULE_VERSION = 1
-MIX = "mix"  # as in corpus.source
+MIX, FAIRSEQ = "mix", "fairseq"  # as in corpus.source
 
 
 def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str) -> Iterator[str]:
@@ -48,6 +49,8 @@ def iter_documents(corpus: CorpusConfig, task: TaskConfig | None, runs_dir: str)
         if corpus.source == MIX:
             parts = read_parts(corpus, task)
             return iter_mixed([functools.partial(iter_documents, *part, runs_dir) for part in parts])
+        if corpus.source == FAIRSEQ:
+            return iter_fairseq_text(str(corpus.path))
         if owner is None:
             return texts.iter_text(load_text_card(str(corpus.card)), runs_dir)
         return tasks.iter_own_text(owner, runs_dir)
@@ -61,6 +64,8 @@ def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir:
     source: str | list[str]
     if corpus.source == MIX:  # whatever the order in which its texts are named
         source = sorted(compute_fingerprint(*part, runs_dir) for part in read_parts(corpus, task))
+    elif corpus.source == FAIRSEQ:
+        source = compute_fairseq_fingerprint(str(corpus.path), runs_dir)
     elif owner is None:
         source = texts.compute_text_fingerprint(load_text_card(str(corpus.card)), runs_dir)
     else:
@@ -71,7 +76,7 @@ def compute_fingerprint(corpus: CorpusConfig, task: TaskConfig | None, runs_dir:
 
 def find_owner(corpus: CorpusConfig, task: TaskConfig | None) -> TaskConfig | None:
     """The task whose own text a corpus is; None for a collection, and for a mix as a whole."""
-    if corpus.source in ("card", MIX):
+    if corpus.source in ("card", MIX, FAIRSEQ):
         return None
     if corpus.source == "own_of":
         return load_task_card(str(corpus.task))

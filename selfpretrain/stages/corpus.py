@@ -93,7 +93,7 @@ def _prepare_tokenizer(settings: Settings) -> tuple[Tokenizer, list[str]]:
     corpus, config, runtime = settings.corpus, settings.tokenizer, settings.runtime
     if not is_own(config):
         return prepare_vocabulary(config, runtime), []
-    if corpus.source in ("card", "mix"):
+    if corpus.source in ("card", "mix", "fairseq"):
         # a slice spread over the collection: its first part may be all books, or all of one site
         max_mb = config.train_mb if corpus.max_mb is None else min(corpus.max_mb, config.train_mb)
         corpus = dataclasses.replace(corpus, max_mb=max_mb)

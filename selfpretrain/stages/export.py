@@ -44,7 +44,7 @@ def export(settings: Settings) -> Path:
     elif task is None:
         export_huggingface(folder, encoder, tokenizer, head)
     else:
-        export_huggingface(folder, encoder, tokenizer, head, task.label_kind, task.label_names)
+        export_huggingface(folder, encoder, tokenizer, head, str(task.label_kind), task.label_names)
     return folder
 
 

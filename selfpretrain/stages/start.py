@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
-from selfpretrain.data.fairseq_files import find_dictionary
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import find_vocabulary
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.runs.folder import find_run
+from selfpretrain.sources.fairseq_files import find_dictionary
 from selfpretrain.train.checkpoint import load_encoder
 
 

@@ -17,12 +17,12 @@ from selfpretrain.config import (
     TokenizerConfig,
     UserError,
 )
-from selfpretrain.data.fairseq_files import find_dictionary
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import WARMUP, check, to_dataclass
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs import identity
 from selfpretrain.sources import hub
+from selfpretrain.sources.fairseq_files import find_dictionary
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.conditions import Condition
 

@@ -97,7 +97,7 @@ def test_a_file_cut_short_or_missing_is_refused(name, verify, corpus):
 @pytest.mark.parametrize(
     ("index", "data", "words"),
     [
-        (b"MMIDIDX\x00\x00" + struct.pack("<QBQ", 1, 3, 1) + bytes(12), bytes(2), "not an index"),
+        (b"MMIDIDX\x00\x00" + struct.pack("<QBQ", 1, 3, 1) + bytes(12), bytes(2), "code of the tokens' type is 3"),
         (b"TNTIDX\x00\x00\x00" + struct.pack("<QBQ", 1, 8, 1) + bytes(12), bytes(2), "not an index"),
         (b"MMIDIDX\x00\x00" + struct.pack("<QBQ", 1, 8, 2) + bytes(12), bytes(2), "does not fit 2 documents"),
         (b"MMIDIDX\x00\x00" + struct.pack("<QBQiq", 1, 8, 1, 4, 0), bytes(8), "counts differ"),

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from selfpretrain.config import TokenizerConfig, UserError
-from selfpretrain.data.fairseq_files import FIRST, find_checkpoint, find_dictionary, read_dictionary, write_bpe
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
+from selfpretrain.sources.fairseq_files import FIRST, find_checkpoint, find_dictionary, read_dictionary, write_bpe
 
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "Café menus are read, 12 of 100; naïve dogs sleep."] * 5
 

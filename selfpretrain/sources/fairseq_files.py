@@ -22,6 +22,7 @@ DICTIONARY, PIECES, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
 FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0..3
 MASK = "<mask>"
 CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # of a folder, the first that is there
+COPY = f"copy GPT-2's {PIECES} and {MERGES}, as fairseq was given them, there"
 UNUSED = "madeupword"  # beginning of the entries that fill a dictionary up
 OVERWRITE = "#fairseq:overwrite"  # of a line that may repeat one of the first four
 
@@ -60,32 +61,39 @@ def read_dictionary(file: Path) -> list[str]:
     return entries if MASK in entries else [*entries, MASK]
 
 
+def read_pieces(folder: Path) -> list[str]:
+    """The pieces by id, of a folder with dict.txt and encoder.json; UserError where one is missing or damaged."""
+    entries = read_dictionary(folder / DICTIONARY)
+    if not (folder / PIECES).is_file():
+        raise UserError(f"{folder} holds {DICTIONARY} without {PIECES}; {COPY}")
+    try:
+        pieces = {str(number): str(piece) for piece, number in dict(read_json(folder / PIECES)).items()}
+    except (ValueError, TypeError, OSError):
+        raise UserError(f"{folder / PIECES} is damaged; {COPY}") from None
+    ordinary = [entry for entry in entries if entry not in (*FIRST, MASK) and not entry.startswith(UNUSED)]
+    if all(entry in pieces for entry in ordinary):  # else they are the pieces themselves, digits among them
+        entries = [pieces.get(entry, entry) for entry in entries]
+    if len(set(entries)) < len(entries):
+        raise UserError(f"{folder / DICTIONARY}: two entries are one piece of {PIECES}; {COPY}")
+    return entries
+
+
 def read_bpe(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The pieces with their ids, and the merges, of a folder with the three files.
 
     Raises UserError where a file is missing or damaged, or the dictionary lacks pieces that the merges make: a text
     would then be cut otherwise than fairseq cuts it.
     """
-    entries = read_dictionary(folder / DICTIONARY)
-    for name in (PIECES, MERGES):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder} holds {DICTIONARY} without {name}; copy GPT-2's {PIECES} and {MERGES}, as fairseq was given them, there"
-            )
+    vocabulary = {piece: number for number, piece in enumerate(read_pieces(folder))}
+    if not (folder / MERGES).is_file():
+        raise UserError(f"{folder} holds {DICTIONARY} without {MERGES}; {COPY}")
     try:
-        pieces = {str(number): str(piece) for piece, number in dict(read_json(folder / PIECES)).items()}
         version, *lines = (folder / MERGES).read_text(encoding="utf-8").split("\n")
+        merges = [(first, second) for first, second in (line.split(" ") for line in lines if line)]
         if not version.startswith("#version"):
             raise ValueError(version)
-        merges = [(first, second) for first, second in (line.split(" ") for line in lines if line)]
-    except (ValueError, TypeError, OSError):
-        raise UserError(f"{folder}: {PIECES} or {MERGES} is damaged; copy both again") from None
-    ordinary = [entry for entry in entries if entry not in (*FIRST, MASK) and not entry.startswith(UNUSED)]
-    if all(entry in pieces for entry in ordinary):  # else they are the pieces themselves, digits among them
-        entries = [pieces.get(entry, entry) for entry in entries]
-    vocabulary = {entry: number for number, entry in enumerate(entries)}
-    if len(vocabulary) < len(entries):
-        raise UserError(f"{folder / DICTIONARY}: two entries are one piece of {PIECES}; copy both again")
+    except ValueError:
+        raise UserError(f"{folder / MERGES} is damaged; {COPY}") from None
     wanted = dict.fromkeys(part for pair in merges for part in (*pair, "".join(pair)))
     lacking = [piece for piece in wanted if piece not in vocabulary]
     if lacking:
