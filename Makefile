@@ -1,9 +1,9 @@
-# Two targets. demo: from a bare Python to the main job's table. test: everything the tests need, then the tests.
-# Both install the exact versions of constraints.txt.
+# demo: from a bare Python to the main job's table. test: everything the tests need, then the tests. fairseq: its environment.
+# Each installs the exact versions of constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fairseq clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,8 +22,16 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fairseq: .fairseq/installed
+
+.fairseq/installed: launch/fairseq_env.sh
+	PYTHON=$(PYTHON) launch/fairseq_env.sh .fairseq
+	touch $@
+
+# without fairseq its tests are skipped, by name
 test: .venv/installed-test
+	$(MAKE) fairseq >.fairseq.log 2>&1 || echo "fairseq was not built (is there a C++ compiler?): its tests are skipped; .fairseq.log has why"
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv .fairseq .fairseq.log dist build

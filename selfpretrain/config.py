@@ -114,13 +114,14 @@ class OptimConfig:
     peak_lr: float = setting(5e-4, POSITIVE)
     warmup_steps: int | None = setting(None, at_least(0), "either this or warmup_fraction")
     warmup_fraction: float | None = setting(None, FROM_0_TO_1, "of all steps")
-    schedule: str = setting("joint", ("joint", "linear", "constant"), "joint: decay * warm-up [ELECTRA]; linear: warm-up, then decay [RoBERTa]")
+    schedule: str = setting("joint", ("joint", "linear", "constant", "polynomial"), "joint: decay * warm-up [ELECTRA]; linear: warm-up, then decay [RoBERTa]; polynomial: linear, its steps counted from 0 [fairseq]")
     weight_decay: float = setting(0.01, at_least(0))
     decay_all: bool = setting(False, help="decay biases and LayerNorm, too [fairseq]; not in [ELECTRA]")
     beta1: float = setting(0.9, FROM_0_BELOW_1)
     beta2: float = setting(0.999, FROM_0_BELOW_1)
     eps: float = setting(1e-6, POSITIVE)
     bias_correction: bool = setting(False, help="Adam's; off in [ELECTRA]")
+    eps_uncorrected: bool = setting(False, help="eps is added to the root of the second moment before its bias correction [fairseq]")
     clip_norm: float = setting(1.0, at_least(0), "global gradient norm; 0 switches clipping off")
     batch_size: int = setting(128, at_least(1), "sequences (in fine-tuning, examples) per optimizer step, over all devices")
     micro_batch_size: int | None = setting(None, at_least(1), "sequences per forward pass; null: all; in fine-tuning, as many as are fast")
@@ -278,6 +279,7 @@ class RuntimeConfig:
     keep_steps: list[int] = setting(list, at_least(0), "and these")
     submission_dir: str = setting("submission", help="submit: where the files for a benchmark's server are written")
     export_dir: str = setting("exported", help="export: the folder that is made")
+    fairseq_env: str = setting(".fairseq", help="pretrain.engine=fairseq: the environment that launch/fairseq_env.sh made")
     progress: bool = setting(True, help="bars on a terminal; the lines of a study stay without them")
 
 
@@ -368,9 +370,7 @@ class Start:
 class Settings:
     """What every command composes. Each command's identity uses the sections it reads."""
 
-    init: str = setting(
-        "none", help="none | run:<id> | run:<id>@<step> | hf:<repo>@<revision> | hf:<folder> | fairseq:<folder or file>"
-    )
+    init: str = setting("none", help="none | run:<id>[@<step>] | hf:<repo>@<revision> | hf:<folder> | fairseq:<path>")
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

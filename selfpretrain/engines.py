@@ -6,4 +6,7 @@ An engine is imported when it is asked for: what it is built on need not be inst
 from __future__ import annotations
 
 # <module>:<object>, the object being a selfpretrain.train.engine.Engine
-ENGINES = {"native": "selfpretrain.train.engine:NATIVE"}
+ENGINES = {
+    "native": "selfpretrain.train.engine:NATIVE",
+    "fairseq": "selfpretrain.interop.fairseq_engine:FAIRSEQ",
+}

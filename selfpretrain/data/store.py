@@ -24,7 +24,7 @@ from selfpretrain.config import UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.files import compute_checksum, read_json, write_json
 from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST, check_order
-from selfpretrain.sources.indexed import CODES, HEADER, INDEX_VERSION, MAGIC, read_index
+from selfpretrain.sources.indexed import read_index, write_index
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
@@ -59,13 +59,7 @@ class TokenWriter:
         self._data.close()
         if kind is not None:
             return
-        code = next(code for code, dtype in CODES.items() if dtype == self.dtype)
-        sizes = np.concatenate(self._sizes)
-        starts = (np.cumsum(sizes, dtype=np.int64) - sizes) * self.dtype.itemsize
-        with open(self.folder / "train.idx", "wb") as index:
-            index.write(HEADER.pack(MAGIC, INDEX_VERSION, code, self.num_documents))
-            index.write(sizes.astype("<i4").tobytes())
-            index.write(starts.astype("<i8").tobytes())
+        write_index(self.folder / "train.idx", np.concatenate(self._sizes), self.dtype)
 
 
 @dataclass(frozen=True)

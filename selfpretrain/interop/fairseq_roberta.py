@@ -86,13 +86,23 @@ def load_roberta(path: str) -> tuple[Encoder, Tokenizer, MaskedTokenHead]:
     _check_vocabulary(tensors, tokenizer, file)
     encoder = Encoder(config, tokenizer.vocab_size, tokenizer.pad_id)
     head = MaskedTokenHead(config, encoder.embeddings)
-    names = name_tensors(encoder, head)
-    _check_tensors(tensors, names, file)
-    found = join_tensors(tensors, names, str(file)) | _unfold(content.get("extra_state"), tensors, config)
-    for prefix, module in (("encoder.", encoder), ("head.", head)):
-        part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
-        set_tensors(module, part, file)
+    _set_weights(tensors, content.get("extra_state"), encoder, head, file)
     return encoder, tokenizer, head
+
+
+def load_weights(file: Path, encoder: Encoder, head: MaskedTokenHead) -> None:
+    """Copy a checkpoint's weights into modules of its shape; UserError where they do not fit."""
+    content = load_fairseq(file)
+    _set_weights(_unify_names(content["model"]), content.get("extra_state"), encoder, head, file)
+
+
+def save_weights(file: Path, encoder: Encoder, head: MaskedTokenHead) -> None:
+    """Write a checkpoint that fairseq can start from."""
+    parts = nn.ModuleDict({"encoder": encoder, "head": head})
+    ours = {name: value.detach().cpu() for name, value in parts.named_parameters()}
+    weights, extra = _fold(ours, split_tensors(ours, name_tensors(encoder, head)))
+    weights |= {f"{HEAD}.weight": weights[f"{BODY}.embed_tokens.weight"], f"{BODY}.version": torch.tensor([3.0])}
+    save_pickled(file, _build_content(encoder.config, weights, extra))
 
 
 def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None) -> None:
@@ -121,14 +131,9 @@ def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: n
             "fairseq's RoBERTa has byte-level BPE, this vocabulary is WordPiece; export it with format=huggingface"
         )
     check_order(tokenizer.get_tokens())
-    head = head or _build_identity(encoder)
-    parts = nn.ModuleDict({"encoder": encoder, "head": head})
-    ours = {name: value.detach().cpu() for name, value in parts.named_parameters()}
-    weights, extra = _fold(ours, split_tensors(ours, name_tensors(encoder, head)))
-    weights |= {f"{HEAD}.weight": weights[f"{BODY}.embed_tokens.weight"], f"{BODY}.version": torch.tensor([3.0])}
     with new_folder(folder) as new:
         write_bpe(new, tokenizer.get_tokens(), tokenizer.get_merges())
-        save_pickled(new / CHECKPOINTS[0], _build_content(config, weights, extra))
+        save_weights(new / CHECKPOINTS[0], encoder, head or _build_identity(encoder))
 
 
 def name_tensors(encoder: Encoder, head: MaskedTokenHead) -> Names:
@@ -189,6 +194,15 @@ def _unify_names(tensors: Tensors) -> Tensors:
         else:
             unified[name] = value
     return unified
+
+
+def _set_weights(tensors: Tensors, extra: Any, encoder: Encoder, head: MaskedTokenHead, file: Path) -> None:
+    names = name_tensors(encoder, head)
+    _check_tensors(tensors, names, file)
+    found = join_tensors(tensors, names, str(file)) | _unfold(extra, tensors, encoder.config)
+    for prefix, module in (("encoder.", encoder), ("head.", head)):
+        part = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+        set_tensors(module, part, file)
 
 
 def _check_vocabulary(tensors: Tensors, tokenizer: Tokenizer, file: Path) -> None:

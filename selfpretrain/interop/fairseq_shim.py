@@ -13,7 +13,10 @@ in Python calls :func:`apply` first. This file imports nothing of ours, so that 
 import argparse
 import dataclasses
 import importlib
+import os
 import sys
+import threading
+import time
 from typing import Any
 
 make_dataclass = dataclasses.dataclass
@@ -38,7 +41,21 @@ def apply() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
+def end_with_parent() -> None:
+    """Where ``FAIRSEQ_PARENT`` names the process that started this one: end when it has ended, killed or not."""
+    parent = os.environ.get("FAIRSEQ_PARENT")
+
+    def watch() -> None:
+        while os.getppid() == int(parent or 0):
+            time.sleep(1)
+        os._exit(75)
+
+    if parent:
+        threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     del sys.path[0]  # the folder of this file, which holds modules of other names' libraries
     apply()
     name = sys.argv.pop(1) if len(sys.argv) > 1 else "train"

@@ -20,6 +20,16 @@ HEADER = struct.Struct("<9sQBQ")  # magic, version, element code, number of sequ
 CODES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
 
 
+def write_index(file: Path, sizes: npt.NDArray[np.int32], dtype: npt.DTypeLike) -> None:
+    """The index of sequences of ``sizes`` [N] tokens that follow each other from the beginning of a token file."""
+    code = next(code for code, kind in CODES.items() if kind == np.dtype(dtype))
+    starts = (np.cumsum(sizes, dtype=np.int64) - sizes) * np.dtype(dtype).itemsize
+    with open(file, "wb") as index:
+        index.write(HEADER.pack(MAGIC, INDEX_VERSION, code, len(sizes)))
+        index.write(sizes.astype("<i4").tobytes())
+        index.write(starts.astype("<i8").tobytes())
+
+
 def read_index(file: Path) -> tuple[npt.NDArray[np.int32], type[np.uint16] | type[np.int32]]:
     """Tokens per sequence, mapped, and the type of a token; ValueError, saying what is wrong, for another file."""
     with open(file, "rb") as index:

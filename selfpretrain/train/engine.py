@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from selfpretrain.config import RuntimeConfig
+from selfpretrain.config import RuntimeConfig, Settings
 from selfpretrain.devices import return_freed_memory
 from selfpretrain.runs.folder import Busy, RunFolder
 from selfpretrain.train import checkpoint, distributed
@@ -45,6 +45,8 @@ class Engine:
 
     train: Callable[[Sequence[Any]], None]
     stacks: bool = False  # several runs that differ in their seeds alone as one; else it gets one at a time
+    # of settings, run and device's type: what the provenance of each start adds
+    describe: Callable[[Settings, RunFolder, str], dict[str, Any]] = lambda settings, run, device: {}
 
 
 def carry_out(training: Training, wait: bool) -> RunFolder:

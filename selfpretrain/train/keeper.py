@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ class Keeper:
 
 def note_start(
     run: RunFolder, config_yaml: str, command: str, num_seeds: int, module: nn.Module, precision: str,
-    device: torch.device,
+    device: torch.device, more: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Mark a run as running and add this start to its provenance: rank 0 for all ranks.
 
@@ -140,6 +140,7 @@ def note_start(
             "precision": precision,
             "world_size": world,
             "initial_weights": hash_weights(module),
+            **(more or {}),
         }
         run.start(config_yaml, command, num_seeds, facts)
     distributed.wait()

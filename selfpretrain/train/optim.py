@@ -24,13 +24,15 @@ def compute_lr(config: OptimConfig, step: int, total_steps: int) -> float:
 
     joint: peak * (1 - t/T) * min(1, t/W), decay already during warm-up [ELECTRA optimization.py];
     linear: up to the peak in W steps, then down to 0 at T [RoBERTa polynomial_decay]; constant: warm-up only.
-    t counts from 1, so that no step is wasted at a rate of 0.
+    t counts from 1, so that no step is wasted at a rate of 0; polynomial is linear with t from 0, as fairseq has it.
     """
     warmup = compute_warmup_steps(config, total_steps)
+    if config.schedule == "polynomial" and step <= warmup and warmup:
+        return config.peak_lr * step / warmup
     rate = config.peak_lr * min(1.0, (step + 1) / max(1, warmup))
     if config.schedule == "joint":
         return rate * (1 - step / total_steps)
-    if config.schedule == "constant" or step < warmup:
+    if config.schedule == "constant" or (config.schedule == "linear" and step < warmup):
         return rate
     return config.peak_lr * (total_steps - step) / max(1, total_steps - warmup)
 
@@ -58,7 +60,8 @@ class AdamW:
     """torch's fused AdamW, with Adam's bias correction on or off, over groups of equal rate and decay.
 
     Without bias correction [ELECTRA] the update is lr * m / (sqrt(v) + eps). torch always corrects; scaling lr by
-    c1 / sqrt(c2), eps by 1 / sqrt(c2) and the decay by the inverse of the former, c_i = 1 - beta_i^t, undoes it.
+    c1 / sqrt(c2), eps by 1 / sqrt(c2) and the decay by the inverse of the former, c_i = 1 - beta_i^t, undoes it. Scaling eps
+    alone is the correction with eps_uncorrected [fairseq optim/adam.py].
     """
 
     def __init__(self, named: Mapping[str, Tensor], config: OptimConfig, multiplier: Multiplier = lambda _: 1.0):
@@ -76,10 +79,9 @@ class AdamW:
 
     def step(self, lr: float, step: int) -> None:
         """Apply the gradients at rate ``lr``; ``step`` counts from 0."""
-        scale, eps_scale = 1.0, 1.0
-        if not self.config.bias_correction:
-            root = math.sqrt(1 - self.config.beta2 ** (step + 1))
-            scale, eps_scale = (1 - self.config.beta1 ** (step + 1)) / root, 1 / root
+        root, corrects = math.sqrt(1 - self.config.beta2 ** (step + 1)), self.config.bias_correction
+        scale = 1.0 if corrects else (1 - self.config.beta1 ** (step + 1)) / root
+        eps_scale = 1.0 if corrects and not self.config.eps_uncorrected else 1 / root
         for group in self.inner.param_groups:
             group["lr"] = lr * group["multiplier"] * scale
             group["eps"] = self.config.eps * eps_scale

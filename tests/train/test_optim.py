@@ -55,18 +55,24 @@ def run_by_hand(config, rates, multiplier):
             first, second = m[name], v[name]
             if config.bias_correction:
                 first, second = first / (1 - config.beta1 ** (step + 1)), second / (1 - config.beta2 ** (step + 1))
-            update = first / (second.sqrt() + config.eps)
+            eps = config.eps
+            if config.eps_uncorrected:
+                eps /= math.sqrt(1 - config.beta2 ** (step + 1))
+            update = first / (second.sqrt() + eps)
             if name in ("dense.weight", "embedding.weight"):
                 update = update + config.weight_decay * values[name]
             values[name] = values[name] - rate * multiplier(name) * update
     return values
 
 
-@pytest.mark.parametrize("bias_correction", [False, True])
+@pytest.mark.parametrize(
+    "correction",
+    [{"bias_correction": False}, {"bias_correction": True}, {"bias_correction": True, "eps_uncorrected": True}],
+)
 @pytest.mark.parametrize("eps", [1e-6, 1e-1])  # a large one shows where it stands in the formula
 @pytest.mark.parametrize("depth", [False, True])
-def test_five_steps_are_those_of_the_formula(bias_correction, eps, depth):
-    config = OptimConfig(bias_correction=bias_correction, weight_decay=0.3, eps=eps, beta2=0.98)
+def test_five_steps_are_those_of_the_formula(correction, eps, depth):
+    config = OptimConfig(**correction, weight_decay=0.3, eps=eps, beta2=0.98)
     multiplier = (lambda name: 0.5 if name.startswith("dense") else 2.0) if depth else (lambda name: 1.0)
     rates = [0.01, 0.03, 0.02, 0.01, 0.004]
     module = Small()
@@ -245,3 +251,12 @@ def test_an_empty_state_is_the_start():
     assert optimizer.get_state()
     optimizer.set_state({})
     assert optimizer.get_state() == {}
+
+
+def test_the_polynomial_schedule_is_fairseq_s():
+    """[fairseq optim/lr_scheduler/polynomial_decay_schedule.py, step_update(num_updates)]"""
+    config = OptimConfig(schedule="polynomial", peak_lr=0.5, warmup_steps=4)
+    rates = [compute_lr(config, step, 10) for step in range(10)]
+    assert rates == pytest.approx([0, 0.125, 0.25, 0.375, 0.5, 0.5 * 5 / 6, 0.5 * 4 / 6, 0.25, 0.5 * 2 / 6, 0.5 / 6])
+    without = dataclasses.replace(config, warmup_steps=0)
+    assert [compute_lr(without, step, 4) for step in range(4)] == pytest.approx([0.5, 0.375, 0.25, 0.125])

@@ -1,0 +1,220 @@
+"""``pretrain.engine=fairseq``: RoBERTa trained by ``fairseq-train --task masked_lm`` of fairseq 0.12.2, from our token files.
+
+fairseq runs in an environment of its own (``launch/fairseq_env.sh``) as another process. It begins at the weights that the
+native engine would begin at, reads the documents that lie before the held-out text, masks and draws batches by its own
+rules, and saves its own checkpoints:
+
+    runs/pretrain/<id>/checkpoints/    checkpoint_last.pt and the newest before it
+    runs/pretrain/<id>/fairseq/        data (links to the token files, an index of their own), start.pt, train.log
+
+The native engine does the same arithmetic with ``pretrain.schedule=polynomial pretrain.eps_uncorrected=true``; here linear is
+carried out as polynomial, a step later, and eps always stands where fairseq has it. Losses come out in nats, the held-out measures are the native engine's on the same text, and the run folder is like any other.
+A run that was stopped goes on from checkpoint_last.pt, exactly, since fairseq draws everything from seed and update.
+
+[fairseq 0.12.2, fairseq_cli/train.py, trainer.py, tasks/masked_lm.py]
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.files import make_folder, write_text
+from selfpretrain.interop.fairseq_roberta import load_weights, save_weights
+from selfpretrain.interop.pickled import load_fairseq
+from selfpretrain.runs import identity
+from selfpretrain.runs.folder import RunFolder
+from selfpretrain.seeds import derive_seed
+from selfpretrain.sources.fairseq_files import DICTIONARY
+from selfpretrain.sources.indexed import write_index
+from selfpretrain.train.engine import Engine
+from selfpretrain.train.keeper import Diverged
+from selfpretrain.train.optim import compute_warmup_steps
+
+VERSION = "0.12.2"
+SHIM = Path(__file__).with_name("fairseq_shim.py")
+LAST = "checkpoint_last.pt"
+MARK = "train_inner | "  # of a line of its log
+NOT_FINITE = "FloatingPointError"
+SCHEDULES = {"polynomial": "polynomial_decay", "linear": "polynomial_decay", "constant": "fixed"}
+
+
+def train_fairseq(trainings: Sequence[Any]) -> None:
+    """Train one run, and store it. Raises UserError for what fairseq cannot do and where it is not installed, Diverged."""
+    (job,) = trainings
+    settings, run = job.settings, job.run
+    python = find_python(settings.runtime.fairseq_env)
+    check_settings(settings, job.precision, job.device.type)
+    if not (job.tokens.folder / DICTIONARY).is_file():
+        raise UserError(f"pretrain.engine=fairseq: {job.tokens.folder} has no {DICTIONARY}; set tokenizer.kind=bpe")
+    member, folder = job.build(1), make_folder(run.path / "fairseq")
+    try:
+        with open(folder / "lock", "w") as lock:
+            # the other process inherits it: of a run whose parent was killed it may still be ending
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            write_data(make_folder(folder / "data"), job.tokens, member.batches.batches.blocks.train_tokens)
+            save_weights(folder / "start.pt", job.module.encoder, job.module.head)
+            last = run.checkpoints / LAST
+            run.cut_metrics(read_step(last) if last.is_file() else 0)
+            command = [str(python), str(SHIM), "train", *list_arguments(settings, run, job.device.type)]
+            for row in run_command(command, folder / "train.log", settings, run, (lock.fileno(),)):
+                member.keeper.log(int(row.pop("step")), row)
+        load_weights(last, job.module.encoder, job.module.head)
+        member.keeper.evaluate(settings.pretrain.total_steps)
+        job.finish(member)
+        member.keeper.tracker.finish(0)
+    finally:
+        member.keeper.tracker.finish(1)  # of a run that did not come to its end
+
+
+def find_python(environment: str) -> Path:
+    """fairseq's own Python; UserError where the environment has none."""
+    python = Path(environment).absolute() / "bin" / "python"
+    if not python.is_file() or not (python.parent / "fairseq-train").is_file():
+        raise UserError(
+            f"pretrain.engine=fairseq: runtime.fairseq_env={environment} holds no fairseq {VERSION}; build it: "
+            f"launch/fairseq_env.sh {environment}"
+        )
+    return python
+
+
+def check_settings(settings: Settings, precision: str, device: str) -> None:
+    """Refuse, with what to set, whatever fairseq's masked_lm would do otherwise than the settings say."""
+    p, world = settings.pretrain, int(os.environ.get("WORLD_SIZE", "1"))
+    wanted = {
+        "model.family=roberta": settings.model.family == "roberta",
+        "objective.name=mlm": settings.objective.name == "mlm",
+        "pretrain.packing=full": p.packing == "full",
+        "pretrain.optimizer=adamw": p.optimizer == "adamw",
+        "pretrain.decay_all=true": p.decay_all or p.weight_decay == 0,
+        "pretrain.bias_correction=true": p.bias_correction,
+        "pretrain.schedule=linear": p.schedule in SCHEDULES,
+        "budget=steps": p.budget != "seconds",
+        "pretrain.eval_every=0": p.eval_every == 0,
+        "pretrain.snapshots=[]": not p.snapshots,
+        "pretrain.precision=fp32": precision == "fp32" or device == "cuda",
+        "one process": world == 1,
+    }
+    lacking = [fix for fix, holds in wanted.items() if not holds]
+    if lacking:
+        raise UserError(f"pretrain.engine=fairseq needs {', '.join(lacking)}")
+
+
+def write_data(folder: Path, tokens: Any, train_tokens: int) -> None:
+    """Our token files as fairseq's train split: the documents that end before the held-out text begins."""
+    sizes = np.asarray(tokens.sizes)
+    count = int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), train_tokens, side="right"))
+    if not count:
+        raise UserError(
+            f"{tokens.folder}: the first document reaches into the held-out text; pretrain.engine=fairseq needs more text"
+        )
+    write_index(folder / "train.idx", sizes[:count], tokens.tokens.dtype)
+    links = {"train.bin": tokens.folder / "train.bin", DICTIONARY: tokens.folder / DICTIONARY}
+    links |= {f"valid.{kind}": folder / f"train.{kind}" for kind in ("bin", "idx")}  # opened, but never read
+    for name, target in links.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target.resolve())
+
+
+def list_arguments(settings: Settings, run: RunFolder, device: str) -> list[str]:
+    """What fairseq-train is called with."""
+    m, o, p, folder = settings.model, settings.objective, settings.pretrain, run.path.absolute() / "fairseq"
+    micro = p.micro_batch_size or p.batch_size
+    seeds = identity.get_pretrain_seeds(settings.seeds)
+    given: dict[str, Any] = {
+        "task": "masked_lm", "criterion": "masked_lm", "arch": "roberta_base", "dataset-impl": "mmap",
+        "encoder-layers": m.num_layers, "encoder-embed-dim": m.hidden_size, "encoder-ffn-embed-dim": m.intermediate_size,
+        "encoder-attention-heads": m.num_heads, "max-positions": m.max_positions, "dropout": m.dropout_prob,
+        "attention-dropout": m.attention_dropout_prob, "mask-prob": o.mask_prob,
+        "leave-unmasked-prob": round(1 - o.mask_token_prob - o.random_token_prob, 10),
+        "random-token-prob": o.random_token_prob, "tokens-per-sample": p.seq_len, "sample-break-mode": "none",
+        "batch-size": micro, "update-freq": p.batch_size // micro, "optimizer": "adam",
+        "adam-betas": f"({p.beta1},{p.beta2})", "adam-eps": p.eps, "weight-decay": p.weight_decay, "clip-norm": p.clip_norm,
+        **describe_schedule(p), "max-update": p.total_steps, "log-format": "json", "log-interval": settings.runtime.log_every,
+        "save-interval-updates": settings.runtime.save_every, "keep-interval-updates": settings.runtime.keep_checkpoints,
+        "save-interval": 10**9,  # never by epochs, of which a small text has thousands
+        "save-dir": run.checkpoints.absolute(), "finetune-from-model": folder / "start.pt",
+        "seed": derive_seed(seeds["mask"], "mask", seeds["data"]) % 2**31, "num-workers": 0,
+    }  # fmt: skip
+    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    flags = ["--no-epoch-checkpoints", "--disable-validation", *(["--cpu"] if device == "cpu" else [])]
+    return [str(folder / "data"), *words, *flags, *(["--bf16"] if settings.pretrain.precision == "bf16" else [])]
+
+
+def describe_schedule(config: PretrainConfig) -> dict[str, Any]:
+    warmup = compute_warmup_steps(config, config.total_steps)
+    schedule = {"lr": config.peak_lr, "lr-scheduler": SCHEDULES[config.schedule], "warmup-updates": warmup}
+    return schedule | ({} if config.schedule == "constant" else {"total-num-update": config.total_steps})
+
+
+def read_step(checkpoint: Path) -> int:
+    """The updates after which it was saved."""
+    return int(load_fairseq(checkpoint)["optimizer_history"][-1]["num_updates"])
+
+
+def run_command(
+    command: list[str], log: Path, settings: Settings, run: RunFolder, inherited: Sequence[int] = ()
+) -> Iterator[dict[str, float]]:
+    """Rows of metrics as they are logged. The other process ends with this one, however that ends; it has the open
+    files ``inherited``.
+    """
+    threads = settings.runtime.num_threads
+    environment = {**os.environ, "FAIRSEQ_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        errors="replace",
+        pass_fds=inherited,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if MARK in line:
+                    yield read_row(json.loads(line.partition(MARK)[2]))
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            write_text(log, "".join(lines))
+    if process.returncode:
+        explain_failure(lines, process.returncode, log, run)
+
+
+def read_row(logged: dict[str, str]) -> dict[str, float]:
+    """A line of fairseq's log, its loss in bits, as one of ours."""
+    row = {"step": int(logged["num_updates"]), "loss": float(logged["loss"]) * math.log(2)}
+    named = {"gnorm": "grad_norm", "lr": "lr", "wps": "tokens_per_second"}
+    return row | {ours: float(logged[theirs]) for theirs, ours in named.items() if theirs in logged}
+
+
+def explain_failure(lines: list[str], code: int, log: Path, run: RunFolder) -> None:
+    """Raise Diverged where the loss was not finite, else UserError with the last line."""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    if any(NOT_FINITE in line for line in lines[-50:]):
+        note = f"fairseq: the loss or its gradient was not finite; lower the peak_lr ({log})"
+        run.set_status("diverged", note)
+        raise Diverged(note)
+    raise UserError(f"fairseq-train ended with exit code {code}: {last[:200]}; all it said is in {log}")
+
+
+def describe(settings: Settings, run: RunFolder, device: str) -> dict[str, Any]:
+    """What a start's provenance adds."""
+    return {"engine": {"name": "fairseq", "version": VERSION, "arguments": list_arguments(settings, run, device)}}
+
+
+FAIRSEQ = Engine(train_fairseq, describe=describe)
