@@ -189,6 +189,22 @@ def test_a_run_is_like_any_and_fine_tunes(command, tiny, local, tmp_path):
 
 
 @needs_fairseq
+def test_a_study_of_it_has_its_whole_table(command, tiny, local, tmp_path):
+    overrides = ["study.pretrain_seeds=2", "study.finetune_seeds=1", "study.name=ours"]
+    outcome = command("study", *tiny, *local(), *overrides, *ENGINE)
+    assert outcome.code == 0, outcome.err
+    (summary,) = (tmp_path / "runs" / "reports").glob("ours*/summary.json")
+    (panel,) = json.loads(summary.read_text())["panels"]
+    assert {entry["condition"]: (entry["state"], entry["num_seeds"]) for entry in panel["entries"]} == {
+        "none": ("done", 2), "own": ("done", 2),
+    }  # fmt: skip
+    engines = [
+        json.loads(file.read_text())[0]["engine"]["name"] for file in tmp_path.glob("runs/pretrain/*/provenance.json")
+    ]
+    assert engines == ["fairseq"] * 2
+
+
+@needs_fairseq
 def test_killed_and_started_again_it_ends_at_the_same_bits(tiny, local, tmp_path):
     overrides = [
         "pretrain.total_steps=1500",
