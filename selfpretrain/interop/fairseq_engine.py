@@ -8,8 +8,9 @@ rules, and saves its own checkpoints:
     runs/pretrain/<id>/fairseq/        data (links to the token files, an index of their own), start.pt, train.log
 
 The native engine does the same arithmetic with ``pretrain.schedule=polynomial pretrain.eps_uncorrected=true``; here linear is
-carried out as polynomial, a step later, and eps always stands where fairseq has it. Losses come out in nats, the held-out measures are the native engine's on the same text, and the run folder is like any other.
-A run that was stopped goes on from checkpoint_last.pt, exactly, since fairseq draws everything from seed and update.
+carried out as polynomial, a step later, and eps always stands where fairseq has it. Losses come out in nats, the held-out
+measures are the native engine's on the same text, and the run folder is like any other. A run that was stopped goes on
+from checkpoint_last.pt, exactly, since fairseq draws everything from seed and update.
 
 [fairseq 0.12.2, fairseq_cli/train.py, trainer.py, tasks/masked_lm.py]
 """
@@ -29,13 +30,14 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.devices import resolve_precision
 from selfpretrain.files import make_folder, write_text
-from selfpretrain.interop.fairseq_roberta import load_weights, save_weights
+from selfpretrain.interop.fairseq_roberta import LAYER_NORM_EPS, load_weights, save_weights
 from selfpretrain.interop.pickled import load_fairseq
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
-from selfpretrain.sources.fairseq_files import DICTIONARY
+from selfpretrain.sources.fairseq_files import DICTIONARY, LAST
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
 from selfpretrain.train.keeper import Diverged
@@ -43,7 +45,6 @@ from selfpretrain.train.optim import compute_warmup_steps
 
 VERSION = "0.12.2"
 SHIM = Path(__file__).with_name("fairseq_shim.py")
-LAST = "checkpoint_last.pt"
 MARK = "train_inner | "  # of a line of its log
 NOT_FINITE = "FloatingPointError"
 SCHEDULES = {"polynomial": "polynomial_decay", "linear": "polynomial_decay", "constant": "fixed"}
@@ -90,9 +91,12 @@ def find_python(environment: str) -> Path:
 
 def check_settings(settings: Settings, precision: str, device: str) -> None:
     """Refuse, with what to set, whatever fairseq's masked_lm would do otherwise than the settings say."""
-    p, world = settings.pretrain, int(os.environ.get("WORLD_SIZE", "1"))
+    m, p, world = settings.model, settings.pretrain, int(os.environ.get("WORLD_SIZE", "1"))
     wanted = {
-        "model.family=roberta": settings.model.family == "roberta",
+        "model.family=roberta": m.family == "roberta",
+        "model.embedding_size=model.hidden_size": m.embedding_size == m.hidden_size,
+        "model.type_vocab_size=1": m.type_vocab_size == 1,
+        f"model.layer_norm_eps={LAYER_NORM_EPS}": m.layer_norm_eps == LAYER_NORM_EPS,
         "objective.name=mlm": settings.objective.name == "mlm",
         "pretrain.packing=full": p.packing == "full",
         "pretrain.optimizer=adamw": p.optimizer == "adamw",
@@ -148,7 +152,12 @@ def list_arguments(settings: Settings, run: RunFolder, device: str) -> list[str]
     }  # fmt: skip
     words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     flags = ["--no-epoch-checkpoints", "--disable-validation", *(["--cpu"] if device == "cpu" else [])]
-    return [str(folder / "data"), *words, *flags, *(["--bf16"] if settings.pretrain.precision == "bf16" else [])]
+    return [
+        str(folder / "data"),
+        *words,
+        *flags,
+        *(["--bf16"] if resolve_precision(p, settings).precision == "bf16" else []),
+    ]
 
 
 def describe_schedule(config: PretrainConfig) -> dict[str, Any]:

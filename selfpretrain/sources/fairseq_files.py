@@ -21,7 +21,8 @@ from selfpretrain.files import read_json, write_text
 DICTIONARY, PIECES, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
 FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0..3
 MASK = "<mask>"
-CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # of a folder, the first that is there
+LAST = "checkpoint_last.pt"  # what a training goes on from
+CHECKPOINTS = ("model.pt", "checkpoint_best.pt", LAST)  # of a folder, the first that is there
 COPY = f"copy GPT-2's {PIECES} and {MERGES}, as fairseq was given them, there"
 UNUSED = "madeupword"  # beginning of the entries that fill a dictionary up
 OVERWRITE = "#fairseq:overwrite"  # of a line that may repeat one of the first four

@@ -9,11 +9,12 @@ from torch import nn
 from selfpretrain.config import ModelConfig, Settings, TaskConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
-from selfpretrain.interop.fairseq_roberta import export_roberta
+from selfpretrain.interop.fairseq_roberta import export_roberta, load_weights
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
+from selfpretrain.sources.fairseq_files import LAST
 from selfpretrain.stages.evaluate import load_model
 from selfpretrain.stages.start import load_start
 from selfpretrain.train.checkpoint import find_latest, load_json, load_tensors, set_tensors
@@ -56,6 +57,10 @@ def _load_finetuned(run: RunFolder) -> tuple[Encoder, Tokenizer, nn.Module, Task
 
 def _load_head(run: RunFolder, encoder: Encoder) -> nn.Module | None:
     """The head of a pretraining's last checkpoint; None where no checkpoint was kept."""
+    if (theirs := run.checkpoints / LAST).is_file():
+        head = MaskedTokenHead(encoder.config, encoder.embeddings)
+        load_weights(theirs, encoder, head)
+        return head
     newest = find_latest(run.checkpoints)
     if newest is None:
         return None
@@ -63,6 +68,6 @@ def _load_head(run: RunFolder, encoder: Encoder) -> nn.Module | None:
     tensors = load_tensors(newest / "model.safetensors", checksums["model.safetensors"])
     own = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
     config: ModelConfig = encoder.config
-    head = ReplacedTokenHead(config) if "out.weight" in own else MaskedTokenHead(config, encoder.embeddings)
-    set_tensors(head, own, newest)
-    return head
+    found = ReplacedTokenHead(config) if "out.weight" in own else MaskedTokenHead(config, encoder.embeddings)
+    set_tensors(found, own, newest)
+    return found
