@@ -143,7 +143,8 @@ def compute_neighbours(labels: np.ndarray) -> tuple[float, float, float]:
     Barton and David 1957).
     """
     if labels.ndim == 1 and labels.dtype.kind == "f":
-        labels = labels > np.median(labels)
+        middle = np.median(labels)  # where most have the highest score it is the median, and none lies above
+        labels = labels > middle if (labels > middle).any() else labels < middle
     _, kinds, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     num, squares, cubes = len(labels), int((counts**2).sum()), int((counts**3).sum())
     if len(counts) == 1:

@@ -48,6 +48,13 @@ def test_forms_of_labels():
     assert compute_neighbours(np.zeros(9, dtype=np.int64)) == (1, 1, 1)
 
 
+def test_scores_of_two_values_are_told_apart_whichever_is_more_frequent():
+    for scores in ([0.0] * 40 + [4.0] * 60, [0.0] * 60 + [4.0] * 40):
+        equal, expected, p = compute_neighbours(np.array(scores))
+        assert (equal, p < 1e-9) == (pytest.approx(98 / 99), True)
+        assert expected == pytest.approx((0.4 * 39 + 0.6 * 59) / 99)
+
+
 def read_notes(tmp_path, topics, name):
     rows = [f"text {number} of {name},{topic}\n" for number, topic in enumerate(topics)]
     (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(rows))
