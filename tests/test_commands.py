@@ -182,8 +182,8 @@ def test_small_studies_of_the_paper_follow_the_protocol_of_cpu_evidence():
     + [f"task={path.stem}" for path in sorted((ROOT / "corpora" / "task").glob("*.yaml"))],
 )
 def test_choices_compose(setting):
-    more = ["corpus.task=agnews"] if setting == "corpus=own_of" else []
-    compose_settings("pretrain", [setting, *more])
+    more = {"corpus=own_of": ["corpus.task=agnews"], "corpus=fairseq": ["corpus.path=data-bin"]}
+    compose_settings("pretrain", [setting, *more.get(setting, [])])
 
 
 # one command after the other

@@ -15,6 +15,7 @@ from selfpretrain.sources.tasks import read_task
 
 def test_the_rows_are_read_as_the_card_s(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "ROWS_PER_FILE", 700)
+    monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)
     reading.write_rows(tmp_path / "hub", {"train": 2_000, "test": 60}, 400)
     assert len(list((tmp_path / "hub" / "data").iterdir())) == 3 + 1
     task = dataclasses.replace(load_task_card(reading.CARD), hub_id=str(tmp_path / "hub"), num_rows={})
