@@ -1,5 +1,5 @@
-# demo: from a bare Python to the main job's table. test: everything the tests need, then the tests. fairseq: its environment.
-# Each installs the exact versions of constraints.txt.
+# demo: from a bare Python to the main job's table. test: everything the tests need, then the tests.
+# Both install the exact versions of constraints.txt. fairseq: an environment of its own for fairseq.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -26,7 +26,6 @@ fairseq: .fairseq/installed
 
 .fairseq/installed: launch/fairseq_env.sh
 	PYTHON=$(PYTHON) launch/fairseq_env.sh .fairseq
-	touch $@
 
 # without fairseq its tests are skipped, by name
 test: .venv/installed-test

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A virtual environment with fairseq 0.12.2, for benchmarks that compare with fairseq-train.
+# A virtual environment with fairseq 0.12.2, for pretrain.engine=fairseq and for benchmarks against fairseq-train.
 #   launch/fairseq_env.sh [folder, default .fairseq]
 # Its own one: fairseq's metadata pins Hydra and OmegaConf to versions from before 1.1, which it does not need for masked_lm.
 set -euo pipefail
@@ -11,4 +11,5 @@ $pip "torch==2.13.0" numpy wheel "setuptools<81" cython
 $pip --no-deps "fairseq==0.12.2"
 $pip "hydra-core==1.3.8" bitarray sacrebleu regex cffi tqdm scikit-learn requests
 "$folder/bin/python" "$(dirname "$0")/../selfpretrain/interop/fairseq_shim.py" train --help >/dev/null
+touch "$folder/installed" # of a build that failed there is an environment, and not this
 echo "$folder is ready"

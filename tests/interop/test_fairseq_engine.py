@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".fairseq"
 SHIM = ROOT / "selfpretrain" / "interop" / "fairseq_shim.py"
 needs_fairseq = pytest.mark.skipif(
-    not (ENVIRONMENT / "bin" / "python").is_file(), reason="no fairseq in .fairseq; launch/fairseq_env.sh builds it"
+    not (ENVIRONMENT / "installed").is_file(), reason="no fairseq in .fairseq; launch/fairseq_env.sh builds it"
 )
 ENGINE = ["pretrain.engine=fairseq", f"runtime.fairseq_env={ENVIRONMENT}"]
 

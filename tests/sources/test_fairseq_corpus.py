@@ -129,7 +129,9 @@ def test_the_command(command, tiny, tokenizer, tmp_path):
         assert "a folder of fairseq's is corpus=fairseq corpus.path=<folder>" in outcome.err
 
 
-@pytest.mark.skipif(not PYTHON.is_file(), reason="no fairseq in .fairseq; launch/fairseq_env.sh builds it")
+@pytest.mark.skipif(
+    not (PYTHON.parents[1] / "installed").is_file(), reason="no fairseq in .fairseq; launch/fairseq_env.sh builds it"
+)
 def test_what_fairseq_preprocess_made(tokenizer, tmp_path):
     write_bpe(tmp_path, tokenizer.get_tokens(), tokenizer.get_merges())
     pieces = [" ".join(str(number) for number in ids) for ids in tokenizer.encode_batch(LINES)]
