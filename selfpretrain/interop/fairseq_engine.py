@@ -23,17 +23,19 @@ import math
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from selfpretrain.config import PretrainConfig, Settings, UserError
 from selfpretrain.devices import resolve_precision
-from selfpretrain.files import make_folder, write_text
+from selfpretrain.files import make_folder
 from selfpretrain.interop.fairseq_roberta import LAYER_NORM_EPS, load_weights, save_weights
 from selfpretrain.interop.pickled import load_fairseq
+from selfpretrain.progress import show_progress
 from selfpretrain.runs import identity
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
@@ -42,16 +44,22 @@ from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
 from selfpretrain.train.keeper import Diverged
 from selfpretrain.train.optim import compute_warmup_steps
+from selfpretrain.train.trainer import Interrupted, catch_signals
 
 VERSION = "0.12.2"
 SHIM = Path(__file__).with_name("fairseq_shim.py")
 MARK = "train_inner | "  # of a line of its log
+POLL_SECONDS = 0.05
 NOT_FINITE = "FloatingPointError"
 SCHEDULES = {"polynomial": "polynomial_decay", "linear": "polynomial_decay", "constant": "fixed"}
 
 
 def train_fairseq(trainings: Sequence[Any]) -> None:
-    """Train one run, and store it. Raises UserError for what fairseq cannot do and where it is not installed, Diverged."""
+    """Train one run, and store it.
+
+    Raises UserError for what fairseq cannot do and where it is not installed, Diverged, and (on a signal, after saving)
+    Interrupted.
+    """
     (job,) = trainings
     settings, run = job.settings, job.run
     python = find_python(settings.runtime.fairseq_env)
@@ -65,12 +73,10 @@ def train_fairseq(trainings: Sequence[Any]) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             write_data(make_folder(folder / "data"), job.tokens, member.batches.batches.blocks.train_tokens)
             save_weights(folder / "start.pt", job.module.encoder, job.module.head)
-            last = run.checkpoints / LAST
-            run.cut_metrics(read_step(last) if last.is_file() else 0)
             command = [str(python), str(SHIM), "train", *list_arguments(settings, run, job.device.type)]
             for row in run_command(command, folder / "train.log", settings, run, (lock.fileno(),)):
                 member.keeper.log(int(row.pop("step")), row)
-        load_weights(last, job.module.encoder, job.module.head)
+        load_weights(run.checkpoints / LAST, job.module.encoder, job.module.head)
         member.keeper.evaluate(settings.pretrain.total_steps)
         job.finish(member)
         member.keeper.tracker.finish(0)
@@ -167,48 +173,83 @@ def describe_schedule(config: PretrainConfig) -> dict[str, Any]:
 
 
 def read_step(checkpoint: Path) -> int:
-    """The updates after which it was saved."""
-    return int(load_fairseq(checkpoint)["optimizer_history"][-1]["num_updates"])
+    """The updates after which it was saved; 0 where there is none."""
+    return int(load_fairseq(checkpoint)["optimizer_history"][-1]["num_updates"]) if checkpoint.is_file() else 0
 
 
 def run_command(
     command: list[str], log: Path, settings: Settings, run: RunFolder, inherited: Sequence[int] = ()
 ) -> Iterator[dict[str, float]]:
-    """Rows of metrics as they are logged. The other process ends with this one, however that ends; it has the open
-    files ``inherited``.
+    """The rows of metrics that the run's folder lacks, as they are logged; the other process has the open files ``inherited``.
+
+    It writes ``log`` itself, and so no row is lost when this process is killed: it then ends a little later, maybe after
+    one more checkpoint. Told to stop, it saves first, and this raises Interrupted.
     """
+    log.touch()
+    done, begin = read_step(run.checkpoints / LAST), log.stat().st_size
+    kept = run.cut_metrics(done)
+    missed = {row["step"]: row for row in read_rows(read_text(log).splitlines()) if kept < row["step"] <= done}
+    yield from (missed[step] for step in sorted(missed))
     threads = settings.runtime.num_threads
     environment = {**os.environ, "FAIRSEQ_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    lines: list[str] = []
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        errors="replace",
-        pass_fds=inherited,
-    ) as process:
+    with (
+        open(log, "ab") as output,
+        open(log, encoding="utf-8", errors="replace") as lines,
+        show_progress(f"pretrain {run.id}", settings.pretrain.total_steps, done, settings.runtime.progress) as show,
+        catch_signals() as caught,
+        # in a session of its own, since Ctrl-C on a terminal goes to the whole of ours
+        subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=inherited,
+            start_new_session=True,
+        ) as process,
+    ):
+        lines.seek(begin)
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                if MARK in line:
-                    yield read_row(json.loads(line.partition(MARK)[2]))
+            for row in follow(lines, process, caught):
+                show(int(row["step"]), f"{row.get('tokens_per_second', 0) / 1000:.1f}k tokens/s")
+                yield row
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            write_text(log, "".join(lines))
+                process.terminate()
     if process.returncode:
-        explain_failure(lines, process.returncode, log, run)
+        explain_failure(read_text(log, begin).splitlines(), process.returncode, log, run)
+    if len(caught) > 1:
+        raise Interrupted(130 if caught[-1] == signal.SIGINT else 75, run.id, read_step(run.checkpoints / LAST))
 
 
-def read_row(logged: dict[str, str]) -> dict[str, float]:
-    """A line of fairseq's log, its loss in bits, as one of ours."""
-    row = {"step": int(logged["num_updates"]), "loss": float(logged["loss"]) * math.log(2)}
-    named = {"gnorm": "grad_norm", "lr": "lr", "wps": "tokens_per_second"}
-    return row | {ours: float(logged[theirs]) for theirs, ours in named.items() if theirs in logged}
+def follow(lines: TextIO, process: subprocess.Popen[bytes], caught: list[int]) -> Iterator[dict[str, float]]:
+    """Rows of a log that grows, until the process that writes it has ended; a signal that is caught makes it save and end."""
+    rest, is_told = "", False
+    while True:
+        has_ended = process.poll() is not None  # asked first: then whatever it wrote is there to be read
+        *whole, rest = (rest + lines.read()).split("\n")
+        yield from read_rows(whole)
+        if has_ended:
+            return
+        if len(caught) > 1 and not is_told:
+            process.terminate()
+            is_told = True
+        time.sleep(POLL_SECONDS)
+
+
+def read_text(log: Path, begin: int = 0) -> str:
+    return log.read_bytes()[begin:].decode("utf-8", "replace")
+
+
+def read_rows(lines: Iterable[str]) -> Iterator[dict[str, float]]:
+    """The lines of fairseq's log that are a row of metrics, as ours; losses in nats, which it gives in bits."""
+    for line in lines:
+        if MARK not in line:
+            continue
+        logged = json.loads(line.partition(MARK)[2])
+        row = {"step": int(logged["num_updates"]), "loss": float(logged["loss"]) * math.log(2)}
+        named = {"gnorm": "grad_norm", "lr": "lr", "wps": "tokens_per_second"}
+        yield row | {ours: float(logged[theirs]) for theirs, ours in named.items() if theirs in logged}
 
 
 def explain_failure(lines: list[str], code: int, log: Path, run: RunFolder) -> None:

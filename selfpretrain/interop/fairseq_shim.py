@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import importlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -54,9 +55,30 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
+def save_when_told(module: Any, told: list[int]) -> None:
+    """Make ``fairseq_cli.train`` save and end after the update under way, once ``told`` holds a signal."""
+    validate_and_save = module.validate_and_save
+
+    def save(cfg: Any, trainer: Any, *rest: Any) -> Any:
+        if told:
+            cfg.optimization.stop_time_hours = 1e-9  # fairseq's own way: as if its time were up
+        return validate_and_save(cfg, trainer, *rest)
+
+    module.validate_and_save = save
+
+
+def main() -> None:
+    told: list[int] = []
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else "train"
+    if name.endswith("train"):
+        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     end_with_parent()
     del sys.path[0]  # the folder of this file, which holds modules of other names' libraries
     apply()
-    name = sys.argv.pop(1) if len(sys.argv) > 1 else "train"
-    sys.exit(importlib.import_module(f"fairseq_cli.{name}").cli_main())
+    module = importlib.import_module(f"fairseq_cli.{name}")
+    save_when_told(importlib.import_module("fairseq_cli.train"), told)
+    module.cli_main()
+
+
+if __name__ == "__main__":
+    main()

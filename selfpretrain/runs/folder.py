@@ -105,12 +105,13 @@ class RunFolder:
         write_json(self.path / "result.json", result)
         self.set_status("done")
 
-    def cut_metrics(self, last_step: int) -> None:
-        """Drop lines past ``last_step`` (written after the checkpoint that training resumes from)."""
+    def cut_metrics(self, last_step: int) -> int:
+        """Drop lines past ``last_step`` (written after the checkpoint that training resumes from); the step of the last kept."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
-            return
-        kept = []
+            return 0
+        kept: list[str] = []
+        last = 0
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
@@ -119,7 +120,9 @@ class RunFolder:
             if row["step"] > last_step:
                 break
             kept.append(line + "\n")
+            last = row["step"]
         write_text(file, "".join(kept))
+        return last
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         with explain_write_errors(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:

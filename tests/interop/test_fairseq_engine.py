@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from selfpretrain.door import compose_settings
 from selfpretrain.interop.fairseq_engine import (
     check_settings,
     list_arguments,
-    read_row,
+    read_rows,
     run_command,
     write_data,
 )
@@ -117,8 +116,10 @@ def test_losses_are_in_nats():
         "lr": "0.001",
         "wall": "3",
     }
-    row = {"step": 20, "loss": pytest.approx(1.386294), "grad_norm": 1.5, "lr": 0.001, "tokens_per_second": 1000.5}
-    assert read_row(logged) == row
+    (row,) = read_rows(["Start iterating", f"2026-01-01 | INFO | train_inner | {json.dumps(logged)}"])
+    assert row == {
+        "step": 20, "loss": pytest.approx(1.386294), "grad_norm": 1.5, "lr": 0.001, "tokens_per_second": 1000.5
+    }  # fmt: skip
 
 
 LINE = '2026-01-01 | INFO | train_inner | {"num_updates": "%d", "loss": "1.0", "lr": "0.1", "gnorm": "1", "wps": "9"}'
@@ -146,6 +147,16 @@ def test_what_it_says_becomes_rows_and_its_failure_one_line(settings, folder):
     with pytest.raises(Diverged, match="the loss or its gradient was not finite; lower the peak_lr"):
         run_script("raise FloatingPointError('gradients are Nan/Inf')", settings, folder)
     assert folder.status == "diverged"
+
+
+def test_rows_that_a_killed_parent_did_not_read_are_read_from_its_log(settings, folder):
+    (folder.path / "train.log").write_text("".join(LINE % step + "\n" for step in (1, 2, 3, 4)))
+    folder.append_metrics({"step": 1, "loss": 1.0})
+    folder.append_metrics({"step": 4, "loss": 1.0})
+    folder.checkpoints.mkdir()
+    torch.save({"model": {}, "optimizer_history": [{"num_updates": 3}]}, folder.checkpoints / "checkpoint_last.pt")
+    assert [row["step"] for row in run_script(f"print({LINE % 4!r})", settings, folder)] == [2, 3, 4]
+    assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
 
 
 def test_it_ends_with_its_parent(settings, folder):
@@ -212,32 +223,36 @@ def test_a_study_of_it_has_its_whole_table(command, tiny, local, tmp_path):
 
 
 @needs_fairseq
-def test_killed_and_started_again_it_ends_at_the_same_bits(tiny, local, tmp_path):
+def test_stopped_and_started_again_it_ends_at_the_same_bits(tiny, local, tmp_path):
     overrides = [
         "pretrain.total_steps=1500",
         "runtime.log_every=100",
         "runtime.save_every=100",
         "model.dropout_prob=0.1",
     ]
-    encoders = []
-    for name in ("whole", "killed"):
-        arguments = [*tiny, *local(), *overrides, *ENGINE, f"runtime.runs_dir={tmp_path / name}"]
-        command = [sys.executable, "-m", "selfpretrain", "pretrain", *arguments]
-        if name == "killed":
-            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    encoders = set()
+    for stop in (None, signal.SIGKILL, signal.SIGTERM):
+        runs = tmp_path / str(stop)
+        command = [sys.executable, "-m", "selfpretrain", "pretrain", *tiny, *local(), *overrides, *ENGINE]
+        command.append(f"runtime.runs_dir={runs}")
+        if stop:
+            with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
                 limit = time.monotonic() + 120
-                while not list((tmp_path / name).glob("pretrain/*/checkpoints/checkpoint_last.pt")):
+                while not list(runs.glob("pretrain/*/checkpoints/checkpoint_last.pt")):
                     assert process.poll() is None and time.monotonic() < limit
                     time.sleep(0.02)
-                os.kill(process.pid, signal.SIGKILL)
-            assert not list((tmp_path / name).glob("pretrain/*/result.json"))
+                process.send_signal(stop)
+                said = process.communicate()[1]
+            assert not list(runs.glob("pretrain/*/result.json"))
+            assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 75}[stop]
+            assert ("checkpoint written; the same command continues it" in said) == (stop == signal.SIGTERM)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        (encoder,) = (tmp_path / name).glob("pretrain/*/encoder/encoder.safetensors")
-        encoders.append(encoder.read_bytes())
+        (encoder,) = runs.glob("pretrain/*/encoder/encoder.safetensors")
+        encoders.add(encoder.read_bytes())
         steps = [json.loads(line)["step"] for line in (encoder.parents[1] / "metrics.jsonl").read_text().splitlines()]
         assert steps == [*range(100, 1501, 100), 1500]
-    assert encoders[0] == encoders[1]
+    assert len(encoders) == 1
 
 
 STEPS = """
