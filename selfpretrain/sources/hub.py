@@ -12,10 +12,10 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.files import WRITE_ERRORS
@@ -31,6 +31,8 @@ WAIT_SECONDS = 2  # for the hub's first answer; its libraries would ask again an
 # what this process has read of the hub: <id>@<revision>, and the commit that this stood for when it was first asked
 commits: dict[str, str] = {}
 CURE = "set SELFPRETRAIN_DATA=<folder of a mirror>, or HF_HUB_OFFLINE=1 if it was downloaded before"
+
+T = TypeVar("T")
 
 
 def find_mirror() -> Path | None:
@@ -149,7 +151,18 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
 def load_hub_split(hub_id: str, config: str | None, revision: str | None, split: str) -> Any:
     """One split as a ``datasets.Dataset``, at :func:`resolve_commit`; UserError in one line where it cannot be had."""
     commit = resolve_commit(hub_id, config, revision, split)
-    return _ask_hub("load_dataset", hub_id, config, revision, split, split=split, revision=commit)
+    return _ask_hub(lambda builder: _load_split(builder, split), hub_id, config, revision, split, commit)
+
+
+def _load_split(builder: Any, split: str) -> Any:
+    """As ``datasets.load_dataset`` does, which however keeps all that was read of a Parquet file until the file's end."""
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    if hasattr(builder.config, "fragment_scan_options"):
+        options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
+        builder.config.fragment_scan_options = options
+    builder.download_and_prepare()
+    return builder.as_dataset(split=split)
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:
@@ -160,7 +173,7 @@ def resolve_commit(hub_id: str, config: str | None, revision: str | None, split:
     name = f"{hub_id}@{revision or 'main'}"
     if name not in commits:
         commit = _ask_commit(hub_id, revision)
-        commits[name] = commit or str(_ask_hub("load_dataset_builder", hub_id, config, revision, split).hash)
+        commits[name] = commit or _ask_hub(lambda builder: str(builder.hash), hub_id, config, revision, split)
     return commits[name]
 
 
@@ -256,16 +269,21 @@ def _ask_commit(hub_id: str, revision: str | None) -> str | None:
 
 
 def _ask_hub(
-    function: str, hub_id: str, config: str | None, revision: str | None, split: str, /, **arguments: Any
-) -> Any:
-    """What a function of ``datasets`` gives; UserError, in one line that says what failed and what to set."""
+    take: Callable[[Any], T],
+    hub_id: str,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    commit: str | None = None,
+) -> T:
+    """What ``take`` makes of the builder of ``datasets``; UserError, in one line that says what failed and what to set."""
     import datasets
 
     # the converter's layout; read as plain files, because that branch declares no configurations
     files = {"data_files": {split: f"{config or 'default'}/{split}/*.parquet"}}
-    arguments = {"revision": revision, **(files if revision == CONVERTED else {"name": config}), **arguments}
+    layout = files if revision == CONVERTED else {"name": config}
     try:
-        return getattr(datasets, function)(hub_id, **arguments)
+        return take(datasets.load_dataset_builder(hub_id, revision=commit or revision, **layout))
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         line = f"{hub_id}@{revision or 'main'} cannot be read from the hub: {reason}; without a network {CURE}"

@@ -3,22 +3,25 @@
     <name>.utf8    the UTF-8 of all strings, one after the other
     <name>.npy     int64 [N + 1], where each begins, in bytes, and where the last one ends
 
-A column in memory takes the bytes of its text and eight more for each string; one on the disk is mapped. Choosing and ordering
-rows copies no text.
+A column in memory takes the bytes of its text and eight more for each string; one on the disk is mapped, and so is a large one
+while it is read, from a file without a name (in ``$TMPDIR``). Choosing and ordering rows copies no text.
 """
 
 from __future__ import annotations
 
 import mmap
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeVar, overload
+from typing import IO, Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 BLOCK_ROWS = 1_000  # strings made, or cells gathered, at once
+HELD_BYTES = 2 << 20  # of a column that is gathered, in memory; what comes before is in a file
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
@@ -115,6 +118,7 @@ class Gatherer:
 
     def __init__(self, num_missing: int = 0):
         self._data = bytearray()
+        self._file: IO[bytes] | None = None
         self._sizes = [np.zeros(1, np.int64)]
         self._cells: list[Any] | None = [None] * num_missing if num_missing else None
 
@@ -123,17 +127,31 @@ class Gatherer:
         if encoded is not None:
             self._data += b"".join(encoded)
             self._sizes.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+            if len(self._data) > HELD_BYTES:
+                self._spill()
             return
         if self._cells is None:
             self._cells = list(self._finish_strings())
-            self._data = bytearray()
         self._cells.extend(cells)
 
     def finish(self) -> Sequence[Any]:
         return self._finish_strings() if self._cells is None else self._cells
 
+    def _spill(self) -> None:
+        """Move what is in memory to a file without a name, which is gone with the gatherer and the strings it gave."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the gatherer; a map outlives it
+            weakref.finalize(self, self._file.close)
+        self._file.write(self._data)
+        self._data = bytearray()
+
     def _finish_strings(self) -> Strings:
-        return Strings(self._data, np.cumsum(np.concatenate(self._sizes)))
+        starts, self._sizes = np.cumsum(np.concatenate(self._sizes)), []
+        if self._file is None:
+            return Strings(self._data, starts)
+        self._spill()
+        self._file.flush()
+        return Strings(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), starts)
 
 
 def _encode(cells: Sequence[Any]) -> list[bytes] | None:

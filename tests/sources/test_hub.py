@@ -158,7 +158,6 @@ def test_no_network_is_one_line(no_mirror, monkeypatch):
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ConnectionError("Couldn't reach the hub\nand more")
 
-    monkeypatch.setattr(datasets, "load_dataset", fail)
     monkeypatch.setattr(datasets, "load_dataset_builder", fail)
     with pytest.raises(UserError, match=r"without a network set SELFPRETRAIN_DATA=.*HF_HUB_OFFLINE=1") as error:
         load_task(load_task_card("agnews"), "runs")
@@ -179,7 +178,7 @@ def test_what_of_the_hub_is_missing(no_mirror, monkeypatch, error, is_missing):
 
     monkeypatch.setattr(hub, "resolve_commit", lambda *_: "abc")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(datasets, "load_dataset", fail)
+    monkeypatch.setattr(datasets, "load_dataset_builder", fail)
     with pytest.raises(UserError, match="owner/toy@main cannot be read from the hub") as found:
         load_task(make_card(), "runs")
     assert isinstance(found.value, MissingData) == is_missing

@@ -3,6 +3,8 @@
 import dataclasses
 import gzip
 import json
+import math
+import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -13,6 +15,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from benchmarks import reading
+from benchmarks.memory import TreePeak
 from selfpretrain.cards import load_task_card, load_text_card
 from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import workers
@@ -23,6 +27,7 @@ from selfpretrain.sources.tasks import iter_own_text, read_task
 from selfpretrain.stages.corpus import build_corpus
 
 NUM_ROWS, TEXT_BYTES = 7_000, 400
+TENTH = 360_000  # of the rows of Amazon Polarity
 MB = 1e6
 
 
@@ -94,15 +99,29 @@ def test_a_task_is_read_in_little_more_than_its_text_and_kept_out_of_memory(task
     assert len(read_task(few, runs).splits["train"].ids) == 200
 
 
+def test_the_memory_of_a_first_reading_is_that_of_the_rows_numbers_not_of_their_text(tmp_path):
+    text_bytes, sizes = 850, (TENTH // 4, TENTH)
+    for num_rows in sizes:  # first, as what this process holds counts too
+        reading.write_rows(tmp_path / f"{num_rows}" / "hub", {"train": num_rows, "test": 1_000}, text_bytes)
+    peaks = []
+    for num_rows in sizes:
+        folder, peak = tmp_path / f"{num_rows}", TreePeak()
+        reading.time_reading("first", folder / "hub", folder / "runs", peak)
+        peaks.append(peak.mb or math.nan)
+        shutil.rmtree(folder)
+    more_text = (sizes[1] - sizes[0]) * text_bytes / MB
+    assert peaks[1] - peaks[0] < 0.4 * more_text, peaks
+
+
 def test_a_data_set_of_the_hub_is_known_by_its_commit(tmp_path, monkeypatch):
     write_parquet(tmp_path / "data", {"train": 200, "test": 60})
-    load, reads = datasets.load_dataset, []
+    load, reads = datasets.load_dataset_builder, []
 
-    def read(hub_id, *given, split, **named):
-        reads.append(split)
-        return load(str(tmp_path), split=split)
+    def read(hub_id, **named):
+        reads.append(hub_id)
+        return load(str(tmp_path))
 
-    monkeypatch.setattr(datasets, "load_dataset", read)
+    monkeypatch.setattr(datasets, "load_dataset_builder", read)
     card = dataclasses.replace(load_task_card("amazon_polarity"), num_rows={})
     for commit, wanted in (("c0ffee", 2), ("c0ffee", 2), ("beef", 4)):
         tasks._read.clear()

@@ -205,7 +205,7 @@ class SessionThatAnswers:
 def online(no_mirror: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A hub that answers with a commit, and gives rows at no other; what was asked for, by revision."""
     folder = write_hub(no_mirror, load_task_card("wnli"), {"train": 635, "test": 71}).hub_id
-    load, asked = datasets.load_dataset, {}
+    load, asked = datasets.load_dataset_builder, {}
 
     def answer(api: object, hub_id: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
         assert revision not in asked, "asked once"
@@ -214,12 +214,12 @@ def online(no_mirror: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     def read(hub_id: str, *, revision: str, **given: Any) -> Any:
         assert revision == "c0ffee"
-        return load(folder, **given)
+        return load(folder)
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.utils, "get_session", SessionThatAnswers)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", answer)
-    monkeypatch.setattr(datasets, "load_dataset", read)
+    monkeypatch.setattr(datasets, "load_dataset_builder", read)
     return asked
 
 
@@ -235,7 +235,7 @@ def test_the_commit_is_asked_for_once_and_kept_with_the_run(online, tmp_path):
 @pytest.mark.parametrize("listens", [True, False])
 def test_a_hub_that_does_not_answer_is_given_up_within_seconds(no_mirror, monkeypatch, listens):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *given, **settings: pytest.fail("asked again"))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *given, **settings: pytest.fail("asked again"))
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if listens:  # and never says a word
