@@ -1,4 +1,4 @@
-"""``pretrain.engine=fairseq``: RoBERTa trained by ``fairseq-train --task masked_lm`` of fairseq 0.12.2, from our token files.
+"""``pretrain.engine=fairseq``: RoBERTa and ELECTRA trained by ``fairseq-train`` of fairseq 0.12.2, from our token files.
 
 fairseq runs in an environment of its own (``launch/fairseq_env.sh``) as another process. It begins at the weights that the
 native engine would begin at, reads the documents that lie before the held-out text, masks and draws batches by its own
@@ -30,28 +30,29 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from selfpretrain.config import PretrainConfig, Settings, UserError
-from selfpretrain.devices import resolve_precision
-from selfpretrain.files import make_folder
-from selfpretrain.interop.fairseq_roberta import LAYER_NORM_EPS, load_weights, save_weights
+from selfpretrain.config import Settings, UserError
+from selfpretrain.door import to_yaml
+from selfpretrain.files import make_folder, write_text
+from selfpretrain.interop.fairseq_arguments import SETTINGS, START, check_settings, get_family, list_arguments
 from selfpretrain.interop.pickled import load_fairseq
 from selfpretrain.progress import show_progress
-from selfpretrain.runs import identity
 from selfpretrain.runs.folder import RunFolder
-from selfpretrain.seeds import derive_seed
 from selfpretrain.sources.fairseq_files import DICTIONARY, LAST
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
 from selfpretrain.train.keeper import Diverged
-from selfpretrain.train.optim import compute_warmup_steps
 from selfpretrain.train.trainer import Interrupted, catch_signals
 
 VERSION = "0.12.2"
 SHIM = Path(__file__).with_name("fairseq_shim.py")
 MARK = "train_inner | "  # of a line of its log
 POLL_SECONDS = 0.05
+LOGGED = {  # their name: ours, and its unit, in ours
+    **{name: (name, math.log(2)) for name in ("loss", "gen_loss", "disc_loss", "mlm_loss")},
+    **{name: (name, 1.0) for name in ("disc_accuracy", "disc_recall", "lr")},
+    "gnorm": ("grad_norm", 1.0), "wps": ("tokens_per_second", 1.0),
+}  # fmt: skip
 NOT_FINITE = "FloatingPointError"
-SCHEDULES = {"polynomial": "polynomial_decay", "linear": "polynomial_decay", "constant": "fixed"}
 
 
 def train_fairseq(trainings: Sequence[Any]) -> None:
@@ -64,19 +65,19 @@ def train_fairseq(trainings: Sequence[Any]) -> None:
     settings, run = job.settings, job.run
     python = find_python(settings.runtime.fairseq_env)
     check_settings(settings, job.precision, job.device.type)
-    if not (job.tokens.folder / DICTIONARY).is_file():
-        raise UserError(f"pretrain.engine=fairseq: {job.tokens.folder} has no {DICTIONARY}; set tokenizer.kind=bpe")
+    family = get_family(settings)
     member, folder = job.build(1), make_folder(run.path / "fairseq")
     try:
         with open(folder / "lock", "w") as lock:
             # the other process inherits it: of a run whose parent was killed it may still be ending
             fcntl.flock(lock, fcntl.LOCK_EX)
             write_data(make_folder(folder / "data"), job.tokens, member.batches.batches.blocks.train_tokens)
-            save_weights(folder / "start.pt", job.module.encoder, job.module.head)
+            write_text(folder / SETTINGS, to_yaml(settings))
+            family.save(folder / START, job.module)
             command = [str(python), str(SHIM), "train", *list_arguments(settings, run, job.device.type)]
             for row in run_command(command, folder / "train.log", settings, run, (lock.fileno(),)):
                 member.keeper.log(int(row.pop("step")), row)
-        load_weights(run.checkpoints / LAST, job.module.encoder, job.module.head)
+        family.load(run.checkpoints / LAST, job.module)
         member.keeper.evaluate(settings.pretrain.total_steps)
         job.finish(member)
         member.keeper.tracker.finish(0)
@@ -95,31 +96,6 @@ def find_python(environment: str) -> Path:
     return python
 
 
-def check_settings(settings: Settings, precision: str, device: str) -> None:
-    """Refuse, with what to set, whatever fairseq's masked_lm would do otherwise than the settings say."""
-    m, p, world = settings.model, settings.pretrain, int(os.environ.get("WORLD_SIZE", "1"))
-    wanted = {
-        "model.family=roberta": m.family == "roberta",
-        "model.embedding_size=model.hidden_size": m.embedding_size == m.hidden_size,
-        "model.type_vocab_size=1": m.type_vocab_size == 1,
-        f"model.layer_norm_eps={LAYER_NORM_EPS}": m.layer_norm_eps == LAYER_NORM_EPS,
-        "objective.name=mlm": settings.objective.name == "mlm",
-        "pretrain.packing=full": p.packing == "full",
-        "pretrain.optimizer=adamw": p.optimizer == "adamw",
-        "pretrain.decay_all=true": p.decay_all or p.weight_decay == 0,
-        "pretrain.bias_correction=true": p.bias_correction,
-        "pretrain.schedule=linear": p.schedule in SCHEDULES,
-        "budget=steps": p.budget != "seconds",
-        "pretrain.eval_every=0": p.eval_every == 0,
-        "pretrain.snapshots=[]": not p.snapshots,
-        "pretrain.precision=fp32": precision == "fp32" or device == "cuda",
-        "one process": world == 1,
-    }
-    lacking = [fix for fix, holds in wanted.items() if not holds]
-    if lacking:
-        raise UserError(f"pretrain.engine=fairseq needs {', '.join(lacking)}")
-
-
 def write_data(folder: Path, tokens: Any, train_tokens: int) -> None:
     """Our token files as fairseq's train split: the documents that end before the held-out text begins."""
     sizes = np.asarray(tokens.sizes)
@@ -129,47 +105,12 @@ def write_data(folder: Path, tokens: Any, train_tokens: int) -> None:
             f"{tokens.folder}: the first document reaches into the held-out text; pretrain.engine=fairseq needs more text"
         )
     write_index(folder / "train.idx", sizes[:count], tokens.tokens.dtype)
-    links = {"train.bin": tokens.folder / "train.bin", DICTIONARY: tokens.folder / DICTIONARY}
+    vocabulary = DICTIONARY if (tokens.folder / DICTIONARY).is_file() else "tokenizer"
+    links = {name: tokens.folder / name for name in ("train.bin", vocabulary)}
     links |= {f"valid.{kind}": folder / f"train.{kind}" for kind in ("bin", "idx")}  # opened, but never read
     for name, target in links.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.resolve())
-
-
-def list_arguments(settings: Settings, run: RunFolder, device: str) -> list[str]:
-    """What fairseq-train is called with."""
-    m, o, p, folder = settings.model, settings.objective, settings.pretrain, run.path.absolute() / "fairseq"
-    micro = p.micro_batch_size or p.batch_size
-    seeds = identity.get_pretrain_seeds(settings.seeds)
-    given: dict[str, Any] = {
-        "task": "masked_lm", "criterion": "masked_lm", "arch": "roberta_base", "dataset-impl": "mmap",
-        "encoder-layers": m.num_layers, "encoder-embed-dim": m.hidden_size, "encoder-ffn-embed-dim": m.intermediate_size,
-        "encoder-attention-heads": m.num_heads, "max-positions": m.max_positions, "dropout": m.dropout_prob,
-        "attention-dropout": m.attention_dropout_prob, "mask-prob": o.mask_prob,
-        "leave-unmasked-prob": round(1 - o.mask_token_prob - o.random_token_prob, 10),
-        "random-token-prob": o.random_token_prob, "tokens-per-sample": p.seq_len, "sample-break-mode": "none",
-        "batch-size": micro, "update-freq": p.batch_size // micro, "optimizer": "adam",
-        "adam-betas": f"({p.beta1},{p.beta2})", "adam-eps": p.eps, "weight-decay": p.weight_decay, "clip-norm": p.clip_norm,
-        **describe_schedule(p), "max-update": p.total_steps, "log-format": "json", "log-interval": settings.runtime.log_every,
-        "save-interval-updates": settings.runtime.save_every, "keep-interval-updates": settings.runtime.keep_checkpoints,
-        "save-interval": 10**9,  # never by epochs, of which a small text has thousands
-        "save-dir": run.checkpoints.absolute(), "finetune-from-model": folder / "start.pt",
-        "seed": derive_seed(seeds["mask"], "mask", seeds["data"]) % 2**31, "num-workers": 0,
-    }  # fmt: skip
-    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-    flags = ["--no-epoch-checkpoints", "--disable-validation", *(["--cpu"] if device == "cpu" else [])]
-    return [
-        str(folder / "data"),
-        *words,
-        *flags,
-        *(["--bf16"] if resolve_precision(p, settings).precision == "bf16" else []),
-    ]
-
-
-def describe_schedule(config: PretrainConfig) -> dict[str, Any]:
-    warmup = compute_warmup_steps(config, config.total_steps)
-    schedule = {"lr": config.peak_lr, "lr-scheduler": SCHEDULES[config.schedule], "warmup-updates": warmup}
-    return schedule | ({} if config.schedule == "constant" else {"total-num-update": config.total_steps})
 
 
 def read_step(checkpoint: Path) -> int:
@@ -247,9 +188,12 @@ def read_rows(lines: Iterable[str]) -> Iterator[dict[str, float]]:
         if MARK not in line:
             continue
         logged = json.loads(line.partition(MARK)[2])
-        row = {"step": int(logged["num_updates"]), "loss": float(logged["loss"]) * math.log(2)}
-        named = {"gnorm": "grad_norm", "lr": "lr", "wps": "tokens_per_second"}
-        yield row | {ours: float(logged[theirs]) for theirs, ours in named.items() if theirs in logged}
+        row: dict[str, float] = {"step": int(logged["num_updates"])}
+        yield row | {
+            ours: float(logged[theirs]) * unit
+            for theirs, (ours, unit) in LOGGED.items()
+            if logged.get(theirs) is not None
+        }
 
 
 def explain_failure(lines: list[str], code: int, log: Path, run: RunFolder) -> None:

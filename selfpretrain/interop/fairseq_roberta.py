@@ -102,7 +102,7 @@ def save_weights(file: Path, encoder: Encoder, head: MaskedTokenHead) -> None:
     ours = {name: value.detach().cpu() for name, value in parts.named_parameters()}
     weights, extra = _fold(ours, split_tensors(ours, name_tensors(encoder, head)))
     weights |= {f"{HEAD}.weight": weights[f"{BODY}.embed_tokens.weight"], f"{BODY}.version": torch.tensor([3.0])}
-    save_pickled(file, _build_content(encoder.config, weights, extra))
+    save_pickled(file, build_content(*_describe(encoder.config), weights, extra))
 
 
 def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None) -> None:
@@ -262,10 +262,16 @@ def _fold(ours: Tensors, weights: Tensors) -> tuple[Tensors, dict[str, Any]]:
     return weights | {THEIR_POSITION: ours[POSITION] + row}, {FOLDED: kept}
 
 
-def _build_content(config: ModelConfig, weights: Tensors, extra: dict[str, Any]) -> dict[str, Any]:
-    """What fairseq finds in a checkpoint; settings as plain values, so that nothing is executed to read them."""
+def _describe(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of fairseq's model and task."""
     model = {theirs: getattr(config, ours) for ours, theirs in SETTINGS.items()} | {"_name": "roberta_base"}
-    task = {"_name": "masked_lm", "data": ".", "tokens_per_sample": config.max_positions}
+    return model, {"_name": "masked_lm", "data": ".", "tokens_per_sample": config.max_positions}
+
+
+def build_content(
+    model: dict[str, Any], task: dict[str, Any], weights: Tensors, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What fairseq finds in a checkpoint; settings as plain values, so that nothing is executed to read them."""
     bpe = {"_name": "gpt2", "gpt2_encoder_json": PIECES, "gpt2_vocab_bpe": MERGES}
     history = {
         "criterion_name": "MaskedLmLoss", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0,
@@ -276,5 +282,5 @@ def _build_content(config: ModelConfig, weights: Tensors, extra: dict[str, Any])
         "model": weights,
         "optimizer_history": [history],
         "last_optimizer_state": None,
-        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}, **extra},
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}, **(extra or {})},
     }

@@ -18,9 +18,8 @@ import torch
 from selfpretrain.config import Settings, UserError
 from selfpretrain.data.store import TokenFile
 from selfpretrain.door import compose_settings
+from selfpretrain.interop.fairseq_arguments import check_settings, list_arguments
 from selfpretrain.interop.fairseq_engine import (
-    check_settings,
-    list_arguments,
     read_rows,
     run_command,
     write_data,
@@ -56,7 +55,8 @@ def test_presets_of_roberta_are_as_fairseq_trains(model):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model=electra_tiny"], "model.family=roberta, .*objective.name=mlm, pretrain.packing=full"),
+        (["model=bert_base"], "model.family=roberta or electra"),
+        (["model=electra_tiny"], "pretrain.packing=full, .*pretrain.decay_all=true, pretrain.bias_correction=true"),
         (["model=roberta_nano"], "pretrain.optimizer=adamw"),
         (["model=roberta_tiny", "pretrain.schedule=joint", "pretrain.decay_all=false"], "pretrain.decay_all=true, pretrain.schedule=linear"),
         (["model=roberta_tiny", "pretrain.snapshots=[.5]", "pretrain.eval_every=5"], r"pretrain.eval_every=0, pretrain.snapshots=\[\]"),
