@@ -301,7 +301,7 @@ class StudyConfig:
     models: list[str] = setting(list, help="presets under conf/model/")
     tasks: list[Any] = setting(list, help="names of cards, {name: <card>, <what differs>}, or files of one's own: {name: ..., path: ..., text: ..., label: ...}; empty: the task set by task=")
     label_counts: list[Any] = setting(list, help="labelled examples to fine-tune on, nested: [100,500,all]; the own text stays whole. Empty: as each task has them")
-    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> own_then_bookwiki bookwiki_then_own offshelf tapt")
+    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> fairseq:<text> own_then_bookwiki bookwiki_then_own offshelf tapt")
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")
     offshelf: str | None = setting(None, help="the start of conditions offshelf and tapt: hf:<repo>@<revision> or hf:<folder>")

@@ -35,6 +35,7 @@ class Condition:
     mixed: tuple[Condition, ...] = ()  # in place of a corpus: the texts of these together
     staged: tuple[Condition, ...] = ()  # in place of a corpus: the texts of two in turn, for half of the steps each
     from_released: bool = False  # starts from study.offshelf, and not from nothing
+    engine: str | None = None  # who pretrains, where it is not whom the study names
     # settings of pretrain in place of the study's, by the number of training examples
     recipe: Callable[[int], dict[str, Any]] | None = None
     schemes: tuple[str, ...] = (PRESET,)  # the starts it may have; the better one is chosen on validation
@@ -128,14 +129,37 @@ def make_mix(names: str) -> Condition:
     return Condition(f"mix:{names}", words, "#F0E442", mixed=parts, words_of_general=words_of_general, note=note)
 
 
-def _find_text(key: str, names: str) -> Condition:
-    alone = {name: row for name, row in CONDITIONS.items() if row.corpus is not None and not row.from_released}
+def list_texts() -> list[str]:
+    """The conditions that read one text, from nothing."""
+    alone = [name for name, row in CONDITIONS.items() if row.corpus is not None and not row.from_released]
+    return [*alone, "own_of:<task>"]
+
+
+def find_text(key: str) -> Condition | None:
+    """One of :func:`list_texts`; None for any other name."""
     family, _, task = key.partition(":")
-    if key in alone:
-        return alone[key]
-    if family == "own_of" and task:
-        return make_own_of(task)
-    raise UserError(f"mix:{names} has {key!r}, which is no text to mix; allowed: {', '.join(alone)}, own_of:<task>")
+    return make_own_of(task) if family == "own_of" and task else CONDITIONS[key] if key in list_texts() else None
+
+
+def make_by_fairseq(key: str) -> Condition:
+    """What reads one text, trained by fairseq: beside that of the same text it shows how far a result hangs on the engine."""
+    text = find_text(key)
+    if text is None:
+        raise UserError(
+            f"fairseq:{key} names no text; allowed: {', '.join(f'fairseq:{name}' for name in list_texts())}"
+        )
+    words_of_general = f"{text.words_of_general} by fairseq" if text.words_of_general else ""
+    note = "trained by fairseq 0.12.2 from the same weights and token files, by its own batches and masks"
+    return dataclasses.replace(
+        text, key=f"fairseq:{key}", words=f"{text.words} by fairseq", words_of_general=words_of_general, colour="#882255",
+        engine="fairseq", note=note,
+    )  # fmt: skip
+
+
+def _find_text(key: str, names: str) -> Condition:
+    if text := find_text(key):
+        return text
+    raise UserError(f"mix:{names} has {key!r}, which is no text to mix; allowed: {', '.join(list_texts())}")
 
 
 def make_stages(key: str, colour: str, first: Condition, second: Condition) -> Condition:
@@ -190,6 +214,7 @@ CONDITIONS: dict[str, Condition] = {
 FAMILIES: dict[str, tuple[str, Callable[[str], Condition]]] = {  # <family>:<name>, and what the name is
     "own_of": ("<task>", make_own_of),
     "mix": ("<text>+<text>", make_mix),
+    "fairseq": ("<text>", make_by_fairseq),
 }
 
 

@@ -37,12 +37,13 @@ def prepare_pretraining(
     ``read`` is the condition whose text it reads: of a staged one a stage, else itself. UserError for a recipe or a
     checkpoint that cannot be.
     """
-    # a curve is of what one run has read
-    has_curve = settings.seeds.seed == 0 and condition.is_from_nothing and not condition.staged
+    engine = condition.engine or settings.pretrain.engine
+    # a curve is of what one run has read, and of an engine that keeps encoders on the way
+    has_curve = settings.seeds.seed == 0 and condition.is_from_nothing and not condition.staged and engine == "native"
     settings = dataclasses.replace(
         settings,
         corpus=choose_corpus(read, general, study.general_mb, find_task),
-        pretrain=dataclasses.replace(settings.pretrain, snapshots=study.curve if has_curve else []),
+        pretrain=dataclasses.replace(settings.pretrain, snapshots=study.curve if has_curve else [], engine=engine),
     )
     if read.text_of is not None:
         # the other task's own pretraining, so that the two studies of it are one run
@@ -56,7 +57,7 @@ def prepare_pretraining(
 
 def name_text(condition: Condition, task: str) -> str:
     """What a corpus or a pretraining is called by."""
-    if condition.from_released or condition.mixed:
+    if condition.from_released or condition.mixed or condition.engine:
         return f"{condition.key} of {task}" if condition.is_of_task else condition.key
     return condition.key if condition.is_general else f"own of {task}"
 

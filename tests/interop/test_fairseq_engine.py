@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_presets_of_roberta_are_as_fairseq_trains(model):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model=bert_base"], "model.family=roberta or electra"),
+        (["model=roberta_tiny", "model.family=bert", "model.type_vocab_size=2"], "model.family=roberta or electra"),
         (["model=electra_tiny"], "pretrain.packing=full, .*pretrain.decay_all=true, pretrain.bias_correction=true"),
         (["model=roberta_nano"], "pretrain.optimizer=adamw"),
         (["model=roberta_tiny", "pretrain.schedule=joint", "pretrain.decay_all=false"], "pretrain.decay_all=true, pretrain.schedule=linear"),
@@ -207,19 +208,21 @@ def test_a_run_is_like_any_and_fine_tunes(command, tiny, local, tmp_path):
 
 
 @needs_fairseq
-def test_a_study_of_it_has_its_whole_table(command, tiny, local, tmp_path):
+@pytest.mark.parametrize(
+    ("conditions", "engine"), [(["none", "own"], ENGINE), (["none", "own", "fairseq:own"], ENGINE[1:])]
+)
+def test_a_study_has_its_whole_table_by_it_or_by_both(command, tiny, local, tmp_path, conditions, engine):
     overrides = ["study.pretrain_seeds=2", "study.finetune_seeds=1", "study.name=ours"]
-    outcome = command("study", *tiny, *local(), *overrides, *ENGINE)
+    outcome = command("study", *tiny, *local(), *overrides, *engine, f"study.conditions=[{','.join(conditions)}]")
     assert outcome.code == 0, outcome.err
     (summary,) = (tmp_path / "runs" / "reports").glob("ours*/summary.json")
     (panel,) = json.loads(summary.read_text())["panels"]
-    assert {entry["condition"]: (entry["state"], entry["num_seeds"]) for entry in panel["entries"]} == {
-        "none": ("done", 2), "own": ("done", 2),
-    }  # fmt: skip
-    engines = [
-        json.loads(file.read_text())[0]["engine"]["name"] for file in tmp_path.glob("runs/pretrain/*/provenance.json")
-    ]
-    assert engines == ["fairseq"] * 2
+    states = {entry["condition"]: (entry["state"], entry["num_seeds"]) for entry in panel["entries"]}
+    assert states == dict.fromkeys(conditions, ("done", 2))
+    starts = [json.loads(file.read_text())[0] for file in tmp_path.glob("runs/pretrain/*/provenance.json")]
+    engines = Counter(start.get("engine", {"name": "native"})["name"] for start in starts)
+    assert engines == ({"fairseq": 2} if len(conditions) == 2 else {"fairseq": 2, "native": 2})
+    assert len({start["initial_weights"] for start in starts}) == 2  # a seed's, whoever trains
 
 
 @needs_fairseq

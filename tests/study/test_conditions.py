@@ -60,9 +60,10 @@ def test_words_and_colours():
         "tapt": "the adapted checkpoint",
     }
     assert find_condition("mix:own+own_of:qqp").describe("docs") == "the own text with the text of qqp"
-    colours = [
-        row.colour for row in (*CONDITIONS.values(), find_condition("own_of:a"), find_condition("mix:own+bookwiki"))
-    ]
+    assert find_condition("fairseq:bookwiki_sized").describe("bookwiki") == "equally much of BookWiki by fairseq"
+    assert find_condition("fairseq:own_of:qqp").describe("docs") == "the text of qqp by fairseq"
+    families = map(find_condition, ("own_of:a", "mix:own+bookwiki", "fairseq:own"))
+    colours = [row.colour for row in (*CONDITIONS.values(), *families)]
     assert len(set(colours)) == len(colours)
 
 
@@ -96,6 +97,7 @@ def test_the_published_recipe_goes_by_the_number_of_examples():
     (["study.conditions=[mix:own+mix:own]"], "'mix:own', which is no text"),
     (["study.conditions=[mix:own]"], "mix:own does not name two texts"),
     (["study.conditions=[mix:own+own]"], "mix:own+own does not name two texts"),
+    (["study.conditions=[fairseq:tapt]"], "fairseq:tapt names no text; allowed: fairseq:own, fairseq:bookwiki"),
     (["study.conditions=[mix:]"], "'mix:' is no condition; allowed: none, "),
     (["study.conditions=[mix:own+own_of:agnew]"], "did you mean agnews"),
     (["study.reference=mix:own+nothing"], "study.reference: mix:own+nothing has 'nothing'"),
@@ -108,6 +110,17 @@ def test_what_cannot_be_is_one_line(make_plan, given, words):
     with pytest.raises(UserError) as refusal:
         make_plan(*given)
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+# engines
+
+
+def test_both_engines_pretrain_from_one_corpus(make_plan):
+    plan = make_plan("study.conditions=[own,fairseq:own]", "study.pretrain_seeds=1", "study.curve=[.5]")
+    native, other = (list_mine(plan, key)[0].settings for key in ("own", "fairseq:own"))
+    assert (native.pretrain.engine, other.pretrain.engine) == ("native", "fairseq")
+    assert native.pretrain.snapshots == [0.5] and other.pretrain.snapshots == []
+    assert len(plan.corpora) == 1 and len(plan.pretrainings) == 2
 
 
 # stages
