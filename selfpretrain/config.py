@@ -127,7 +127,7 @@ class OptimConfig:
     micro_batch_size: int | None = setting(None, at_least(1), "sequences per forward pass; null: all; in fine-tuning, as many as are fast")
     seq_len: int = setting(128, at_least(8), "tokens per sequence")
     precision: str = setting("auto", ("auto", "fp32", "bf16"), "auto: bf16 on a GPU that has it (and TF32 for what stays) and, from width 256 on, on a processor that multiplies it; else fp32")
-
+    engine: str = setting("native", help="who trains; native is the loop of this package, any other enters the id of a run")
 
 @dataclass
 class PretrainConfig(OptimConfig):
@@ -143,7 +143,6 @@ class PretrainConfig(OptimConfig):
     max_held_out: int = setting(256, at_least(1), "sequences held out at most")
     eval_every: int = setting(0, at_least(0), "steps between held-out losses; 0: at the end only")
     snapshots: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of the steps after which the encoder is kept, too: init=run:<id>@<step>")
-    engine: str = setting("native", help="who trains; native is the loop of this package, any other enters the id of a run")
 
 
 @dataclass

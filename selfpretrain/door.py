@@ -28,7 +28,7 @@ from selfpretrain.config import (
     UserError,
     iter_settings,
 )
-from selfpretrain.engines import ENGINES
+from selfpretrain.engines import ENGINES, FINETUNE_ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
 from selfpretrain.pretext.objectives import OBJECTIVES
@@ -38,7 +38,12 @@ T = TypeVar("T")
 
 WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
 # settings that name an entry of a table: what it holds is allowed
-NAMED: dict[str, Any] = {"objective.name": OBJECTIVES, "pretrain.packing": BLOCK_BUILDERS, "pretrain.engine": ENGINES}
+NAMED: dict[str, Any] = {
+    "objective.name": OBJECTIVES,
+    "pretrain.packing": BLOCK_BUILDERS,
+    "pretrain.engine": ENGINES,
+    "finetune.engine": FINETUNE_ENGINES,
+}
 
 
 def find_folder(name: str) -> Path:

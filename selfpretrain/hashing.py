@@ -43,6 +43,7 @@ ADDED: dict[str, Any] = {
     "pretrain.eps_uncorrected": False,
     "pretrain.optimizer": "adamw",
     "pretrain.momentum": 0.95,
+    "finetune.engine": "native",
     "finetune.eps_uncorrected": False,
     "finetune.optimizer": "adamw",
     "finetune.momentum": 0.95,

@@ -111,13 +111,12 @@ def describe_optimizer(config: OptimConfig, total_steps: int) -> dict[str, Any]:
 # families
 
 
-def want_roberta(settings: Settings) -> dict[str, bool]:
-    m = settings.model
+def want_roberta(model: ModelConfig, tokenizer_kind: str) -> dict[str, bool]:
     return {
-        "model.embedding_size=model.hidden_size": m.embedding_size == m.hidden_size,
-        "model.type_vocab_size=1": m.type_vocab_size == 1,
-        f"model.layer_norm_eps={LAYER_NORM_EPS}": m.layer_norm_eps == LAYER_NORM_EPS,
-        "tokenizer.kind=bpe": settings.tokenizer.kind == "bpe",
+        "model.embedding_size=model.hidden_size": model.embedding_size == model.hidden_size,
+        "model.type_vocab_size=1": model.type_vocab_size == 1,
+        f"model.layer_norm_eps={LAYER_NORM_EPS}": model.layer_norm_eps == LAYER_NORM_EPS,
+        "tokenizer.kind=bpe": tokenizer_kind == "bpe",
     }
 
 
@@ -152,7 +151,7 @@ def load_electra(file: Path, module: nn.Module) -> None:
 
 FAMILIES = {
     "roberta": Family(
-        want_roberta, tell_roberta,
+        lambda settings: want_roberta(settings.model, settings.tokenizer.kind), tell_roberta,
         save=lambda file, module: save_weights(file, module.encoder, module.head),
         load=lambda file, module: load_weights(file, module.encoder, module.head),
     ),

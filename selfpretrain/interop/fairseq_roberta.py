@@ -52,6 +52,7 @@ SUPPORTED: dict[str, Any] = {
     "no_token_positional_embeddings": False, "encoder_layers_to_keep": None,
 }  # fmt: skip
 BODY, HEAD = "encoder.sentence_encoder", "encoder.lm_head"
+CLASSIFIER = "classification_heads.sentence_classification_head"
 LAYER_PARTS = {
     "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attention.out": ("self_attn.out_proj",),
@@ -96,13 +97,32 @@ def load_weights(file: Path, encoder: Encoder, head: MaskedTokenHead) -> None:
     _set_weights(_unify_names(content["model"]), content.get("extra_state"), encoder, head, file)
 
 
-def save_weights(file: Path, encoder: Encoder, head: MaskedTokenHead) -> None:
+def load_classifier(file: Path, encoder: Encoder, head: nn.Module) -> None:
+    """The same of fairseq's ``sentence_prediction``; ``head`` has a hidden layer."""
+    load_weights(file, encoder, MaskedTokenHead(encoder.config, encoder.embeddings))
+    found = load_fairseq(file)["model"]
+    own = dict(head.named_parameters())
+    set_tensors(head, {name: found[f"{CLASSIFIER}.{theirs}"] for name, theirs in _name_classifier(own).items()}, file)
+
+
+def save_classifier(file: Path, encoder: Encoder, head: nn.Module) -> None:
+    """A checkpoint from which ``sentence_prediction`` starts: the encoder, and the head as its own."""
+    own = dict(head.named_parameters())
+    weights = {f"{CLASSIFIER}.{theirs}": own[name].detach().cpu() for name, theirs in _name_classifier(own).items()}
+    save_weights(file, encoder, _build_identity(encoder), weights)
+
+
+def _name_classifier(own: Mapping[str, Any]) -> dict[str, str]:
+    return {name: name.replace("out.", "out_proj.") for name in own}
+
+
+def save_weights(file: Path, encoder: Encoder, head: MaskedTokenHead, more: Tensors | None = None) -> None:
     """Write a checkpoint that fairseq can start from."""
     parts = nn.ModuleDict({"encoder": encoder, "head": head})
     ours = {name: value.detach().cpu() for name, value in parts.named_parameters()}
     weights, extra = _fold(ours, split_tensors(ours, name_tensors(encoder, head)))
     weights |= {f"{HEAD}.weight": weights[f"{BODY}.embed_tokens.weight"], f"{BODY}.version": torch.tensor([3.0])}
-    save_pickled(file, build_content(*_describe(encoder.config), weights, extra))
+    save_pickled(file, build_content(*_describe(encoder.config), weights | (more or {}), extra))
 
 
 def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None) -> None:

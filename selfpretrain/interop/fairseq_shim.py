@@ -55,16 +55,29 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def save_when_told(module: Any, told: list[int]) -> None:
-    """Make ``fairseq_cli.train`` save and end after the update under way, once ``told`` holds a signal."""
+def watch_updates(module: Any, told: list[int]) -> None:
+    """Make ``fairseq_cli.train`` save and end after the update under way, once ``told`` holds a signal; and write the weights
+    after each of the updates that ``FAIRSEQ_LOOKS`` names, ``look_<updates>.pt`` beside its checkpoints.
+    """
     validate_and_save = module.validate_and_save
+    looks = {int(number) for number in os.environ.get("FAIRSEQ_LOOKS", "").split(",") if number}
 
     def save(cfg: Any, trainer: Any, *rest: Any) -> Any:
+        if trainer.get_num_updates() in looks:
+            save_weights(trainer, os.path.join(cfg.checkpoint.save_dir, f"look_{trainer.get_num_updates()}.pt"))
         if told:
             cfg.optimization.stop_time_hours = 1e-9  # fairseq's own way: as if its time were up
         return validate_and_save(cfg, trainer, *rest)
 
     module.validate_and_save = save
+
+
+def save_weights(trainer: Any, file: str) -> None:
+    import torch
+
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    torch.save({"model": trainer.get_model().state_dict()}, file + ".new")
+    os.replace(file + ".new", file)
 
 
 def main() -> None:
@@ -76,7 +89,7 @@ def main() -> None:
     del sys.path[0]  # the folder of this file, which holds modules of other names' libraries
     apply()
     module = importlib.import_module(f"fairseq_cli.{name}")
-    save_when_told(importlib.import_module("fairseq_cli.train"), told)
+    watch_updates(importlib.import_module("fairseq_cli.train"), told)
     module.cli_main()
 
 

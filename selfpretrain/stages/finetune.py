@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import is_own, prepare_vocabulary
 from selfpretrain.devices import choose_autocast, choose_device, resolve_precision
 from selfpretrain.door import to_yaml
+from selfpretrain.engines import FINETUNE_ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import TaskKind, arrange, get_kind
 from selfpretrain.model.encoder import Encoder
@@ -37,7 +39,7 @@ from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
-from selfpretrain.train.engine import NATIVE, carry_out
+from selfpretrain.train.engine import Engine, carry_out
 from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import Hook, Member
 from selfpretrain.train.optim import compute_depth_multiplier
@@ -54,7 +56,6 @@ def finetune(settings: Settings) -> RunFolder:
 class Finetuning:
     """One fine-tuning run: what it is made of, and what is stored when its training has ended."""
 
-    engine = NATIVE
     hook: Hook | None = None
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
@@ -67,6 +68,7 @@ class Finetuning:
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.config = resolve_precision(settings.finetune, settings)
         self.group, self.name = group, name or run_id
+        self.engine: Engine = resolve_name(FINETUNE_ENGINES[settings.finetune.engine])
 
     def build(self, num_seeds: int) -> Member:
         """Mark the run as running and make what is trained; ``num_seeds`` are trained together. Under the lock."""
@@ -75,17 +77,18 @@ class Finetuning:
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         seed = settings.seeds.finetune_seed
         self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
-        note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device)
         self.splits = self.encode_splits(fit(config, encoder))
         batches = build_batches(settings, get_kind(task.label_kind), self.splits["train"], encoder)
         num_examples = len(self.splits["train"])
-        total_steps = count_steps(config, num_examples)
+        self.total_steps = total_steps = count_steps(config, num_examples)
+        self.evaluation_steps = choose_evaluation_steps(config, total_steps, num_examples)
+        facts = self.engine.describe(self)
+        note_start(self.run, to_yaml(settings), command, num_seeds, self.model, config.precision, self.device, facts)
         multiplier = functools.partial(
             compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
         )
         tracker = build_tracker(settings, self.run.path, self.group, self.name)
-        steps = choose_evaluation_steps(config, total_steps, num_examples)
-        evaluation = Evaluation(self.evaluate, steps, best_of="score")
+        evaluation = Evaluation(self.evaluate, self.evaluation_steps, best_of="score")
         keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)
         return Member(keeper, batches, config, total_steps, seed, multiplier, self.hook)
 

@@ -108,7 +108,7 @@ class Pretraining:
     def start(self, num_seeds: int, module: nn.Module) -> None:
         """Mark the run as running; ``module`` holds the weights it starts from. Under the lock."""
         settings, command = self.settings, f"selfpretrain pretrain (corpus {self.tokens.folder.name})"
-        facts = self.engine.describe(settings, self.run, self.device.type)
+        facts = self.engine.describe(self)
         note_start(self.run, to_yaml(settings), command, num_seeds, module, self.precision, self.device, facts)
 
     def build(self, num_seeds: int) -> Member:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from selfpretrain.config import RuntimeConfig, Settings
+from selfpretrain.config import RuntimeConfig
 from selfpretrain.devices import return_freed_memory
 from selfpretrain.runs.folder import Busy, RunFolder
 from selfpretrain.train import checkpoint, distributed
@@ -40,13 +40,12 @@ class Engine:
 
     ``train(trainings)`` marks each run as running (``start``), trains it from its token files into its folder, and gives
     what came of it to ``store``, under their locks. Raises Diverged, with the run's status set, and Interrupted.
-    :class:`selfpretrain.stages.pretrain.Pretraining` says what a training has; a fine-tuning is the native engine's.
+    :class:`selfpretrain.stages.pretrain.Pretraining` and ``stages.finetune.Finetuning`` say what a training has.
     """
 
     train: Callable[[Sequence[Any]], None]
     stacks: bool = False  # several runs that differ in their seeds alone as one; else it gets one at a time
-    # of settings, run and device's type: what the provenance of each start adds
-    describe: Callable[[Settings, RunFolder, str], dict[str, Any]] = lambda settings, run, device: {}
+    describe: Callable[[Any], dict[str, Any]] = lambda training: {}  # what the provenance of each start adds
 
 
 def carry_out(training: Training, wait: bool) -> RunFolder:

@@ -20,18 +20,13 @@ from selfpretrain.config import Settings, UserError
 from selfpretrain.data.store import TokenFile
 from selfpretrain.door import compose_settings
 from selfpretrain.interop.fairseq_arguments import check_settings, list_arguments
-from selfpretrain.interop.fairseq_engine import (
-    read_rows,
-    run_command,
-    write_data,
-)
+from selfpretrain.interop.fairseq_engine import write_data
 from selfpretrain.interop.fairseq_roberta import save_weights
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.fairseq_files import write_bpe
 from selfpretrain.sources.indexed import read_index
 from selfpretrain.stages.corpus import prepare_corpus
 from selfpretrain.stages.pretrain import Pretraining, build_batches, build_model, move
-from selfpretrain.train.keeper import Diverged
 from selfpretrain.train.optim import AdamW, clip_gradients
 
 ROOT = Path(__file__).parents[2]
@@ -105,68 +100,6 @@ def test_its_train_split_ends_before_the_held_out_text(settings, tmp_path):
     write_data(tmp_path / "data", tokens, limit)  # again, as after a stop
     with pytest.raises(UserError, match="needs more text"):
         write_data(tmp_path / "data", tokens, 1)
-
-
-def test_losses_are_in_nats():
-    logged = {
-        "num_updates": "20",
-        "loss": "2.0",
-        "ppl": "4",
-        "wps": "1000.5",
-        "gnorm": "1.5",
-        "lr": "0.001",
-        "wall": "3",
-    }
-    (row,) = read_rows(["Start iterating", f"2026-01-01 | INFO | train_inner | {json.dumps(logged)}"])
-    assert row == {
-        "step": 20, "loss": pytest.approx(1.386294), "grad_norm": 1.5, "lr": 0.001, "tokens_per_second": 1000.5
-    }  # fmt: skip
-
-
-LINE = '2026-01-01 | INFO | train_inner | {"num_updates": "%d", "loss": "1.0", "lr": "0.1", "gnorm": "1", "wps": "9"}'
-
-
-def run_script(script: str, settings: Settings, run: RunFolder) -> list[dict[str, float]]:
-    return list(run_command([sys.executable, "-c", script], run.path / "train.log", settings, run))
-
-
-@pytest.fixture
-def folder(tmp_path) -> RunFolder:
-    (tmp_path / "pretrain" / "abc").mkdir(parents=True)
-    return RunFolder(tmp_path / "pretrain" / "abc")
-
-
-def test_what_it_says_becomes_rows_and_its_failure_one_line(settings, folder):
-    script = f"print('hello'); print({LINE % 1!r}); print({LINE % 2!r})"
-    assert [row["step"] for row in run_script(script, settings, folder)] == [1, 2]
-    assert "hello" in (folder.path / "train.log").read_text()
-    with pytest.raises(
-        UserError,
-        match=r"fairseq-train ended with exit code 1: ValueError: no such thing; all it said is in .*train\.log",
-    ):
-        run_script("raise ValueError('no such thing')", settings, folder)
-    with pytest.raises(Diverged, match="the loss or its gradient was not finite; lower the peak_lr"):
-        run_script("raise FloatingPointError('gradients are Nan/Inf')", settings, folder)
-    assert folder.status == "diverged"
-
-
-def test_rows_that_a_killed_parent_did_not_read_are_read_from_its_log(settings, folder):
-    (folder.path / "train.log").write_text("".join(LINE % step + "\n" for step in (1, 2, 3, 4)))
-    folder.append_metrics({"step": 1, "loss": 1.0})
-    folder.append_metrics({"step": 4, "loss": 1.0})
-    folder.checkpoints.mkdir()
-    torch.save({"model": {}, "optimizer_history": [{"num_updates": 3}]}, folder.checkpoints / "checkpoint_last.pt")
-    assert [row["step"] for row in run_script(f"print({LINE % 4!r})", settings, folder)] == [2, 3, 4]
-    assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
-
-
-def test_it_ends_with_its_parent(settings, folder):
-    script = f"import os, time; print({LINE % 1!r}); print('pid', os.getpid(), flush=True); time.sleep(60)"
-    rows = run_command([sys.executable, "-u", "-c", script], folder.path / "train.log", settings, folder)
-    assert next(rows)["step"] == 1
-    started = time.monotonic()
-    rows.close()  # what an interruption does
-    assert time.monotonic() - started < 30
 
 
 def test_without_fairseq_it_is_one_line(command, tiny, local, tmp_path):
