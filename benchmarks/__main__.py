@@ -20,6 +20,7 @@ BENCHMARKS = {
     "seeds": "several seeds in one process against the same in turn",
     "reading": "a task of many rows: the first time, again, and its text",
     "startup": "how long commands take to start",
+    "engines": "the native engine and fairseq as engines of one pretraining: speed and held-out losses",
     "tokens": "tokens needed to reach a loss, by kind of start",
     "time_to_loss": "seconds to the loss at which transformers' run_mlm.py ends",
 }
