@@ -110,6 +110,8 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
         lines.append(
             "the first runs of each learning rate and start are counted where they are chosen, not again as fine-tuning"
         )
+    if estimate.caveat:
+        lines.append(f"hours: {estimate.caveat}")
     unknown = [text for text, applies in (
         ("epochs of a collection without a limit on its size, until it is built",
          plan.settings.pretrain.budget == "epochs" and estimate.unknown["pretraining"] > 0),

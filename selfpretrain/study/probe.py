@@ -20,6 +20,7 @@ from selfpretrain.devices import choose_autocast, choose_device, resolve_precisi
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.flops import BACKWARD
+from selfpretrain.numbers import format_counted
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
@@ -39,6 +40,7 @@ Clock = Callable[[Cell], "float | None"]  # seconds a run will take; None where 
 LIMIT_SECONDS = 30.0  # of all probes together
 MAX_STEPS = 5  # timed at each size
 MAX_ROWS = 32  # sequences of a timed pretraining step, unless it is cut into micro-batches
+NATIVE = "native"  # the engine that is timed
 OVERHEAD_SECONDS = 2.0  # starting a run, loading, writing
 SAMPLE_BYTES = 1 << 20  # of text, to time a tokenizer
 EVALUATED_ROWS = 64  # at most
@@ -60,10 +62,17 @@ class Estimate:
     seconds: dict[str, float] = field(default_factory=dict)
     cells: dict[tuple[str, str], float] = field(default_factory=dict)  # by stage and name, whatever the recipe
     unknown: dict[str, int] = field(default_factory=dict)  # their size is not known before their corpus is built
+    of_other_engines: int = 0  # runs that are counted as if the native engine trained them
 
     @property
     def total(self) -> float:
         return sum(self.seconds.values())
+
+    @property
+    def caveat(self) -> str:
+        """What is to be added where another engine trains; empty where none does."""
+        count = self.of_other_engines
+        return f"{format_counted(count, 'run')} of another engine at the native one's speed" if count else ""
 
 
 def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT_SECONDS) -> Estimate:
@@ -78,7 +87,8 @@ def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT
     for number, (kind, cells) in enumerate(kinds.items()):
         share = max(0.0, deadline - time.perf_counter()) / (len(kinds) - number)
         clocks[kind] = build_clock(costs, cells, share)
-    estimate = Estimate()
+    others = sum(trains_elsewhere(cell) for cells in missing.values() for cell in cells)
+    estimate = Estimate(of_other_engines=others)
     for name, cells in missing.items():
         seconds = [clocks[cell.stage, cell.model](cell) for cell in cells]
         estimate.cells |= {
@@ -87,6 +97,12 @@ def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT
         estimate.seconds[name] = sum(OVERHEAD_SECONDS + value for value in seconds if value is not None)
         estimate.unknown[name] = seconds.count(None)
     return estimate
+
+
+def trains_elsewhere(cell: Cell) -> bool:
+    """Whether another engine than the native one, which is timed, trains a run."""
+    section = getattr(cell.settings, cell.stage, None)
+    return getattr(section, "engine", NATIVE) != NATIVE
 
 
 def build_clock(costs: Costs, cells: list[Cell], limit_seconds: float) -> Clock:

@@ -180,6 +180,7 @@ def describe(plan: StudyPlan) -> Estimate | None:
     estimate = estimate_seconds(plan, Costs(plan))
     open_runs = sum(estimate.unknown.values())
     rest = f"; without {open_runs} runs whose size is unknown until the corpora are built" if open_runs else ""
+    rest += f"; {estimate.caveat}" if estimate.caveat else ""
     print(f"estimated time on this machine: {estimate.total / 60:.0f} min (from a short probe{rest})")
     return estimate
 

@@ -24,8 +24,8 @@ from selfpretrain.stages import pretrain
 from selfpretrain.study import probe
 from selfpretrain.study.cells import Job
 from selfpretrain.study.conditions import CONDITIONS, OWN, find_condition, recommend_further
-from selfpretrain.study.cost import Costs
-from selfpretrain.study.preview import print_preview
+from selfpretrain.study.cost import Costs, list_once
+from selfpretrain.study.preview import list_remarks, print_preview
 from selfpretrain.study.sweep import run_job
 from selfpretrain.train.checkpoint import load_encoder
 from selfpretrain.train.keeper import hash_weights
@@ -121,6 +121,9 @@ def test_both_engines_pretrain_from_one_corpus(make_plan):
     assert (native.pretrain.engine, other.pretrain.engine) == ("native", "fairseq")
     assert native.pretrain.snapshots == [0.5] and other.pretrain.snapshots == []
     assert len(plan.corpora) == 1 and len(plan.pretrainings) == 2
+    estimate = probe.estimate_seconds(plan, Costs(plan), limit_seconds=0)
+    assert estimate.caveat == "1 run of another engine at the native one's speed"
+    assert f"hours: {estimate.caveat}" in list_remarks(plan, list_once(dict(plan.iter_waves())), estimate)
 
 
 # stages
