@@ -20,6 +20,7 @@ from benchmarks import fairseq_peer, harness, tokens
 from benchmarks.harness import Row
 from benchmarks.work import TOY_MODEL, choose_text
 from benchmarks.work import Options as TextOptions
+from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.stages.corpus import build_corpus
@@ -49,6 +50,8 @@ class Options(harness.Options):
 
 def run(options: Options) -> Iterator[Row]:
     """A row for each model."""
+    if options.seeds < 2:
+        raise UserError(f"seeds={options.seeds} leaves no variance to judge by; at least 2")
     peer, reason = "fairseq-train 0.12.2", fairseq_peer.find_obstacle(options.fairseq_env)
     for model in [options.model] if options.model else MODELS:
         if reason:
@@ -62,7 +65,10 @@ def run(options: Options) -> Iterator[Row]:
                 one = tokens.find_run(settings, build_corpus(settings))
                 tokens.pretrain_all([words], [one], workers=1)
                 runs[engine].append(one)
-        p = settings.pretrain
+        p, diverged = settings.pretrain, [one for one in (*runs["native"], *runs["fairseq"]) if one.status != "done"]
+        if diverged:
+            yield Row(model, peer, skipped=f"{len(diverged)} runs diverged; settings=pretrain.peak_lr=<less>")
+            continue
         work = f"{model}, {p.total_steps} steps of {p.batch_size} x {p.seq_len}, one thread"
         ours, theirs = ([read_speed(one) for one in runs[engine]] for engine in ENGINES)
         yield Row(work, peer, "tokens/s", ours, theirs, note=compare_losses(*runs.values(), margin=options.margin))

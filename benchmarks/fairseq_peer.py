@@ -30,7 +30,7 @@ MARK = "| train_inner |"
 
 def find_obstacle(environment: str) -> str:
     """Why fairseq cannot run, with the command that changes it; empty if it can."""
-    if (Path(environment) / "bin" / "fairseq-train").is_file():
+    if (Path(environment) / "installed").is_file():
         return ""
     return f"{environment} holds no fairseq 0.12.2; build it: launch/fairseq_env.sh {environment}"
 

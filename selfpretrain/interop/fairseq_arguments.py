@@ -48,6 +48,7 @@ def check_settings(settings: Settings, precision: str, device: str) -> None:
         "budget=steps": p.budget != "seconds",
         "pretrain.eval_every=0": p.eval_every == 0,
         "pretrain.snapshots=[]": not p.snapshots,
+        "runtime.keep_steps=[]": not settings.runtime.keep_steps,
         "pretrain.precision=fp32": precision == "fp32" or device == "cuda",
         "one process": world == 1,
     }
@@ -104,7 +105,8 @@ def describe_optimizer(config: OptimConfig, total_steps: int) -> dict[str, Any]:
         "weight-decay": config.weight_decay, "clip-norm": config.clip_norm, "lr": config.peak_lr,
         "lr-scheduler": SCHEDULES[config.schedule], "warmup-updates": compute_warmup_steps(config, total_steps),
         **({} if is_constant else {"total-num-update": total_steps}), "max-update": total_steps,
-        "batch-size": micro, "update-freq": config.batch_size // micro,
+        "batch-size": micro, "update-freq": config.batch_size // micro, "required-batch-size-multiple": 1,
+        "distributed-world-size": 1,
     }  # fmt: skip
 
 

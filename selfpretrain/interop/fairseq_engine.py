@@ -9,8 +9,9 @@ rules, and saves its own checkpoints:
 
 The native engine does the same arithmetic with ``pretrain.schedule=polynomial pretrain.eps_uncorrected=true``; here linear is
 carried out as polynomial, a step later, and eps always stands where fairseq has it. Losses come out in nats, the held-out
-measures are the native engine's on the same text, and the run folder is like any other. A run that was stopped goes on
-from checkpoint_last.pt, exactly, since fairseq draws everything from seed and update.
+measures are the native engine's on the same text, and the run folder is like any other; the sizes in it count the last batch
+of an epoch, which is smaller, as whole. A run that was stopped goes on from checkpoint_last.pt, exactly, since fairseq draws
+everything from seed and update; in bf16 not quite, as its checkpoints hold the weights in bf16 alone.
 
 [fairseq 0.12.2, fairseq_cli/train.py, trainer.py, tasks/masked_lm.py]
 """
@@ -23,11 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import UserError
+from selfpretrain.config import PretrainConfig, UserError
+from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_yaml
 from selfpretrain.files import make_folder, write_text
 from selfpretrain.interop.fairseq_arguments import SETTINGS, START, check_settings, get_family, list_arguments
 from selfpretrain.interop.fairseq_process import LOG, SHIM, VERSION, find_python, hold_folder, run_command
+from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.sources.fairseq_files import DICTIONARY, LAST
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
@@ -45,11 +48,14 @@ def train_fairseq(trainings: Sequence[Any]) -> None:
     check_settings(settings, job.precision, job.device.type)
     family, total_steps = get_family(settings), settings.pretrain.total_steps
     member = job.build(1)
+    blocks = member.batches.batches.blocks
+    check_size(job.tokens, settings.pretrain)
     try:
         with hold_folder(run) as (folder, lock):
-            write_data(make_folder(folder / "data"), job.tokens, member.batches.batches.blocks.train_tokens)
+            write_data(make_folder(folder / "data"), job.tokens, blocks.train_tokens)
             write_text(folder / SETTINGS, to_yaml(settings))
             family.save(folder / START, job.module)
+            job.module.to(job.device)
             command: list[str | Path] = [python, SHIM, "train", *list_arguments(settings, run, job.device.type)]
             for row in run_command(command, folder / LOG, run, settings.runtime, total_steps, (lock,)):
                 member.keeper.log(int(row.pop("step")), row)
@@ -61,6 +67,16 @@ def train_fairseq(trainings: Sequence[Any]) -> None:
         member.keeper.tracker.finish(1)  # of a run that did not come to its end
 
 
+def check_size(tokens: Any, config: PretrainConfig) -> None:
+    """fairseq fills no batch up from the next epoch: the last one of each is smaller, and so would all be of a small text."""
+    sequences = BLOCK_BUILDERS[config.packing].count_epoch(tokens.sizes, config.seq_len).sequences
+    if sequences < config.batch_size:
+        raise UserError(
+            f"pretrain.engine=fairseq: the text makes {sequences:.0f} sequences, fewer than pretrain.batch_size="
+            f"{config.batch_size}; set it to less"
+        )
+
+
 def write_data(folder: Path, tokens: Any, train_tokens: int) -> None:
     """Our token files as fairseq's train split: the documents that end before the held-out text begins."""
     sizes = np.asarray(tokens.sizes)
@@ -70,7 +86,12 @@ def write_data(folder: Path, tokens: Any, train_tokens: int) -> None:
             f"{tokens.folder}: the first document reaches into the held-out text; pretrain.engine=fairseq needs more text"
         )
     write_index(folder / "train.idx", sizes[:count], tokens.tokens.dtype)
-    vocabulary = DICTIONARY if (tokens.folder / DICTIONARY).is_file() else "tokenizer"
+    has_dictionary = (tokens.folder / DICTIONARY).is_file()
+    if not has_dictionary and Tokenizer.load(tokens.folder / "tokenizer").kind == "bpe":
+        raise UserError(
+            f"{tokens.folder} has no {DICTIONARY}: fairseq cannot give this vocabulary its ids; learn one, tokenizer.source=own"
+        )
+    vocabulary = DICTIONARY if has_dictionary else "tokenizer"
     links = {name: tokens.folder / name for name in ("train.bin", vocabulary)}
     links |= {f"valid.{kind}": folder / f"train.{kind}" for kind in ("bin", "idx")}  # opened, but never read
     for name, target in links.items():

@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.config import Settings
 from selfpretrain.data.examples import EncodedSplit
-from selfpretrain.data.store import choose_dtype
+from selfpretrain.data.store import choose_dtype, write_dictionary
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.files import make_folder, write_text
+from selfpretrain.files import make_folder, remove_folder, write_text
 from selfpretrain.interop.fairseq_arguments import (
     START,
     describe_device,
@@ -39,7 +38,7 @@ from selfpretrain.interop.fairseq_roberta import load_classifier, save_classifie
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
-from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST
+from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST, check_order
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
 
@@ -58,6 +57,7 @@ def finetune_fairseq(trainings: Sequence[Any]) -> None:
             write_input(make_folder(data / "input0"), job.splits["train"], job.tokenizer)
             write_labels(data / "label", job.splits["train"].labels, len(job.data.task.label_names))
             save_classifier(folder / START, job.model.encoder, job.model.head)
+            job.model.to(job.device)
             command: list[str | Path] = [python, SHIM, "train", *list_arguments(job)]
             seen = 0
             # from the first row on, also of a run that goes on: which checkpoint was best is known by looking again
@@ -72,26 +72,32 @@ def finetune_fairseq(trainings: Sequence[Any]) -> None:
         job.finish(member)
         for file in list_looks(run).values():
             file.unlink()
+        for best in run.checkpoints.glob("best_*"):
+            remove_folder(best)
         member.keeper.tracker.finish(0)
     finally:
         member.keeper.tracker.finish(1)  # of a run that did not come to its end
 
 
-def check_settings(settings: Settings, model: Any, task: Any, precision: str, device: str) -> None:
-    """Refuse, with what to set, whatever fairseq would do otherwise than the settings say."""
-    f, kind = settings.finetune, get_kind(task.label_kind)
+def check_settings(job: Any) -> None:
+    """Refuse, with what to set, whatever fairseq would do otherwise than the settings say, and a vocabulary that it cannot have."""
+    settings, task, encoder, tokenizer = job.settings, job.data.task, job.model.encoder, job.tokenizer
+    f, kind, model = settings.finetune, get_kind(task.label_kind), encoder.config
     wanted = {
         "model.family=roberta": model.family == "roberta",
-        **want_roberta(model, settings.tokenizer.kind),
+        **want_roberta(model, tokenizer.kind),
+        "an encoder whose embeddings are its vocabulary's": encoder.vocab_size == tokenizer.vocab_size,
         "task.label_kind=class or score": kind.form in (CLASSES, VALUES) and kind.count_sequences(task) == 1,
         "finetune.head=tanh": f.head == "tanh",
         "finetune.pooling=cls": f.pooling == "cls",
         "finetune.layerwise_lr_decay=1": f.layerwise_lr_decay == 1,
         **want_optimizer("finetune", f),
-        "finetune.precision=fp32": precision == "fp32" or device == "cuda",
+        "finetune.precision=fp32": job.config.precision == "fp32" or job.device.type == "cuda",
+        "runtime.keep_steps=[]": not settings.runtime.keep_steps,
         "one process": int(os.environ.get("WORLD_SIZE", "1")) == 1,
     }
     refuse_lacking("finetune", wanted)
+    check_order(tokenizer.get_tokens())
 
 
 def write_input(folder: Path, split: EncodedSplit, tokenizer: Tokenizer) -> None:
@@ -99,8 +105,7 @@ def write_input(folder: Path, split: EncodedSplit, tokenizer: Tokenizer) -> None
     dtype = choose_dtype(tokenizer.vocab_size)
     np.concatenate(split.tokens).astype(dtype).tofile(folder / "train.bin")
     write_index(folder / "train.idx", split.lengths.astype(np.int32), dtype)
-    ordinary = tokenizer.get_tokens()[len(FIRST) : -1]
-    write_text(folder / DICTIONARY, "".join(f"{token} 1\n" for token in ordinary))
+    write_dictionary(folder, tokenizer, np.ones(tokenizer.vocab_size, np.int64))
 
 
 def write_labels(folder: Path, labels: np.ndarray, num_classes: int) -> None:
@@ -123,7 +128,7 @@ def list_arguments(job: Any) -> list[str]:
     given: dict[str, Any] = {
         "task": "sentence_prediction", "criterion": "sentence_prediction", "num-classes": job.model.num_outputs,
         "classification-head-name": HEAD, **describe_roberta(model), "pooler-dropout": model.dropout_prob,
-        "pooler-activation-fn": "tanh", **describe_optimizer(config, job.total_steps), "required-batch-size-multiple": 1,
+        "pooler-activation-fn": "tanh", **describe_optimizer(config, job.total_steps),
         "log-interval": settings.runtime.log_every, "save-interval-updates": settings.runtime.save_every, "keep-interval-updates": settings.runtime.keep_checkpoints,
         "save-interval": 10**9,
         "save-dir": run.checkpoints.absolute(), "finetune-from-model": folder / START, "valid-subset": "train",
@@ -150,7 +155,7 @@ def take_looks(job: Any, member: Any, seen: int, done: int) -> int:
 
 def describe(job: Any) -> dict[str, Any]:
     """What a start's provenance adds; UserError for what fairseq cannot do, before the run is marked as running."""
-    check_settings(job.settings, job.model.encoder.config, job.data.task, job.config.precision, job.device.type)
+    check_settings(job)
     return {"engine": {"name": "fairseq", "version": VERSION, "arguments": list_arguments(job)}}
 
 

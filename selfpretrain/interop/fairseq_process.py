@@ -33,12 +33,13 @@ LOGGED = {  # their name: ours, and its unit, in ours
     "gnorm": ("grad_norm", 1.0), "wps": ("tokens_per_second", 1.0),
 }  # fmt: skip
 NOT_FINITE = "FloatingPointError"
+OF_TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 
 
 def find_python(environment: str) -> Path:
     """fairseq's own Python; UserError where the environment has none."""
     python = Path(environment).absolute() / "bin" / "python"
-    if not python.is_file() or not (python.parent / "fairseq-train").is_file():
+    if not (Path(environment) / "installed").is_file():  # which the script leaves at its end
         raise UserError(
             f"engine=fairseq: runtime.fairseq_env={environment} holds no fairseq {VERSION}; build it: "
             f"launch/fairseq_env.sh {environment}"
@@ -83,6 +84,8 @@ def run_command(
     threads = runtime.num_threads
     environment = {**os.environ, "FAIRSEQ_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     environment["FAIRSEQ_LOOKS"] = ",".join(map(str, looks))
+    for name in OF_TORCHRUN:  # the other process is alone
+        environment.pop(name, None)
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     with (
         open(log, "ab") as output,
@@ -100,6 +103,8 @@ def run_command(
         ) as process,
     ):
         lines.seek(begin)
+        output.write(b"\n")  # what a full disk or a loss of power left of a line ends there
+        output.flush()
         try:
             for row in follow(lines, process, caught):
                 show(int(row["step"]), f"{row.get('tokens_per_second', 0) / 1000:.1f}k tokens/s")
@@ -107,10 +112,11 @@ def run_command(
         finally:
             if process.poll() is None:
                 process.terminate()
-    if process.returncode:
+    done, was_told = read_step(run.checkpoints / LAST), len(caught) > 1
+    if process.returncode and not was_told:
         explain_failure(read_text(log, begin).splitlines(), process.returncode, log, run)
-    if len(caught) > 1:
-        raise Interrupted(130 if caught[-1] == signal.SIGINT else 75, run.id, read_step(run.checkpoints / LAST))
+    if was_told or done < total_steps:  # it alone may have been told to end
+        raise Interrupted(130 if caught[-1] == signal.SIGINT else 75, run.id, done)
 
 
 def follow(lines: TextIO, process: subprocess.Popen[bytes], caught: list[int]) -> Iterator[dict[str, float]]:
@@ -135,10 +141,11 @@ def read_text(log: Path, begin: int = 0) -> str:
 def read_rows(lines: Iterable[str]) -> Iterator[dict[str, float]]:
     """The lines of fairseq's log that are a row of metrics, as ours; losses in nats, which it gives in bits."""
     for line in lines:
-        if MARK not in line:
+        try:
+            logged = json.loads(line.partition(MARK)[2])
+        except json.JSONDecodeError:  # another line, or one that was cut short
             continue
-        logged = json.loads(line.partition(MARK)[2])
-        row: dict[str, float] = {"step": int(logged["num_updates"])}
+        row: dict[str, float] = {"step": int(float(logged["num_updates"]))}  # 1e+06
         yield row | {
             ours: float(logged[theirs]) * unit
             for theirs, (ours, unit) in LOGGED.items()
@@ -152,5 +159,6 @@ def explain_failure(lines: list[str], code: int, log: Path, run: RunFolder) -> N
     if any(NOT_FINITE in line for line in lines[-50:]):
         note = f"fairseq: the loss or its gradient was not finite; lower the peak_lr ({log})"
         run.set_status("diverged", note)
+        (run.checkpoints / "crash.pt").unlink(missing_ok=True)
         raise Diverged(note)
     raise UserError(f"fairseq-train ended with exit code {code}: {last[:200]}; all it said is in {log}")

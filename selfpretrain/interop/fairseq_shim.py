@@ -72,6 +72,26 @@ def watch_updates(module: Any, told: list[int]) -> None:
     module.validate_and_save = save
 
 
+def mend_failures() -> None:
+    """A copy is there whole or not at all, also when a kill comes: what a training goes on from is one. And what does not fit
+    into memory is an error; fairseq would leave the batch out, or try for ever.
+    """
+    import shutil
+
+    from fairseq.file_io import PathManager
+    from fairseq.trainer import Trainer
+
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        shutil.copyfile(src_path, dst_path + ".new")
+        os.replace(dst_path + ".new", dst_path)
+        return True
+
+    def refuse(trainer: Any, error: Exception) -> None:
+        raise error
+
+    PathManager.copy, Trainer._log_oom = staticmethod(copy), refuse
+
+
 def save_weights(trainer: Any, file: str) -> None:
     import torch
 
@@ -90,6 +110,7 @@ def main() -> None:
     apply()
     module = importlib.import_module(f"fairseq_cli.{name}")
     watch_updates(importlib.import_module("fairseq_cli.train"), told)
+    mend_failures()
     module.cli_main()
 
 

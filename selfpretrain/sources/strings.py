@@ -20,6 +20,9 @@ from typing import IO, Any, SupportsIndex, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from selfpretrain.config import UserError
+from selfpretrain.files import WRITE_ERRORS
+
 BLOCK_ROWS = 1_000  # strings made, or cells gathered, at once
 HELD_BYTES = 2 << 20  # of a column that is gathered, in memory; what comes before is in a file
 
@@ -138,11 +141,21 @@ class Gatherer:
         return self._finish_strings() if self._cells is None else self._cells
 
     def _spill(self) -> None:
-        """Move what is in memory to a file without a name, which is gone with the gatherer and the strings it gave."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the gatherer; a map outlives it
-            weakref.finalize(self, self._file.close)
-        self._file.write(self._data)
+        """Move what is in memory to a file without a name, which is gone with the gatherer and the strings it gave.
+
+        UserError where the disk is full.
+        """
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the gatherer; a map outlives it
+                weakref.finalize(self, self._file.close)
+            self._file.write(self._data)
+            self._file.flush()
+        except OSError as error:
+            if error.errno not in WRITE_ERRORS:
+                raise
+            given = f"{tempfile.gettempdir()} cannot be written ({error.strerror})"
+            raise UserError(f"{given}; free some space there, or set TMPDIR to a folder on another disk") from error
         self._data = bytearray()
 
     def _finish_strings(self) -> Strings:
@@ -150,7 +163,6 @@ class Gatherer:
         if self._file is None:
             return Strings(self._data, starts)
         self._spill()
-        self._file.flush()
         return Strings(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), starts)
 
 

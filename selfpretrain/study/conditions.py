@@ -131,23 +131,16 @@ def make_mix(names: str) -> Condition:
 
 def list_texts() -> list[str]:
     """The conditions that read one text, from nothing."""
-    alone = [name for name, row in CONDITIONS.items() if row.corpus is not None and not row.from_released]
-    return [*alone, "own_of:<task>"]
-
-
-def find_text(key: str) -> Condition | None:
-    """One of :func:`list_texts`; None for any other name."""
-    family, _, task = key.partition(":")
-    return make_own_of(task) if family == "own_of" and task else CONDITIONS[key] if key in list_texts() else None
+    return [name for name, row in CONDITIONS.items() if row.corpus is not None and not row.from_released]
 
 
 def make_by_fairseq(key: str) -> Condition:
     """What reads one text, trained by fairseq: beside that of the same text it shows how far a result hangs on the engine."""
-    text = find_text(key)
-    if text is None:
+    if key not in list_texts():
         raise UserError(
             f"fairseq:{key} names no text; allowed: {', '.join(f'fairseq:{name}' for name in list_texts())}"
         )
+    text = CONDITIONS[key]
     words_of_general = f"{text.words_of_general} by fairseq" if text.words_of_general else ""
     note = "trained by fairseq 0.12.2 from the same weights and token files, by its own batches and masks"
     return dataclasses.replace(
@@ -157,9 +150,13 @@ def make_by_fairseq(key: str) -> Condition:
 
 
 def _find_text(key: str, names: str) -> Condition:
-    if text := find_text(key):
-        return text
-    raise UserError(f"mix:{names} has {key!r}, which is no text to mix; allowed: {', '.join(list_texts())}")
+    family, _, task = key.partition(":")
+    if key in list_texts():
+        return CONDITIONS[key]
+    if family == "own_of" and task:
+        return make_own_of(task)
+    allowed = ", ".join([*list_texts(), "own_of:<task>"])
+    raise UserError(f"mix:{names} has {key!r}, which is no text to mix; allowed: {allowed}")
 
 
 def make_stages(key: str, colour: str, first: Condition, second: Condition) -> Condition:

@@ -12,7 +12,9 @@ import torch
 from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.interop.fairseq_process import read_rows, run_command
 from selfpretrain.runs.folder import RunFolder
+from selfpretrain.sources.fairseq_files import LAST
 from selfpretrain.train.keeper import Diverged
+from selfpretrain.train.trainer import Interrupted
 
 
 def test_losses_are_in_nats():
@@ -37,7 +39,11 @@ LINE = '2026-01-01 | INFO | train_inner | {"num_updates": "%d", "loss": "1.0", "
 RUNTIME, TOTAL = RuntimeConfig(progress=False), 10
 
 
-def run_script(script: str, run: RunFolder, **given: bool) -> list[dict[str, float]]:
+def run_script(script: str, run: RunFolder, ends: bool = True, **given: bool) -> list[dict[str, float]]:
+    """Its rows; a script that ``ends`` leaves the last step's checkpoint."""
+    if ends:
+        save_step(run, TOTAL, "new.pt")
+        script += f"; import os; os.replace({str(run.checkpoints / 'new.pt')!r}, {str(run.checkpoints / LAST)!r})"
     return list(run_command([sys.executable, "-c", script], run.path / "train.log", run, RUNTIME, TOTAL, **given))
 
 
@@ -47,15 +53,32 @@ def folder(tmp_path) -> RunFolder:
     return RunFolder(tmp_path / "pretrain" / "abc")
 
 
-def save_step(folder: RunFolder, step: int) -> None:
-    folder.checkpoints.mkdir()
-    torch.save({"model": {}, "optimizer_history": [{"num_updates": step}]}, folder.checkpoints / "checkpoint_last.pt")
+def save_step(folder: RunFolder, step: int, name: str = LAST) -> None:
+    folder.checkpoints.mkdir(exist_ok=True)
+    torch.save({"model": {}, "optimizer_history": [{"num_updates": step}]}, folder.checkpoints / name)
+
+
+def test_numbers_of_a_million_and_torn_lines(folder):
+    torn = LINE % 1_000_000
+    rows = read_rows([torn.replace("1000000", "1e+06"), torn[: len(torn) // 2 + 20], LINE % 3])
+    assert [row["step"] for row in rows] == [1_000_000, 3]
+    (folder.path / "train.log").write_text(torn[:60])  # without an end of line
+    save_step(folder, TOTAL - 1)
+    folder.append_metrics({"step": TOTAL - 1})
+    assert [row["step"] for row in run_script(f"print({LINE % TOTAL!r})", folder)] == [TOTAL]
+
+
+def test_what_ends_before_its_last_step_was_stopped(folder):
+    with pytest.raises(Interrupted) as stop:
+        run_script(f"print({LINE % 4!r})", folder, ends=False)  # and exits with 0, as when it alone was told to end
+    assert stop.value.code == 75 and "the same command continues it" in stop.value.message
 
 
 def test_what_it_says_becomes_rows_and_its_failure_one_line(folder):
     script = f"print('hello'); print({LINE % 1!r}); print({LINE % 2!r})"
     assert [row["step"] for row in run_script(script, folder)] == [1, 2]
     assert "hello" in (folder.path / "train.log").read_text()
+    save_step(folder, 2)
     with pytest.raises(
         UserError,
         match=r"fairseq-train ended with exit code 1: ValueError: no such thing; all it said is in .*train\.log",
@@ -73,6 +96,7 @@ def test_rows_that_a_killed_parent_did_not_read_are_read_from_its_log(folder):
     save_step(folder, 3)
     assert [row["step"] for row in run_script(f"print({LINE % 4!r})", folder)] == [2, 3, 4]
     assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+    save_step(folder, 3)
     assert [row["step"] for row in run_script(f"print({LINE % 4!r})", folder, replay=True)] == [1, 2, 3, 4]
 
 

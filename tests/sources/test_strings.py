@@ -1,10 +1,15 @@
 """Columns of strings in buffers: equal to lists of them, cut and ordered without a copy, and mapped from the disk."""
 
+import errno
+import gc
+import mmap
+
 import numpy as np
 import pytest
 
+from selfpretrain.config import UserError
 from selfpretrain.sources import strings
-from selfpretrain.sources.strings import Strings, TextRows, gather, hold, take, write_strings
+from selfpretrain.sources.strings import Gatherer, Strings, TextRows, gather, hold, take, write_strings
 
 WORDS = ["a", "", "caf\u00e9", "\u97f3\u697d", "\U0001f600 x", "line\nbreak", "\0", "a"]
 
@@ -57,3 +62,28 @@ def test_rows_across_columns_and_joined():
     assert joined == [("a\nx",), ("y",), ("c",)] and joined[-1] == ("c",)
     third = TextRows([first, second, hold(WORDS[:3])], num_joined=2)
     assert list(third[::-1]) == [("c", "caf\u00e9"), ("y", ""), ("a\nx", "a")]
+
+
+def test_a_large_column_is_mapped_and_a_full_disk_is_one_line(monkeypatch):
+    monkeypatch.setattr(strings, "HELD_BYTES", 50)
+    texts = [f"text {number} äöü" for number in range(30)]
+    gatherer = Gatherer()
+    for first in range(0, 30, 7):
+        gatherer.extend(texts[first : first + 7])
+    column = gatherer.finish()
+    del gatherer
+    gc.collect()
+    assert isinstance(column, Strings) and isinstance(column._data, mmap.mmap) and list(column) == texts
+    mixed = Gatherer()
+    mixed.extend(texts)
+    mixed.extend([None, 3])
+    assert mixed.finish() == [*texts, None, 3]
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(strings.tempfile, "TemporaryFile", fail)
+    with pytest.raises(
+        UserError, match=r"cannot be written \(No space left on device\); free some space there, or set TMPDIR"
+    ):
+        Gatherer().extend(texts)

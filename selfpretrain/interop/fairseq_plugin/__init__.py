@@ -51,7 +51,8 @@ def read_vocabulary(file: Path) -> Dictionary:
     dictionary.count, dictionary.indices = [1] * len(ids), {**ids, "<mask>": ids[MASK]}
     dictionary.bos_index, dictionary.pad_index = ids[BOS], ids[PAD]
     dictionary.eos_index, dictionary.unk_index = ids[EOS], ids[UNK]
-    dictionary.nspecial = max(ids[name] for name in (BOS, PAD, EOS, UNK, MASK)) + 1  # never put in as random tokens
+    behind = max(ids[name] for name in (BOS, PAD, EOS, UNK, MASK)) + 1
+    dictionary.nspecial = behind if behind < len(ids) // 2 else 0  # those in front are never put in as random tokens
     return dictionary
 
 
