@@ -149,6 +149,24 @@ class Average:
     uncounted: list[str]  # cards of the same collection that it does not count
 
 
+@dataclass
+class TaskTally:
+    """One condition against another over the tasks of one model, each counting once."""
+
+    model: str
+    condition: str
+    against: str
+    num_tasks: int
+    higher: int  # tasks on which it is above the other
+    lower: int
+    share: Interval  # higher of those that differ
+    p_sign: float
+    p_wilcoxon: float
+    improvement: Interval  # chance that a run of it beats one of the other
+    clear: tuple[int, int]  # tasks on which it is clearly above, and clearly below: Holm, as in the tables
+    discovered: tuple[int, int]  # the same with Benjamini and Hochberg's correction over these tasks
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """A score along an axis."""
@@ -236,7 +254,7 @@ class PublishedScore:
 
 
 # fields of Summary that leave no trace while empty
-_OPTIONAL = ("averages", "ensembles", "calibrations", "transfers", "published", "without_overlap")
+_OPTIONAL = ("tallies", "averages", "ensembles", "calibrations", "transfers", "published", "without_overlap")
 
 
 @dataclass
@@ -252,6 +270,7 @@ class Summary:
     panels: list[Panel]
     facts: dict[str, str]
     crosses: list[Cross] = field(default_factory=list)
+    tallies: list[TaskTally] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)

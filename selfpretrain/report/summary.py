@@ -17,6 +17,7 @@ from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.published import build_published
+from selfpretrain.report.tallies import build_tallies
 from selfpretrain.report.transfers import build_transfers
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
@@ -73,6 +74,7 @@ def _summarize(results: StudyResults) -> Summary:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
     summary.averages = build_averages(summary, results.tasks)
+    summary.tallies = build_tallies(summary)
     summary.transfers = build_transfers(results, _build_panel)
     summary.published = build_published(summary, results)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]

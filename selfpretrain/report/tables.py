@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from selfpretrain.files import to_stem
-from selfpretrain.numbers import format_score
+from selfpretrain.numbers import format_p, format_score
 from selfpretrain.report.columns import (
     BENEFIT,
     CONDITION,
@@ -47,6 +47,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_label_table(summary))
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
     tables += [build_average_table(average) for average in summary.averages]
+    if summary.tallies:
+        tables.append(build_tally_table(summary))
     if summary.transfers:
         tables.append(build_transfer_table(summary))
     if summary.published:
@@ -192,6 +194,37 @@ def build_average_table(average: Average) -> Table:
         values += [(*first, *column, *cell[1:]) for column, cell in zip(columns.items(), filled, strict=True)]
     name = to_stem(f"{average.benchmark}_{average.model}")
     return Table(name, title, header, tuple(rows), 1, 0, csv_header, tuple(values))
+
+
+def build_tally_table(summary: Summary) -> Table:
+    """One row per model and pair of conditions: on how many tasks the one is above the other."""
+    columns = {
+        "model": ("model",),
+        "condition": ("condition",),
+        "against": ("against",),
+        "above": ("higher", "lower", "tasks"),
+        "share": name_interval("share"),
+        "sign p": ("p_sign",),
+        "Wilcoxon p": ("p_wilcoxon",),
+        "a run beats one of the other": name_interval("improvement"),
+        "clearly above, below": ("clearly_higher", "clearly_lower"),
+        "likewise, BH": ("discovered_higher", "discovered_lower"),
+    }
+    rows: list[list[Cell]] = [
+        [
+            (tally.model,) * 2,
+            (tally.condition,) * 2,
+            (tally.against,) * 2,
+            (f"{tally.higher} of {tally.num_tasks}", *map(str, (tally.higher, tally.lower, tally.num_tasks))),
+            fill_number(tally.share),
+            (format_p(tally.p_sign), repr(tally.p_sign)),
+            (format_p(tally.p_wilcoxon), repr(tally.p_wilcoxon)),
+            fill_number(tally.improvement),
+            *((f"{above}, {below}", str(above), str(below)) for above, below in (tally.clear, tally.discovered)),
+        ]
+        for tally in summary.tallies
+    ]
+    return build_table("over_tasks", "Over the tasks, each counting once", columns, rows, (3, 1))
 
 
 def build_transfer_table(summary: Summary) -> Table:

@@ -27,7 +27,6 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
-from omegaconf import II, MISSING
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))  # behind fairseq's own libraries
@@ -99,10 +98,10 @@ def build_batch(sample: dict[str, Any], dictionary: Dictionary) -> Batch:
 @dataclass
 class ReplacedTokensConfig(FairseqDataclass):
     settings: str = field(
-        default=MISSING, metadata={"help": "YAML with model: and objective:, such as a run's config.yaml"}
+        default="???", metadata={"help": "YAML with model: and objective:, such as a run's config.yaml"}
     )
-    max_update: int = II("optimization.max_update")
-    seed: int = II("common.seed")
+    max_update: int = "${optimization.max_update}"  # type: ignore[assignment]
+    seed: int = "${common.seed}"  # type: ignore[assignment]
 
 
 @register_model(NAME, dataclass=ReplacedTokensConfig)
