@@ -153,14 +153,7 @@ def list_explanations(summary: Summary) -> list[str]:
         )
     lines += _explain_means(summary)
     lines += _explain_averages(summary)
-    if summary.tallies:
-        lines.append(
-            "Over the tasks: of several numbers of labels the largest counts. share: of the tasks that differ, with Clopper and "
-            "Pearson's interval; sign and Wilcoxon's signed-rank test take the tasks as drawn at random, and a difference as "
-            "it is, however sure. A run beats one of the other: mean over tasks, t interval over tasks. clearly: Holm-corrected "
-            "as in the tables before; BH: with Benjamini and Hochberg's correction over the tasks of the row, which bounds "
-            "the share of false ones among those named. No sentence rests on them, and no p here is corrected for the number of rows."
-        )
+    lines += _explain_tallies(summary)
     if summary.transfers:
         lines.append(
             "Other test sets: scored by the same fine-tuned runs, which were not chosen on them; gains are over the baseline on "
@@ -211,6 +204,18 @@ def _explain_averages(summary: Summary) -> list[str]:
             "test sets, which are independent. own_of:<task> has own on that task."
         )
     return lines
+
+
+def _explain_tallies(summary: Summary) -> list[str]:
+    if not summary.tallies:
+        return []
+    return [
+        "Over the tasks: of several numbers of labels the largest counts. share: of the tasks that differ, with Clopper and "
+        "Pearson's interval; sign and Wilcoxon's signed-rank test take the tasks as drawn at random, and a difference as "
+        "it is, however sure. A run beats one of the other: mean over tasks, t interval over tasks. clearly: Holm-corrected "
+        "as in the tables before; BH: with Benjamini and Hochberg's correction over the tasks of the row, which bounds "
+        "the share of false ones among those named. No sentence rests on them, and no p here is corrected for the number of rows."
+    ]
 
 
 def _explain_analyses(summary: Summary) -> list[str]:
