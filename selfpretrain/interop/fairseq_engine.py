@@ -47,9 +47,9 @@ def train_fairseq(trainings: Sequence[Any]) -> None:
     python = find_python(settings.runtime.fairseq_env)
     check_settings(settings, job.precision, job.device.type)
     family, total_steps = get_family(settings), settings.pretrain.total_steps
+    check_size(job.tokens, settings.pretrain)
     member = job.build(1)
     blocks = member.batches.batches.blocks
-    check_size(job.tokens, settings.pretrain)
     try:
         with hold_folder(run) as (folder, lock):
             write_data(make_folder(folder / "data"), job.tokens, blocks.train_tokens)

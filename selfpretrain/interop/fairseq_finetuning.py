@@ -34,16 +34,13 @@ from selfpretrain.interop.fairseq_arguments import (
     write_arguments,
 )
 from selfpretrain.interop.fairseq_process import LOG, SHIM, VERSION, find_python, hold_folder, run_command
-from selfpretrain.interop.fairseq_roberta import load_classifier, save_classifier
+from selfpretrain.interop.fairseq_roberta import CLASSIFIER_NAME, load_classifier, save_classifier
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
 from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST, check_order
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
-
-HEAD = "sentence_classification_head"
-
 
 def finetune_fairseq(trainings: Sequence[Any]) -> None:
     """Fine-tune one run, and store it. Raises as :func:`selfpretrain.interop.fairseq_engine.train_fairseq`."""
@@ -127,7 +124,7 @@ def list_arguments(job: Any) -> list[str]:
     is_score = get_kind(job.data.task.label_kind).form is VALUES
     given: dict[str, Any] = {
         "task": "sentence_prediction", "criterion": "sentence_prediction", "num-classes": job.model.num_outputs,
-        "classification-head-name": HEAD, **describe_roberta(model), "pooler-dropout": model.dropout_prob,
+        "classification-head-name": CLASSIFIER_NAME, **describe_roberta(model), "pooler-dropout": model.dropout_prob,
         "pooler-activation-fn": "tanh", **describe_optimizer(config, job.total_steps),
         "log-interval": settings.runtime.log_every, "save-interval-updates": settings.runtime.save_every, "keep-interval-updates": settings.runtime.keep_checkpoints,
         "save-interval": 10**9,

@@ -52,7 +52,8 @@ SUPPORTED: dict[str, Any] = {
     "no_token_positional_embeddings": False, "encoder_layers_to_keep": None,
 }  # fmt: skip
 BODY, HEAD = "encoder.sentence_encoder", "encoder.lm_head"
-CLASSIFIER = "classification_heads.sentence_classification_head"
+CLASSIFIER_NAME = "sentence_classification_head"
+CLASSIFIER = f"classification_heads.{CLASSIFIER_NAME}"
 LAYER_PARTS = {
     "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attention.out": ("self_attn.out_proj",),

@@ -11,7 +11,7 @@ from selfpretrain.stats import Estimate
 from selfpretrain.stats.tallies import compute_benjamini_hochberg, compute_improvement, count_signs
 from selfpretrain.study.conditions import OWN
 
-MIN_TASKS = 5  # with fewer even the same sign on all of them is nothing that chance would not give
+MIN_TASKS = 5  # with fewer the sign test's p is above .1 even where all have one sign
 
 
 def build_tallies(summary: Summary) -> list[TaskTally]:
