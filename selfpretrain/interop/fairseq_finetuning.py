@@ -42,6 +42,7 @@ from selfpretrain.sources.fairseq_files import DICTIONARY, FIRST, check_order
 from selfpretrain.sources.indexed import write_index
 from selfpretrain.train.engine import Engine
 
+
 def finetune_fairseq(trainings: Sequence[Any]) -> None:
     """Fine-tune one run, and store it. Raises as :func:`selfpretrain.interop.fairseq_engine.train_fairseq`."""
     (job,) = trainings

@@ -13,7 +13,7 @@ import numpy as np
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.kinds import CLASSES, Array, get_kind
 from selfpretrain.numbers import format_counted
-from selfpretrain.report.comparisons import Interval, get_seeds
+from selfpretrain.report.comparisons import Interval, get_seeds, to_interval
 from selfpretrain.report.findings import Calibration, Ensemble, Entry, Panel, Reliability, Summary
 from selfpretrain.runs.results import DONE, AlignedRuns, StudyResults, read_runs
 from selfpretrain.stats import Estimate
@@ -127,7 +127,7 @@ def _add_ensembles(
         except UserError as error:
             notes.append(f"no ensemble of {' + '.join(conditions)}: {error}")
             continue
-        numbers = map(_to_interval, (found.gain.base, found.gain.expt, found.gain.delta, found.inconsistency))
+        numbers = map(to_interval, (found.gain.base, found.gain.expt, found.gain.delta, found.inconsistency))
         summary.ensembles.append(Ensemble(panel.model, panel.task, panel.metric, conditions, len(set(seeds)), *numbers))
 
 
@@ -160,7 +160,7 @@ def _add_calibration(
         labels = each.validation.labels
         runs = zip(each.validation.predictions, each.temperatures, strict=True)
         values = np.stack([compute_temperature_values(run, labels, temperature) for run, temperature in runs])
-        temperature = _to_interval(_estimate(build_mean(values), seeds, len(labels), study, (0.0, math.inf)))
+        temperature = to_interval(_estimate(build_mean(values), seeds, len(labels), study, (0.0, math.inf)))
         summary.calibrations.append(
             Calibration(
                 panel.model, panel.task, panel.metric, entry.condition, entry.score, entry.num_seeds, temperature,
@@ -177,9 +177,9 @@ def _measure(outputs: Outputs, scaled: bool, seeds: Sequence[Hashable], study: S
 
     square = estimate(build_debiased_square(probabilities, labels), (0.0, 1.0))
     return Reliability(
-        _to_interval(estimate(build_ece(probabilities, labels), (0.0, 1.0))),
+        to_interval(estimate(build_ece(probabilities, labels), (0.0, 1.0))),
         Interval(*(math.sqrt(max(0.0, value)) for value in (square.point, square.low, square.high))),
-        _to_interval(estimate(build_mean(compute_brier(probabilities, labels)), (0.0, 2.0))),
+        to_interval(estimate(build_mean(compute_brier(probabilities, labels)), (0.0, 2.0))),
         compute_reliability(probabilities, labels),
     )
 
@@ -189,10 +189,6 @@ def _estimate(
 ) -> Estimate:
     sampling: dict[str, Any] = {"num_replicates": study.num_replicates, "confidence": study.confidence}
     return estimate_score(scorer, seeds, num_examples, bounds=bounds, **sampling)[0]
-
-
-def _to_interval(estimate: Estimate) -> Interval:
-    return Interval(estimate.point, estimate.low, estimate.high)
 
 
 _Analysis = Callable[[Panel, Sequence[Outputs], Summary, StudyConfig, list[str]], None]

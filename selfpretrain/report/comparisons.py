@@ -87,7 +87,7 @@ def compute_score(runs: AlignedRuns, metric: str, study: StudyConfig) -> Score:
     result = _compare(runs, runs, metric, study)
     singles = [float(score) for score in result.base_run_scores]
     by_examples = compute_spread(result.samples.base)  # with t the replicates vary the examples alone
-    return Score(_to_interval(result.base), singles, _name_sides(result.notes, metric), by_examples)
+    return Score(to_interval(result.base), singles, _name_sides(result.notes, metric), by_examples)
 
 
 def _name_sides(notes: Sequence[str], metric: str) -> list[str]:
@@ -105,7 +105,7 @@ def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, study:
     assert result.variance is not None
     seeds = (result.num_expt_seeds, result.num_base_seeds)
     is_conditional = any(find_condition(side.cells[0].condition).from_released for side in (base, expt))
-    return Difference(_to_interval(result.delta), result.p, seeds, result.variance, is_conditional)
+    return Difference(to_interval(result.delta), result.p, seeds, result.variance, is_conditional)
 
 
 def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, study: StudyConfig) -> BootstrapResult:
@@ -129,7 +129,7 @@ def compute_share(
     """Benefit %: expt's share of the reference's gain."""
     settings = _settle(metric, study, none=none, expt=expt, reference=reference)
     result = compute_benefit(none.predictions, expt.predictions, reference.predictions, none.labels, **settings)
-    interval = None if result.benefit is None else _to_interval(result.benefit)
+    interval = None if result.benefit is None else to_interval(result.benefit)
     return Share(interval, result.reason, result.means.by_examples.tolist())
 
 
@@ -148,5 +148,6 @@ def correct(family: Iterable[Difference | None]) -> None:
         found.p_holm = float(p_holm)
 
 
-def _to_interval(estimate: Any) -> Interval:
+def to_interval(estimate: Any) -> Interval:
+    """Of an estimate of ``selfpretrain.stats``."""
     return Interval(estimate.point, estimate.low, estimate.high)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from selfpretrain.report.comparisons import Interval
+from selfpretrain.report.comparisons import Interval, to_interval
 from selfpretrain.report.findings import Entry, Panel
-from selfpretrain.stats import METRICS, Estimate
+from selfpretrain.stats import METRICS
 from selfpretrain.stats.means import estimate_mean_benefit, estimate_mean_difference, estimate_mean_score
 from selfpretrain.stats.statistics import FloatArray
 
@@ -33,7 +33,7 @@ def compute_mean_score(entries: Sequence[Entry], panels: Sequence[Panel], confid
     metrics = [METRICS[panel.metric] for panel in panels]
     bounds = math.fsum(m.low for m in metrics) / len(metrics), math.fsum(m.high for m in metrics) / len(metrics)
     by_examples = np.array([entry.examples_variance for entry in entries])
-    return _to_interval(estimate_mean_score(_stack(entries), by_examples, _count(panels), confidence, bounds))
+    return to_interval(estimate_mean_score(_stack(entries), by_examples, _count(panels), confidence, bounds))
 
 
 def compute_mean_gain(
@@ -42,7 +42,7 @@ def compute_mean_gain(
     """The mean gain over the baseline; every entry has one."""
     by_examples = np.array([entry.gain.variance.examples for entry in entries if entry.gain])
     sides = _stack(baselines), _stack(entries)
-    return _to_interval(estimate_mean_difference(*sides, by_examples, _count(panels), confidence))
+    return to_interval(estimate_mean_difference(*sides, by_examples, _count(panels), confidence))
 
 
 def compute_mean_benefit(
@@ -56,7 +56,7 @@ def compute_mean_benefit(
     by_examples = np.array([entry.covariances for entry in entries])
     sides = _stack(baselines), _stack(entries), _stack(references)
     found, _ = estimate_mean_benefit(*sides, by_examples, _count(panels), confidence)
-    return None if found is None else _to_interval(found)
+    return None if found is None else to_interval(found)
 
 
 def _average_seeds(entry: Entry) -> dict[tuple[int, int], float]:
@@ -76,7 +76,3 @@ def _stack(entries: Sequence[Entry]) -> FloatArray:
 
 def _count(panels: Sequence[Panel]) -> list[int]:
     return [panel.num_examples for panel in panels]
-
-
-def _to_interval(estimate: Estimate) -> Interval:
-    return Interval(estimate.point, estimate.low, estimate.high)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.comparisons import Difference, to_interval
 from selfpretrain.report.findings import Panel, Summary, TaskTally
 from selfpretrain.report.means import choose_largest
-from selfpretrain.stats import Estimate
 from selfpretrain.stats.tallies import compute_benjamini_hochberg, compute_improvement, count_signs
 from selfpretrain.study.conditions import OWN
 
@@ -48,8 +47,8 @@ def _build_tally(
     clear = [difference for difference in differences if difference.is_clear(alpha)]
     discovered = [difference for (difference, _), p in zip(tests, adjusted, strict=True) if p < alpha]
     return TaskTally(
-        model, condition, against, len(found), counted.higher, counted.lower, _to_interval(counted.share),
-        counted.p_sign, counted.p_wilcoxon, _to_interval(improvement), _split(clear), _split(discovered),
+        model, condition, against, len(found), counted.higher, counted.lower, to_interval(counted.share),
+        counted.p_sign, counted.p_wilcoxon, to_interval(improvement), _split(clear), _split(discovered),
     )  # fmt: skip
 
 
@@ -68,7 +67,3 @@ def _list_scores(panel: Panel, condition: str) -> list[float]:
 def _split(differences: Sequence[Difference]) -> tuple[int, int]:
     """How many are above 0, and how many below."""
     return sum(each.delta.point > 0 for each in differences), sum(each.delta.point < 0 for each in differences)
-
-
-def _to_interval(estimate: Estimate) -> Interval:
-    return Interval(estimate.point, estimate.low, estimate.high)
