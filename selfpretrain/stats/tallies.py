@@ -65,10 +65,11 @@ def compute_improvement(sides: Sequence[tuple[Sequence[float], Sequence[float]]]
     """The probability that a run of the first beats one of the second, ties counting half, mean over tasks [Agarwal et al.
     2021]; ``sides`` has the scores of the runs of both, task by task.
 
-    The interval is t's over tasks, cut to 0 to 1; of one task there is none (0 to 1). Raises UserError without tasks or
+    The interval is t's over tasks, cut to 0 to 1; of tasks that agree exactly it is Clopper and Pearson's, as of tasks won and
+    lost, since no spread is no proof; of one task there is none (0 to 1). Raises UserError without tasks or
     runs, and for a score that is no finite number.
     """
-    from scipy.stats import t
+    from scipy.stats import binomtest, t
 
     by_task = []
     for first, second in sides:
@@ -81,6 +82,9 @@ def compute_improvement(sides: Sequence[tuple[Sequence[float], Sequence[float]]]
     mean, count = float(np.mean(by_task)), len(by_task)
     if count < 2:
         return _make_estimate(mean, 0.0, 1.0)
+    if max(by_task) == min(by_task):
+        low, high = binomtest(round(mean * count), count).proportion_ci(confidence)
+        return _make_estimate(mean, float(low), float(high))
     half = float(t.ppf((1 + confidence) / 2, count - 1) * np.std(by_task, ddof=1) / count**0.5)
     return _make_estimate(mean, mean - half, mean + half)
 

@@ -62,6 +62,8 @@ def test_a_run_beats_another_as_often_as_their_pairs_say():
     assert found.point == pytest.approx((3.5 / 4 + 0.5 / 2) / 2)
     assert 0.0 <= found.low < found.point < found.high <= 1.0
     assert compute_improvement(sides[:1]).low == 0.0
+    always = compute_improvement([([2.0], [1.0])] * 6)  # which five more tasks need not bear out
+    assert (always.point, always.low, always.high) == (1.0, pytest.approx(0.025 ** (1 / 6)), 1.0)
     for wrong in ([], [([], [1.0])], [([math.nan], [1.0])]):
         with pytest.raises(UserError):
             compute_improvement(wrong)
