@@ -11,57 +11,23 @@ google-research/bert, [TAPT] Gururangan et al. 2020, [MultiBERTs] Sellam et al. 
 # ruff: noqa: RUF009 - setting() makes a field
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
-
-class UserError(ValueError):
-    """A mistake of the user's: one line that says what was given, what is allowed and what fixes it; exit code 2."""
-
-
-class MissingData(UserError):
-    """Data that are not here and cannot be got now: no network, a download by hand, a mirror without them.
-
-    A study shows their task as missing, with ``why`` in a few words, and goes on with its others.
-    """
-
-    def __init__(self, message: str, why: str = "cannot be got"):
-        super().__init__(message)
-        self.why = why
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What a number may be, in words and as a test; of a list each element, and None is no number."""
-
-    words: str
-    holds: Callable[[float], bool]
-
-
-def at_least(least: int) -> Limit:
-    return Limit(f"at least {least}", lambda value: least <= value < math.inf)
-
-
-POSITIVE = Limit("positive", lambda value: 0 < value < math.inf)
-FROM_0_TO_1 = Limit("between 0 and 1", lambda value: 0 <= value <= 1)
-FROM_0_BELOW_1 = Limit("at least 0 and below 1", lambda value: 0 <= value < 1)
-ABOVE_0_TO_1 = Limit("above 0 and at most 1", lambda value: 0 < value <= 1)
-ABOVE_0_BELOW_1 = Limit("above 0 and below 1", lambda value: 0 < value < 1)
-
-
-def setting(default: Any, allowed: Limit | tuple[str | None, ...] | None = None, help: str = "") -> Any:
-    """The field of a setting: what is allowed (a limit, or names; of a list for each element) and what it means.
-
-    The door and the listing read both.
-    """
-    metadata = {"allowed": allowed, "help": help}
-    if isinstance(default, type):  # list or dict: an empty one for each object
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
+from selfpretrain.fields import (
+    ABOVE_0_BELOW_1,
+    ABOVE_0_TO_1,
+    FROM_0_BELOW_1,
+    FROM_0_TO_1,
+    POSITIVE,
+    at_least,
+    setting,
+)
+from selfpretrain.fields import Limit as Limit
+from selfpretrain.fields import MissingData as MissingData  # where all look for them
+from selfpretrain.fields import UserError as UserError
 
 FAMILIES = ("electra", "roberta", "bert")
 ANALYSES = ("ensembles", "calibration")
@@ -88,6 +54,7 @@ class ModelConfig:
     layer_norm_eps: float = setting(1e-12, POSITIVE, "1e-5 for RoBERTa")
     init_std: float = setting(0.02, at_least(0))
     init_scheme: str = setting("normal", ("normal", "mimetic"), "mimetic: Trockman & Kolter 2023, arXiv 2305.09828")
+    positions: str = setting("learned", ("learned", "rotary"), "rotary: queries and keys turned by their place, no learned embedding of it [Su et al. 2021, arXiv 2104.09864]")
     generator_fraction: float = setting(0.25, ABOVE_0_TO_1, "generator width / discriminator width [ELECTRA: 0.25 small, 1/3 base]")
 
 
@@ -95,7 +62,7 @@ class ModelConfig:
 class ObjectiveConfig:
     """What pretraining predicts."""
 
-    name: str = setting("rtd", help="rtd: ELECTRA's | mlm: RoBERTa's and BERT's")
+    name: str = setting("rtd", help="rtd: ELECTRA's | mlm: RoBERTa's | mlm_nsp: BERT's, with the next-sentence task")
     mask_prob: float = setting(0.15, ABOVE_0_BELOW_1, "share of tokens chosen")
     mask_token_prob: float = setting(0.85, FROM_0_TO_1, "of the chosen: replaced by the mask token [ELECTRA 0.85, BERT 0.8]")
     random_token_prob: float = setting(0.0, FROM_0_TO_1, "of the chosen: replaced by a random token [ELECTRA 0, BERT 0.1]")
@@ -136,13 +103,19 @@ class PretrainConfig(OptimConfig):
     total_steps: int = setting(1_000_000, at_least(1), "with budget=steps; every other budget replaces it")
     budget: str = setting("steps", ("steps", "tokens", "epochs", "flops", "seconds"), "what sets the length (budget=<name>)")
     budget_amount: float | None = setting(None, POSITIVE, "tokens (padding counts), passes over the corpus, FLOPs by formula, or seconds of training")
-    packing: str = setting("segments", help="segments: sentences of one document, padded [ELECTRA] | full: one run of text [RoBERTa]")
+    packing: str = setting("segments", help="segments: sentences of one document, padded [ELECTRA] | full: one run of text [RoBERTa] | pairs: two texts, the second half of the time of another document [BERT]")
     single_segment_prob: float = setting(0.1, FROM_0_TO_1, "share of segments' examples without a B [ELECTRA]")
     short_seq_prob: float = setting(0.05, FROM_0_TO_1, "share of segments' examples of random length [ELECTRA; BERT 0.1]")
     held_out_fraction: float = setting(0.02, FROM_0_BELOW_1, "of the sequences, never trained on; at least one is")
     max_held_out: int = setting(256, at_least(1), "sequences held out at most")
     eval_every: int = setting(0, at_least(0), "steps between held-out losses; 0: at the end only")
     snapshots: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of the steps after which the encoder is kept, too: init=run:<id>@<step>")
+    checkpoint_schedule: str | None = setting(None, help="more of them, by a rule: multiberts (28 with the last), log:<number>, every:<share>")
+    weight_sharing: str = setting("none", ("none", "fixed", "adaptive", "multistep"), "the layers begin as one and part later [Yang et al. 2021, arXiv 2110.03848]: at a step | when gradients differ | group by group")
+    share_until: float = setting(0.1, ABOVE_0_TO_1, "of fixed: share of the steps with tied layers [arXiv 2110.03848: 50k of 500k]")
+    share_unit: int = setting(1, at_least(1), "consecutive layers that are repeated as one; divides model.num_layers")
+    share_threshold: float = setting(0.5, FROM_0_TO_1, "of adaptive and multistep: correlation of neighbours' gradients below which they part [arXiv 2110.03848]")
+    share_check_every: int = setting(1000, at_least(1), "of adaptive and multistep: steps between looks at it [arXiv 2110.03848]")
 
 
 @dataclass
@@ -156,7 +129,7 @@ class FinetuneConfig(OptimConfig):
     recipe: str = setting("card", ("card", "preset"), "whether the task's card holds over the preset and the effort for this family")
     given: list[str] = setting(list, help="named on the command line, which holds over all; set by the door")
     layerwise_lr_decay: float = setting(1.0, ABOVE_0_TO_1, "0.8 [ELECTRA small/base]")
-    head: str = setting("linear", ("linear", "gelu", "tanh"), "linear [ELECTRA code], gelu (transformers' ELECTRA), tanh [RoBERTa]")
+    head: str = setting("linear", ("linear", "gelu", "tanh", "pooler"), "linear [ELECTRA code], gelu (transformers' ELECTRA), tanh [RoBERTa], pooler: the pretraining's own [BERT]")
     pooling: str = setting("cls", ("cls", "mean"))
     evals_per_epoch: int = setting(1, at_least(1), "validation passes; the best checkpoint is kept")
     max_evals: int = setting(10, at_least(1), "validation passes in all, however many epochs")
@@ -238,7 +211,8 @@ class TaskConfig:
     label_values: list[Any] = setting(list, help="raw values in that order, where they are not 0..n-1")
     tag_scheme: str | None = setting(None, ("iob", "iobes", "bilou", "plain", None), "of token: how tags write entities (stats.entities); iob: IOB1 and IOB2; null: seen from the training tags")
     score_range: list[float] = setting(list, help="lowest and highest score")
-    metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows")
+    metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows; one of your own is <module>:<function>")
+    group: str | None = setting(None, help="column whose equal values belong together (the passage of several questions): intervals then take test examples group by group")
     server_files: dict[str, str] = setting(dict, help="submit: file for the benchmark's server -> the unlabelled split it is of, or <card>/<split>")
     server_names: bool = setting(False, help="submit: the server wants names of classes, not their numbers")
     benchmark: str | None = setting(None, help="the collection in whose published average over tasks it counts: GLUE")
@@ -278,6 +252,8 @@ class RuntimeConfig:
     keep_steps: list[int] = setting(list, at_least(0), "and these")
     submission_dir: str = setting("submission", help="submit: where the files for a benchmark's server are written")
     export_dir: str = setting("exported", help="export: the folder that is made")
+    release_dir: str = setting("released", help="release: the folder whose folders are made")
+    release_prefix: str = setting("selfpretrain", help="release: its folders are called <prefix>-seed_<seed>-step_<steps>")
     fairseq_env: str = setting(".fairseq", help="pretrain.engine=fairseq: the environment that launch/fairseq_env.sh made")
     progress: bool = setting(True, help="bars on a terminal; the lines of a study stay without them")
 
@@ -300,18 +276,22 @@ class StudyConfig:
     models: list[str] = setting(list, help="presets under conf/model/")
     tasks: list[Any] = setting(list, help="names of cards, {name: <card>, <what differs>}, or files of one's own: {name: ..., path: ..., text: ..., label: ...}; empty: the task set by task=")
     label_counts: list[Any] = setting(list, help="labelled examples to fine-tune on, nested: [100,500,all]; the own text stays whole. Empty: as each task has them")
-    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> fairseq:<text> own_then_bookwiki bookwiki_then_own offshelf tapt")
+    conditions: list[str] = setting(list, help="none mimetic own bookwiki bookwiki_sized own_of:<task> mix:<text>+<text> fairseq:<text> own_then_bookwiki bookwiki_then_own offshelf tapt released:<name> <procedure>:<text>")
     general: str = setting("auto", help="text collection behind the conditions bookwiki*; auto: bookwiki if the mirror has it, else docs")
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")
     offshelf: str | None = setting(None, help="the start of conditions offshelf and tapt: hf:<repo>@<revision> or hf:<folder>")
     tapt: Any = setting(None, help="settings of pretrain that condition tapt has in place of the published ones, e.g. {batch_size: 64, micro_batch_size: 8}")
+    released: dict[str, Any] = setting(dict, help="pretrainings of several seeds that others released, conditions released:<name>: {2m: {start: 'hf:<folder>/seed_{seed}', seeds: 25}}")
+    pairs: list[Any] = setting(list, help="[[<condition>, <condition>], ...]: more differences, first - second, seed by seed; that of <procedure>:<text> and <text> is one by itself")
     baseline: str = setting("none", help="the condition that Benefit and p-values are measured against")
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")
     curve: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of a pretraining after which its encoder is fine-tuned, too, with the first seed: whether longer pays, on validation")
+    checkpoints: list[Any] = setting(list, help="shares of a pretraining after which its encoders are fine-tuned, too, as cells of all seeds; [schedule]: those of pretrain.checkpoint_schedule")
     cross: bool = setting(False, help="every task's own encoder fine-tuned on every task, as a matrix")
     transfer: Any = setting(None, help="task -> other test sets that its runs are scored on: {mnli: [hans, snli]}; cards, or {name: ..., label_map: {<class of the task>: <class there>}}")
     models_of: dict[str, list[str]] = setting(dict, help="task -> its models, where not all of them")
     pretrain_seeds: int = setting(3, at_least(1))
+    seed_factors: dict[str, int] = setting(dict, help="{init: 3, data: 3}: kinds of pretraining's chance (init, data, mask) and how many seeds of each, crossed, the others kept at one; empty: all three change together, pretrain_seeds times")
     finetune_seeds: int = setting(1, at_least(1))
     seed_offset: int = setting(1000, at_least(1), "between the fine-tuning seeds of one pretraining and of the next")
     seeds_per_process: int = setting(1, at_least(1), "runs that differ in their seeds alone, trained together by one process: for a GPU; a CPU gains nothing (0.90x)")
@@ -382,6 +362,18 @@ class Settings:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
     format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
+    power: float | None = setting(
+        None,
+        ABOVE_0_BELOW_1,
+        "plan: the chance that is wished of finding a difference of detect; says what it would take",
+    )
+    detect: float = setting(
+        0.01, ABOVE_0_BELOW_1, "plan: the difference that should be found, in the metric's own unit"
+    )
+    components: Any = setting(
+        None,
+        help="plan: standard deviations in place of those of the study's own runs: {seeds: .01, finetuning: .005, examples: .4}",
+    )
 
     @property
     def start(self) -> Start:

@@ -13,6 +13,7 @@ _WORDS = "words for readers"
 LEFT_OUT: dict[str, str] = {
     "model.preset": "a name for tables",
     "pretrain.snapshots": "what is kept on the way changes nothing",
+    "pretrain.checkpoint_schedule": "what is kept on the way changes nothing",
     "finetune.lr_grid": "one run uses one rate",
     "finetune.recipe": "what it brought in stands in the section by then",
     "finetune.given": "what was given stands in the section",
@@ -27,19 +28,25 @@ LEFT_OUT: dict[str, str] = {
         f"task.{name}": _SEEN
         for name in (
             "loader", "hub_id", "hub_config", "revision", "mirror", "path", "validation_path", "test_path", "splits",
-            "num_rows", "allow_partial", "id", "text", "join_text", "label", "options", "label_values", "corpus_columns", "delimiter",
+            "num_rows", "allow_partial", "id", "group", "text", "join_text", "label", "options", "label_values", "corpus_columns", "delimiter",
             "encoding", "validation_fraction", "test_fraction",
         )
     },
 }  # fmt: skip
 # settings that were constants once, with the value they had: at it they stay out, so that the runs of before keep their ids
 ADDED: dict[str, Any] = {
+    "model.positions": "learned",
     "objective.mlm_fraction": 0.0,
     "pretrain.single_segment_prob": 0.1,
     "pretrain.short_seq_prob": 0.05,
     "pretrain.held_out_fraction": 0.02,
     "pretrain.max_held_out": 256,
     "pretrain.engine": "native",
+    "pretrain.weight_sharing": "none",
+    "pretrain.share_until": 0.1,
+    "pretrain.share_unit": 1,
+    "pretrain.share_threshold": 0.5,
+    "pretrain.share_check_every": 1000,
     "pretrain.eps_uncorrected": False,
     "pretrain.optimizer": "adamw",
     "pretrain.momentum": 0.95,
