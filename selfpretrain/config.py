@@ -31,6 +31,7 @@ from selfpretrain.fields import UserError as UserError
 
 FAMILIES = ("electra", "roberta", "bert")
 ANALYSES = ("ensembles", "calibration")
+SHARE_CHECKS = 3  # of gradients, in a row, after which layers part [Yang et al. 2021, arXiv 2110.03848]
 
 # a setting is one line
 # fmt: off

@@ -19,9 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfpretrain.config import (
     FAMILIES,
+    SHARE_CHECKS,
     CorpusConfig,
     FinetuneConfig,
     Limit,
+    PretrainConfig,
     Settings,
     Start,
     TaskConfig,
@@ -37,6 +39,13 @@ from selfpretrain.pretext.packing import BLOCK_BUILDERS
 T = TypeVar("T")
 
 WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
+# settings that some kinds of weight sharing alone read
+OF_SHARING = {
+    "share_until": ("fixed",),
+    "share_unit": ("fixed", "adaptive", "multistep"),
+    "share_threshold": ("adaptive", "multistep"),
+    "share_check_every": ("adaptive", "multistep"),
+}
 # settings that name an entry of a table: what it holds is allowed
 NAMED: dict[str, Any] = {
     "objective.name": OBJECTIVES,
@@ -316,6 +325,28 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
             (stage.batch_size % (stage.micro_batch_size or 1) != 0,
              f"{section}.batch_size={stage.batch_size} is not a multiple of {section}.micro_batch_size={stage.micro_batch_size}"),
         ]  # fmt: skip
+    return rules + _list_sharing_contradictions(settings)
+
+
+def _list_sharing_contradictions(settings: Settings) -> list[tuple[bool, str]]:
+    config, num_layers = settings.pretrain, settings.model.num_layers
+    kind, unit = config.weight_sharing, config.share_unit
+    rules = [
+        (kind != "none" and config.engine != "native",
+         f"pretrain.weight_sharing={kind} needs pretrain.engine=native, not {config.engine}"),
+        (kind != "none" and (num_layers % unit != 0 or num_layers == unit),
+         f"pretrain.weight_sharing={kind}: model.num_layers={num_layers} is no multiple (2 or more) of "
+         f"pretrain.share_unit={unit}; set one of the two"),
+        (kind in OF_SHARING["share_check_every"] and config.budget == "steps"
+         and SHARE_CHECKS * config.share_check_every >= config.total_steps,
+         f"pretrain.share_check_every={config.share_check_every} has not {SHARE_CHECKS} checks, after which layers may part, "
+         f"in pretrain.total_steps={config.total_steps}; set it below {config.total_steps / SHARE_CHECKS:g}"),
+    ]  # fmt: skip
+    for name, kinds in OF_SHARING.items():
+        value = getattr(config, name)
+        broken = kind not in kinds and value != getattr(PretrainConfig, name)
+        needed = f"pretrain.weight_sharing={' or '.join(kinds)}, not {kind}"
+        rules.append((broken, f"pretrain.{name}={value} is for {needed}; leave it out"))
     return rules
 
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from selfpretrain.config import Settings, UserError
-from selfpretrain.door import check, compose_settings, open_config, to_dataclass, to_yaml
+from selfpretrain.door import check, compose_settings, find_folder, open_config, to_dataclass, to_yaml
 from selfpretrain.hashing import to_plain
 
 
@@ -113,6 +113,37 @@ def test_choices_list_what_is_allowed(key, value):
         ({"finetune": {"peak_lr": -1.0}}, "finetune.peak_lr"),
         ({"pretrain": {"total_steps": 0}}, "total_steps=0"),
         ({"runtime": {"save_every": 0}}, "save_every"),
+        (
+            {"pretrain": {"weight_sharing": "fixed", "engine": "fairseq"}},
+            "pretrain.weight_sharing=fixed needs pretrain.engine=native, not fairseq",
+        ),
+        (
+            {"pretrain": {"weight_sharing": "fixed", "share_unit": 5}},
+            "model.num_layers=12 is no multiple .* of pretrain.share_unit=5",
+        ),
+        (
+            {"pretrain": {"weight_sharing": "multistep", "share_unit": 12}},
+            "model.num_layers=12 is no multiple .2 or more. of pretrain.share_unit=12",
+        ),
+        ({"pretrain": {"weight_sharing": "fixed"}, "model": {"num_layers": 1}}, "model.num_layers=1 is no multiple"),
+        (
+            {"pretrain": {"weight_sharing": "adaptive", "total_steps": 3000}},
+            "share_check_every=1000 has not 3 checks, .* in pretrain.total_steps=3000; set it below 1000$",
+        ),
+        (
+            {"pretrain": {"share_until": 0.2}},
+            "share_until=0.2 is for pretrain.weight_sharing=fixed, not none; leave it out",
+        ),
+        ({"pretrain": {"share_unit": 2}}, "share_unit=2 is for pretrain.weight_sharing=fixed or adaptive or multistep"),
+        (
+            {"pretrain": {"weight_sharing": "fixed", "share_threshold": 0.4}},
+            "share_threshold=0.4 is for pretrain.weight_sharing=adaptive or multistep, not fixed",
+        ),
+        (
+            {"pretrain": {"weight_sharing": "fixed", "share_check_every": 5}},
+            "share_check_every=5 is for .*, not fixed",
+        ),
+        ({"pretrain": {"weight_sharing": "fixed", "share_until": 0.0}}, "share_until=0.0 is out of range"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(sections, said):
@@ -164,6 +195,22 @@ def test_the_ends_of_ranges_are_allowed(value):
     key, _, number = value.partition("=")
     section, name = key.split(".")
     open_plain(**{section: {name: float(number) if "." in number else int(number)}})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("swe", "fixed"), ("swe_adaptive", "adaptive"), ("swe_multistep", "multistep")]
+)
+def test_the_published_ways_of_sharing_weights(name, kind):
+    path = find_folder("conf") / "procedure" / f"{name}.yaml"
+    assert path.read_text().startswith("# @package _global_\n")
+    (section, values), *rest = OmegaConf.load(path).items()
+    assert section == "pretrain" and not rest
+    overrides = [f"pretrain.{key}={value}" for key, value in values.items()]
+    for model in ("electra_base", "roberta_base"):
+        config = compose_settings("pretrain", [f"model={model}", *overrides]).pretrain
+        assert config.weight_sharing == kind
+        assert (config.share_until, config.share_unit) == (0.1, 1)
+        assert (config.share_threshold, config.share_check_every) == (0.5, 1000)
 
 
 def test_the_defaults_are_no_contradiction():

@@ -38,6 +38,7 @@ from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
 from selfpretrain.train.engine import Engine, carry_out
 from selfpretrain.train.keeper import Evaluation, Keeper, note_start
 from selfpretrain.train.learners import BatchSource, Hook, Member, move
+from selfpretrain.train.sharing import Sharing, copy_first_unit
 from selfpretrain.train.trainer import time_steps
 
 MEASURED_SECONDS = 10.0  # at most, for budget=seconds
@@ -93,6 +94,7 @@ class Pretraining:
     """
 
     hook: Hook | None = None
+    sharing: Sharing | None = None  # of the native engine, too
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
@@ -127,7 +129,10 @@ class Pretraining:
         config = resolve_precision(settings.pretrain, settings)
         tracker = build_tracker(settings, self.run.path, self.group, self.name)
         steps = choose_held_out_steps(config, config.total_steps)
-        keeper = Keeper(self.module, self.run, settings.runtime, tracker, Evaluation(self.evaluate, steps))
+        if config.weight_sharing != "none":
+            self.sharing = Sharing(config, dict(self.module.named_parameters()), config.total_steps)
+        evaluation = Evaluation(self.evaluate, steps)
+        keeper = Keeper(self.module, self.run, settings.runtime, tracker, evaluation, self.sharing)
         seed = identity.get_pretrain_seeds(settings.seeds)["mask"]
         return Member(keeper, micro_batches, config, config.total_steps, seed, hook=self.hook)
 
@@ -180,6 +185,7 @@ class Pretraining:
                 "corpus": self.tokens.folder.name,
                 "epochs": sequences / epoch.sequences,
                 "flops": work.training_flops,
+                **({"parted": self.sharing.describe()} if self.sharing else {}),
             }
         )
 
@@ -228,9 +234,19 @@ def fix_seconds(settings: Settings, run: RunFolder, tokenizer: Tokenizer, batche
 
 
 def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
-    """The model to pretrain: fresh weights, or an encoder copied from ``init``; UserError when it does not fit."""
+    """The model to pretrain: fresh weights, its layers alike where they are tied, or an encoder copied from ``init``;
+    UserError when it does not fit.
+    """
+    sharing = settings.pretrain.weight_sharing
     seed = derive_seed(identity.get_pretrain_seeds(settings.seeds)["init"], "init")
     module = build_objective(settings.model, settings.objective, tokenizer.vocab_size, tokenizer.pad_id, seed)
+    if sharing != "none":
+        if not settings.start.is_fresh:
+            raise UserError(
+                f"pretrain.weight_sharing={sharing} needs layers that begin as one, which those of init={settings.init} do "
+                "not; set pretrain.weight_sharing=none, or init=none"
+            )
+        copy_first_unit(module, settings.pretrain.share_unit)
     if not settings.start.is_fresh:
         encoder, _ = start.load_start(settings.start, settings.runtime.runs_dir)
         if module.encoder.vocab_size != encoder.vocab_size:

@@ -128,13 +128,15 @@ def _read_cell(raw: dict[str, Any], settings: Settings) -> Cell:
 def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
     """Cells that differ in their seeds alone, up to ``size`` together.
 
-    A corpus and an evaluation are alone, and so is a pretraining whose budget is seconds: it would share them.
+    A corpus and an evaluation are alone, and so is a pretraining whose budget is seconds (it would share them), or whose
+    layers part by its gradients, at a step of its own.
     """
     alike: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         recipe = (cell.settings.finetune.peak_lr, cell.settings.model.init_scheme)
         kind = (cell.stage, cell.model, cell.condition, cell.task, *recipe)
-        timed = cell.stage == "pretrain" and cell.settings.pretrain.budget == "seconds"
-        alone = timed or cell.stage in ("corpus", "evaluate")
+        config = cell.settings.pretrain
+        has_own_steps = config.budget == "seconds" or config.weight_sharing in ("adaptive", "multistep")
+        alone = (cell.stage == "pretrain" and has_own_steps) or cell.stage in ("corpus", "evaluate")
         alike.setdefault((*kind, cell.id) if alone else kind, []).append(cell)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]

@@ -18,7 +18,7 @@ from selfpretrain.config import (
     UserError,
 )
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.door import WARMUP, check, to_dataclass
+from selfpretrain.door import OF_SHARING, WARMUP, check, to_dataclass
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs import identity
 from selfpretrain.sources import hub
@@ -35,7 +35,7 @@ def prepare_pretraining(
     """The settings of a pretraining that starts from ``settings.init``, but for its length where stages share one.
 
     ``read`` is the condition whose text it reads: of a staged one a stage, else itself. UserError for a recipe or a
-    checkpoint that cannot be.
+    checkpoint that cannot be. Weights are shared from nothing on: what goes on from an encoder shares none.
     """
     engine = condition.engine or settings.pretrain.engine
     # a curve is of what one run has read, and of an engine that keeps encoders on the way
@@ -45,6 +45,9 @@ def prepare_pretraining(
         corpus=choose_corpus(read, general, study.general_mb, find_task),
         pretrain=dataclasses.replace(settings.pretrain, snapshots=study.curve if has_curve else [], engine=engine),
     )
+    if not settings.start.is_fresh:
+        untied = {name: getattr(PretrainConfig, name) for name in ("weight_sharing", *OF_SHARING)}
+        settings = dataclasses.replace(settings, pretrain=dataclasses.replace(settings.pretrain, **untied))
     if read.text_of is not None:
         # the other task's own pretraining, so that the two studies of it are one run
         settings = dataclasses.replace(settings, task=find_task(read.text_of))

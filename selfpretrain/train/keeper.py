@@ -17,6 +17,7 @@ from selfpretrain.files import remove_folder
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import Tracker
 from selfpretrain.train import checkpoint, distributed
+from selfpretrain.train.sharing import Sharing
 
 NEVER = 1 << 62  # the step of what did not happen
 
@@ -46,6 +47,7 @@ class Keeper:
     runtime: RuntimeConfig
     tracker: Tracker
     evaluation: Evaluation = field(default_factory=Evaluation)
+    sharing: Sharing | None = None
 
     def log(self, done: int, row: dict[str, float]) -> None:
         """One line of metrics.jsonl and the tracker."""
@@ -88,12 +90,14 @@ class Keeper:
     def save(self, done: int, optimizer_state: dict[str, Tensor]) -> None:
         if distributed.get_rank() == 0:
             best = self.evaluation.best_score
-            state = {
+            state: dict[str, Any] = {
                 "step": done,
                 "best_score": None if math.isinf(best) else best,
                 "best_step": self.evaluation.best_step,
                 "history": self.evaluation.history,
             }
+            if self.sharing:
+                state["sharing"] = self.sharing.get_state()
             folder = self.run.checkpoints / checkpoint.name_checkpoint(done)
             checkpoint.save_checkpoint(folder, self.module, optimizer_state, state)
             checkpoint.remove_old(self.run.checkpoints, self.runtime.keep_checkpoints, self.runtime.keep_steps)
@@ -113,6 +117,8 @@ class Keeper:
         best = state["best_score"]
         self.evaluation.best_score = -math.inf if best is None else best
         self.evaluation.best_step, self.evaluation.history = state["best_step"], state["history"]
+        if self.sharing:
+            self.sharing.set_state(state["sharing"])
         self.run.cut_metrics(state["step"])
         return state["step"], optimizer_state
 

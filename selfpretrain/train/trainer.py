@@ -116,12 +116,19 @@ class Trainer:
         if self.hook:
             with torch.no_grad():
                 self.hook(step, optimizer.named)
-        norm = self.learner.clip(optimizer.parameters, self.config.clip_norm)
+        parameters = optimizer.parameters
+        if self.sharing:
+            parameters, measures = self.sharing.average(step, optimizer.named)
+            self._sum(measures, 1 / self.world)  # every rank has the same
+            names |= measures.keys()
+        norm = self.learner.clip(parameters, self.config.clip_norm)
         self._watch(norm, step)
         optimizer.step(compute_lr(self.config, step, self.total_steps), step)
+        if self.sharing:
+            self.sharing.copy_weights(optimizer.named)
         for parameter in optimizer.parameters:
             parameter.grad = None
-        self._sum({"grad_norm": norm}, 1 / self.world)  # every rank has the same
+        self._sum({"grad_norm": norm}, 1 / self.world)
         self.num_summed.update(names)
 
     def compute_loss(self, step: int, index: int, arrays: Arrays) -> tuple[Tensor, dict[str, Tensor]]:
@@ -208,6 +215,9 @@ class Trainer:
 
     def _form(self, members: Sequence[Member], kind: type[SingleLearner | StackedLearner]) -> None:
         self.members, self.learner = members, kind(members, self.device)
+        self.sharing = members[0].keeper.sharing
+        if self.sharing and not self.sharing.is_fixed:
+            assert len(members) == 1, "seeds whose layers part by their gradients are trained alone"
         self.name = "+".join(member.keeper.run.id for member in members)
         self.gradients = distributed.GradientSum(self.learner.optimizer.parameters)
         self.upcoming = None  # what was made ahead is for other members

@@ -56,6 +56,7 @@ def test_presets_of_roberta_are_as_fairseq_trains(model):
         (["model=roberta_nano"], "pretrain.optimizer=adamw"),
         (["model=roberta_tiny", "pretrain.schedule=joint", "pretrain.decay_all=false"], "pretrain.decay_all=true, pretrain.schedule=linear"),
         (["model=roberta_tiny", "pretrain.snapshots=[.5]", "pretrain.eval_every=5"], r"pretrain.eval_every=0, pretrain.snapshots=\[\]"),
+        (["model=roberta_tiny", "pretrain.weight_sharing=fixed"], "pretrain.weight_sharing=none"),
         (["model=roberta_tiny", "budget=seconds", "pretrain.budget_amount=5"], "budget=steps"),
     ],
 )  # fmt: skip

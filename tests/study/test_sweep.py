@@ -42,6 +42,13 @@ def test_cells_that_differ_in_their_seeds_alone_are_grouped():
     timed = dataclasses.replace(Settings(), pretrain=PretrainConfig(budget="seconds", budget_amount=60.0))
     pretrainings = [Cell("pretrain", f"p{i}", timed, "tiny", "own", "", i) for i in range(2)]
     assert [name(group) for group in group_seeds(pretrainings, 3)] == ["pretrain:p0", "pretrain:p1"]
+    tied = {kind: PretrainConfig(weight_sharing=kind) for kind in ("fixed", "adaptive", "multistep")}
+    for kind, config in tied.items():
+        settings = dataclasses.replace(Settings(), pretrain=config)
+        cells = [Cell("pretrain", f"p{i}", settings, "tiny", "own", "", i) for i in range(2)]
+        assert len(group_seeds(cells, 3)) == (1 if kind == "fixed" else 2)
+        finetunings = [dataclasses.replace(cell, stage="finetune") for cell in cells]
+        assert len(group_seeds(finetunings, 3)) == 1
     corpora = [make_cell("corpus", "c0"), make_cell("corpus", "c1")]
     assert [name(group) for group in group_seeds(corpora, 3)] == ["corpus:c0", "corpus:c1"]
 

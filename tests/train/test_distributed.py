@@ -21,11 +21,14 @@ from torch import nn
 
 from selfpretrain.__main__ import main, print_result
 from selfpretrain.config import ObjectiveConfig, OptimConfig, PretrainConfig, RuntimeConfig, Settings, UserError
+from selfpretrain.door import compose_settings
+from selfpretrain.files import read_json
 from selfpretrain.model.dropout import Dropout
 from selfpretrain.runs.folder import open_run
 from selfpretrain.seeds import make_generator
-from selfpretrain.stages.pretrain import check_mlm_fraction, check_ranks
+from selfpretrain.stages.pretrain import check_mlm_fraction, check_ranks, pretrain
 from selfpretrain.train import distributed
+from selfpretrain.train.checkpoint import load_encoder
 from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
 from selfpretrain.train.learners import Member
 from selfpretrain.train.trainer import Interrupted, Trainer
@@ -331,6 +334,25 @@ def test_a_command_leaves_the_group_and_ends_with_the_code_of_its_work(outcome, 
     assert codes == [code, code], said
     assert found == [{"code": code, "joined": [True], "left": True, "threads": []}] * 2
     assert message in said
+
+
+def test_two_ranks_part_their_layers_as_one(tiny, local, tmp_path):
+    arguments = [
+        "pretrain", "corpus=own", *tiny, *local(), "pretrain.micro_batch_size=1", "pretrain.total_steps=10", "model.num_layers=4",
+        "pretrain.weight_sharing=adaptive", "pretrain.share_threshold=1", "pretrain.share_check_every=2",
+    ]  # fmt: skip
+    codes, _, said = launch(tmp_path, "done", *arguments)
+    assert codes == [0, 0], said
+    alone = pretrain(compose_settings("pretrain", [*arguments[1:], f"runtime.runs_dir={tmp_path / 'alone'}"]))
+    together = open_run(tmp_path / "runs", "pretrain", alone.id)
+    expected, found = (load_encoder(run.encoder())[0] for run in (alone, together))
+    for name, value in expected.named_parameters():
+        torch.testing.assert_close(found.get_parameter(name), value, rtol=0, atol=1e-5, msg=name)
+    for run in (alone, together):
+        assert read_json(run.path / "result.json")["parted"] == {"encoder": [6, 6, 6]}
+        lines = (run.path / "metrics.jsonl").read_text().splitlines()
+        (row,) = (row for row in map(json.loads, lines) if "loss" in row)
+        assert row["encoder_groups"] == pytest.approx((6 * 1 + 4 * 4) / 10)  # the mean over the steps, not over ranks
 
 
 def test_torchrun_ends_well_each_time(tiny, local, tmp_path):
