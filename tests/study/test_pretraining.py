@@ -8,7 +8,7 @@ import pytest
 
 from selfpretrain.config import ModelConfig, PretrainConfig, Settings
 from selfpretrain.door import check
-from selfpretrain.study.conditions import OWN
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.pretraining import prepare_pretraining
 
 TIED = [
@@ -21,7 +21,8 @@ TIED = [
 def test_layers_are_tied_where_they_begin_and_not_in_a_later_stage(tied):
     def prepare(init, **pretrain):
         settings = Settings(init=init, model=ModelConfig(num_layers=4), pretrain=PretrainConfig(**pretrain))
-        return prepare_pretraining(settings, OWN, OWN, settings.study, "docs", lambda name: settings.task)
+        own = find_condition("own")
+        return prepare_pretraining(settings, own, own, settings.study, "docs", lambda name: settings.task)
 
     first, later = (prepare(init, **tied) for init in ("none", "run:abc"))
     assert first.pretrain == dataclasses.replace(PretrainConfig(), **tied)
