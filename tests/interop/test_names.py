@@ -347,7 +347,9 @@ def test_replaced_token_detection_trains_equally(name: str, bias_correction: boo
     assert 3 < theirs.num_replaced[0] < 13  # of 13 different positions at least one was guessed right
 
 
-@pytest.mark.parametrize(("name", "head"), [("electra", "gelu"), ("roberta", "tanh"), ("bert", "tanh"), ("bert", "pooler")])
+@pytest.mark.parametrize(
+    ("name", "head"), [("electra", "gelu"), ("roberta", "tanh"), ("bert", "tanh"), ("bert", "pooler")]
+)
 @pytest.mark.parametrize("bias_correction", [True, False])
 def test_classifier_trains_equally(name: str, head: str, bias_correction: bool) -> None:
     config = CONFIGS[name]
@@ -402,8 +404,16 @@ def test_a_missing_tensor_is_named() -> None:
         (CONFIGS["electra"], SequenceHead(CONFIGS["electra"], "gelu", "mean", 2), "finetune.pooling=cls"),
         (CONFIGS["roberta"], SequenceHead(CONFIGS["roberta"], "gelu", "cls", 2), "finetune.head=tanh"),
         (CONFIGS["electra"], TokenHead(CONFIGS["electra"], 3), "a TokenHead is not exported"),
-        (CONFIGS["bert"], SequenceHead(CONFIGS["bert"], "linear", "cls", 2), "finetune.head=pooler finetune.pooling=cls"),
-        (CONFIGS["roberta"], Pooler(CONFIGS["roberta"]), "a Pooler is exported for model.family=bert only, not roberta"),
+        (
+            CONFIGS["bert"],
+            SequenceHead(CONFIGS["bert"], "linear", "cls", 2),
+            "finetune.head=pooler finetune.pooling=cls",
+        ),
+        (
+            CONFIGS["roberta"],
+            Pooler(CONFIGS["roberta"]),
+            "a Pooler is exported for model.family=bert only, not roberta",
+        ),
         (CONFIGS["bert"], ReplacedTokenHead(CONFIGS["bert"]), "model.family=electra only, not bert"),
         (ModelConfig(family="bert"), None, "model.embedding_size=128 is not model.hidden_size=256"),
     ],

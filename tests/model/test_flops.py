@@ -68,7 +68,9 @@ def make_batch(objective, batch_size, seq_len):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("model", "name"), [(m, n) for m in MODELS.values() for n, o in OBJECTIVES.items() if m.family in o.families])
+@pytest.mark.parametrize(
+    ("model", "name"), [(m, n) for m in MODELS.values() for n, o in OBJECTIVES.items() if m.family in o.families]
+)
 def test_pretraining(model, name, shape):
     objective = ObjectiveConfig(name=name, mask_prob=0.2)
     module = build_objective(model, objective, VOCAB, 0, 0)

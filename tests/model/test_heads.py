@@ -65,7 +65,9 @@ def test_sequence_head(kind, pooling):
     hidden, mask = torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
     pooled = hidden[:, 0] if pooling == "cls" else torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
     if kind != "linear":
-        pooled = {"gelu": gelu, "tanh": torch.tanh, "pooler": torch.tanh}[kind](pooled @ head.dense.weight.T + head.dense.bias)
+        pooled = {"gelu": gelu, "tanh": torch.tanh, "pooler": torch.tanh}[kind](
+            pooled @ head.dense.weight.T + head.dense.bias
+        )
     expected = pooled @ head.out.weight.T + head.out.bias
     torch.testing.assert_close(head(hidden, mask), expected, rtol=0, atol=1e-6)
     assert (head.dense is None) == (kind == "linear")

@@ -242,13 +242,17 @@ def test_bert_adds_the_loss_of_the_next_sentence():
     first, chosen, _ = module.head.seen[0]
     hidden = module.encoder(BATCH["input_ids"], BATCH["token_type_ids"])
     torch.testing.assert_close(first, hidden[:, 0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(chosen, torch.stack([hidden[0, 1], hidden[0, 2], hidden[1, 1], hidden[1, 1]]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        chosen, torch.stack([hidden[0, 1], hidden[0, 2], hidden[1, 1], hidden[1, 1]]), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["rtd", "mlm", "mlm_nsp"])
 def test_padding_and_unused_slots_change_nothing(name):
     module = build(name)
-    short = {key: value[:, :3] if key.endswith("ids") else value[:, :1] for key, value in BATCH.items() if value.ndim == 2}
+    short = {
+        key: value[:, :3] if key.endswith("ids") else value[:, :1] for key, value in BATCH.items() if value.ndim == 2
+    }
     short["next_labels"] = BATCH["next_labels"]
     padding, slots = torch.tensor([[True] * 3 + [False]] * 2), torch.tensor([[1.0, 0.0]] * 2)
     padded = {

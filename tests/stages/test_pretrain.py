@@ -26,7 +26,9 @@ def test_rows_cut_to_what_is_needed_give_the_same_step(name):
     sizes = rng.integers(3, 40, 60).astype(np.int32)
     special, marks = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), 50), Marks(np.zeros(50, bool), np.zeros(50, bool))
     kind = PairBlocks if name == "mlm_nsp" else SegmentBlocks
-    blocks = kind(rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, PretrainConfig(seq_len=32), 0)
+    blocks = kind(
+        rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, PretrainConfig(seq_len=32), 0
+    )
     objective = ObjectiveConfig(name=name)
     batches = PretrainBatches(blocks, objective, 12, 0)
     gradients, positions = [], []
