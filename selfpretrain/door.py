@@ -286,10 +286,14 @@ def _describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tu
 def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     """Whether each rule is broken, and what to say then."""
     m, o, p, f, c = settings.model, settings.objective, settings.pretrain, settings.finetune, settings.corpus
-    objective, num_segments = OBJECTIVES[o.name], BLOCK_BUILDERS[p.packing].num_segments
+    objective, packing = OBJECTIVES[o.name], BLOCK_BUILDERS[p.packing]
+    num_segments = packing.num_segments
     families, fault = " or ".join(objective.families), objective.find_fault(m)
     fitting = " or ".join(name for name, other in OBJECTIVES.items() if m.family in other.families)
     narrow = " or ".join(name for name, other in BLOCK_BUILDERS.items() if other.num_segments <= m.type_vocab_size)
+    paired = " or ".join(name for name, other in BLOCK_BUILDERS.items() if other.has_next)
+    single = " or ".join(name for name, other in BLOCK_BUILDERS.items() if not other.has_next)
+    asking = " or ".join(name for name, other in OBJECTIVES.items() if other.has_next)
     rules = [
         (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
@@ -298,6 +302,12 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
          f"objective.name={o.name} needs model.family={families}, not {m.family}; set objective.name={fitting}"),
         (m.type_vocab_size < num_segments,
          f"pretrain.packing={p.packing} needs model.type_vocab_size={num_segments}; set pretrain.packing={narrow}"),
+        (objective.has_next and not packing.has_next,
+         f"objective.name={o.name} needs to know whether a second text follows; set pretrain.packing={paired}, not {p.packing}"),
+        (packing.has_next and not objective.has_next,
+         f"pretrain.packing={p.packing} is for objective.name={asking}, not {o.name}; set pretrain.packing={single}"),
+        (f.head == "pooler" and f.pooling != "cls",
+         f"finetune.head=pooler is of the first token, not of finetune.pooling={f.pooling}; set finetune.pooling=cls"),
         (bool(fault), fault),
         (not isinstance(settings.task.label_map, (dict, type(None))),
          f"task.label_map={settings.task.label_map} is no mapping; set task.label_map={{<class of the run>: <class>}}"),

@@ -119,7 +119,7 @@ def test_settings_are_listed_with_limit_unit_and_source(command):
     some = [line.split(maxsplit=1) for line in command("settings", "pretrain", "tokenizer").out.splitlines()]
     said = {words[0]: " ".join(words[1].split()) for words in some}
     assert said["pretrain.warmup_steps=null"] == "int | null at least 0; either this or warmup_fraction"
-    assert said["pretrain.packing=segments"].startswith("str segments | full; ")
+    assert said["pretrain.packing=segments"].startswith("str segments | full | pairs; ")
     assert said["pretrain:"] == "Pretraining on a corpus." and "model:" not in said
     wrong = command("settings", "modle")
     assert (wrong.code, wrong.out) == (2, "") and "allowed: init, model, " in wrong.err
@@ -264,7 +264,8 @@ def test_every_preset_trains(command, tiny, local, model):
     shrunk += ["model.num_heads=4", "pretrain.micro_batch_size=1"]
     run, result = read_run(command("pretrain", f"model={model}", *shrunk, *local()))
     preset = compose_settings("pretrain", [f"model={model}"])
-    measures = {"rtd": {"loss", "gen_loss", "disc_loss"}, "mlm": {"loss", "mlm_accuracy"}}[preset.objective.name]
+    measures = {"rtd": {"loss", "gen_loss", "disc_loss"}, "mlm": {"loss", "mlm_accuracy"},
+                "mlm_nsp": {"loss", "mlm_loss", "nsp_loss", "nsp_accuracy"}}[preset.objective.name]  # fmt: skip
     assert measures <= set(result["held_out"])
     _, result = read_run(command("finetune", f"model={model}", *shrunk, *local(), f"init=run:{run.name}"))
     assert result["steps"] == 2

@@ -87,6 +87,16 @@ def test_choices_list_what_is_allowed(key, value):
         ({"model": {"family": "roberta"}}, "rtd needs model.family=electra"),
         ({"objective": {"name": "mlm"}}, "mlm needs model.family=roberta"),
         ({"model": {"type_vocab_size": 1}}, "packing=segments needs"),
+        ({"objective": {"name": "mlm_nsp"}}, "mlm_nsp needs model.family=bert, not electra"),
+        (
+            {"model": {"family": "bert"}, "objective": {"name": "mlm_nsp"}},
+            "objective.name=mlm_nsp needs to know whether a second text follows; set pretrain.packing=pairs, not segments",
+        ),
+        (
+            {"pretrain": {"packing": "pairs"}},
+            "packing=pairs is for objective.name=mlm_nsp, not rtd; set pretrain.packing=segments or full",
+        ),
+        ({"finetune": {"head": "pooler", "pooling": "mean"}}, "set finetune.pooling=cls"),
         ({"model": {"dropout_prob": 1.0}}, "dropout_prob"),
         ({"model": {"attention_dropout_prob": -0.1}}, "attention_dropout_prob"),
         ({"model": {"num_heads": 8, "generator_fraction": 0.3}}, "generator_fraction=0.3"),

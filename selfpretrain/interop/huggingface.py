@@ -19,12 +19,19 @@ from torch import nn
 from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from selfpretrain.files import new_folder, read_json, write_json
-from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingface_tensors, set_huggingface_tensors
+from selfpretrain.interop.names import (
+    FAMILIES,
+    POOLER_NAME,
+    get_architecture,
+    get_huggingface_tensors,
+    set_huggingface_tensors,
+    unify_names,
+)
 from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import SequenceHead
+from selfpretrain.model.heads import Pooler, SequenceHead
 from selfpretrain.sources.hub import explain_download_errors
-from selfpretrain.train.checkpoint import save_tensors
+from selfpretrain.train.checkpoint import save_tensors, set_tensors
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -110,6 +117,27 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
     return encoder, tokenizer
 
 
+def load_pooler(name: str) -> Pooler | None:
+    """The pooler of a published BERT, as :func:`load_huggingface`; None of other families and where the file has none.
+
+    transformers gives RoBERTa one, too, which its pretraining does not train.
+    """
+    folder = fetch_snapshot(name)
+    settings = _read_settings(folder / "config.json")
+    if settings["model_type"] != "bert":
+        return None
+    tensors, origin = load_weights(folder, name)
+    prefix = f"bert.{POOLER_NAME}."
+    found = {
+        key.removeprefix(prefix): value for key, value in unify_names(tensors, "bert").items() if key.startswith(prefix)
+    }
+    if not found:
+        return None
+    pooler = Pooler(_build_config(settings, 0, folder))
+    set_tensors(pooler.dense, found, origin)
+    return pooler
+
+
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = read_json(path)
@@ -169,8 +197,8 @@ def export_huggingface(
 ) -> None:
     """Write a folder that transformers' ``from_pretrained`` loads with no missing weights.
 
-    ``head``: None (AutoModel), a MaskedTokenHead, a ReplacedTokenHead, or a SequenceHead that transformers has:
-    gelu for ELECTRA, tanh for RoBERTa and BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
+    ``head``: None (AutoModel) or BERT's Pooler, a MaskedTokenHead, a BertHead, a ReplacedTokenHead, or a SequenceHead
+    that transformers has: gelu for ELECTRA, tanh for RoBERTa, pooler (or tanh) for BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
     ``label_names``, in the order of the outputs, describe a SequenceHead; a score comes out scaled to 0..1.
     Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
     """
@@ -183,7 +211,7 @@ def export_huggingface(
     tensors = get_huggingface_tensors(encoder, head)
     if head is None and encoder.config.family != "electra":
         # RobertaModel and BertModel end in a pooler, which our encoder lacks: the identity, so tanh(first token)
-        width, pooler = encoder.config.hidden_size, f"{encoder.config.family}.pooler.dense"
+        width, pooler = encoder.config.hidden_size, f"{encoder.config.family}.{POOLER_NAME}"
         tensors |= {f"{pooler}.weight": torch.eye(width), f"{pooler}.bias": torch.zeros(width)}
     with new_folder(folder) as new:
         save_tensors(tensors, new / WEIGHTS, metadata={"format": "pt"})  # older transformers want pt

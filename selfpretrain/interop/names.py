@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, Pooler, ReplacedTokenHead, SequenceHead
 from selfpretrain.train.checkpoint import set_tensors
 
 Names = dict[str, tuple[str, ...]]  # our tensor -> theirs; several are stacked along the first axis
@@ -35,6 +35,8 @@ MASKED_TOKEN_NAMES = {
     "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     "bert": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
 }
+POOLER_NAME = "pooler.dense"  # behind the family
+NEXT_SENTENCE_NAME = "cls.seq_relationship"
 REPLACED_TOKEN_NAMES = ("discriminator_predictions.dense", "discriminator_predictions.dense_prediction")
 SEQUENCE_NAMES = {
     "electra": ("classifier.dense", "classifier.out_proj"),
@@ -47,7 +49,8 @@ LEFT_ASIDE = (
     "generator_lm_head.", "generator_predictions.", "lm_head.", "pooler.", "qa_outputs.", "sequence_summary.",
 )  # fmt: skip
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-SEQUENCE_KINDS = {"electra": "gelu", "roberta": "tanh", "bert": "tanh"}  # SequenceHead.kind of transformers' classifier
+# SequenceHead.kind of transformers' classifier; BERT's tanh has a dropout that theirs lacks, and the same outputs
+SEQUENCE_KINDS = {"electra": ("gelu",), "roberta": ("tanh",), "bert": ("pooler", "tanh")}
 
 
 def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
@@ -60,6 +63,10 @@ def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
         )
     if head is None:
         return f"{family}Model"
+    if isinstance(head, (Pooler, BertHead)):
+        if config.family != "bert":
+            raise UserError(f"a {type(head).__name__} is exported for model.family=bert only, not {config.family}")
+        return "BertModel" if isinstance(head, Pooler) else "BertForPreTraining"
     if isinstance(head, MaskedTokenHead):
         return f"{family}ForMaskedLM"
     if isinstance(head, ReplacedTokenHead):
@@ -70,11 +77,11 @@ def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
         return "ElectraForPreTraining"
     if not isinstance(head, SequenceHead):
         raise UserError(f"a {type(head).__name__} is not exported to transformers; export the encoder alone, head=None")
-    kind = SEQUENCE_KINDS[config.family]
-    if (head.kind, head.pooling) != (kind, "cls"):
+    kinds = SEQUENCE_KINDS[config.family]
+    if head.kind not in kinds or head.pooling != "cls":
         raise UserError(
             f"finetune.head={head.kind} finetune.pooling={head.pooling} is not what {family}ForSequenceClassification "
-            f"computes; fine-tune with finetune.head={kind} finetune.pooling=cls, or export the encoder alone"
+            f"computes; fine-tune with finetune.head={kinds[0]} finetune.pooling=cls, or export the encoder alone"
         )
     return f"{family}ForSequenceClassification"
 
@@ -103,13 +110,23 @@ def name_part(ours: str, *theirs: str) -> Names:
 
 
 def _name_head(family: str, head: nn.Module | None) -> Names:
-    if isinstance(head, MaskedTokenHead):
-        dense, norm, bias = MASKED_TOKEN_NAMES[family]
-        return name_part("head.dense", dense) | name_part("head.norm", norm) | {"head.bias": (bias,)}
     if head is None:
         return {}
+    if isinstance(head, MaskedTokenHead):
+        return _name_token_head(family, "head")
+    pooler = f"{family}.{POOLER_NAME}"
+    if isinstance(head, Pooler):
+        return name_part("head.dense", pooler)
+    if isinstance(head, BertHead):
+        others = name_part("head.pooler.dense", pooler) | name_part("head.follows", NEXT_SENTENCE_NAME)
+        return _name_token_head(family, "head.tokens") | others
     dense, out = SEQUENCE_NAMES[family] if isinstance(head, SequenceHead) else REPLACED_TOKEN_NAMES
     return name_part("head.dense", dense) | name_part("head.out", out)
+
+
+def _name_token_head(family: str, ours: str) -> Names:
+    dense, norm, bias = MASKED_TOKEN_NAMES[family]
+    return name_part(f"{ours}.dense", dense) | name_part(f"{ours}.norm", norm) | {f"{ours}.bias": (bias,)}
 
 
 def split_tensors(tensors: Tensors, names: Names) -> Tensors:

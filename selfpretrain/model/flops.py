@@ -52,10 +52,17 @@ def count_rtd_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size:
     return generator + count_encoder_flops(model, batch_size, seq_len) + head
 
 
+def count_mlm_nsp_flops(model: ModelConfig, vocab_size: int, slots: int, batch_size: int, seq_len: int) -> int:
+    """BERT forward: the encoder of M + 1 positions, the token head at M of them, pooler and output of one, 2 B (D^2 + 2 D)."""
+    width, embedding = model.hidden_size, model.embedding_size
+    head = 2 * batch_size * (slots * embedding * (width + vocab_size) + width * (width + 2))
+    return count_encoder_flops(model, batch_size, seq_len, slots + 1) + head
+
+
 def count_sequence_flops(model: ModelConfig, head: str, pooling: str, num_outputs: int, batch_size: int, seq_len: int) -> int:  # fmt: skip
     """Sequence classification forward: the encoder (of the first token, M = 1, or of all), and the head.
 
-    The head costs 2 B D K; with a hidden layer (gelu, tanh) another 2 B D^2.
+    The head costs 2 B D K; with a hidden layer (gelu, tanh, pooler) another 2 B D^2.
     """
     encoder = count_encoder_flops(model, batch_size, seq_len, 1 if pooling == "cls" else None)
     hidden = 0 if head == "linear" else 2 * batch_size * model.hidden_size**2

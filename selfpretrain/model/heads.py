@@ -39,6 +39,31 @@ class ReplacedTokenHead(nn.Module):
         return logits.squeeze(-1)
 
 
+class Pooler(nn.Module):
+    """A sequence's first vector through Linear and tanh [BERT]."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, first_BD: Tensor) -> Tensor:
+        return torch.tanh(self.dense(first_BD))
+
+
+class BertHead(nn.Module):
+    """BERT's two heads: of the tokens at chosen positions, and of whether the second text follows the first."""
+
+    def __init__(self, config: ModelConfig, embeddings: Embeddings):
+        super().__init__()
+        self.tokens = MaskedTokenHead(config, embeddings)
+        self.pooler = Pooler(config)
+        self.follows = Linear(config.hidden_size, 2)
+
+    def forward(self, first_BD: Tensor, chosen_ND: Tensor, word_VE: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [N, V] of the chosen tokens, and [B, 2] of the first vectors: 0 it follows, 1 it does not [BERT]."""
+        return self.tokens(chosen_ND, word_VE), self.follows(self.pooler(first_BD))
+
+
 class TokenHead(nn.Module):
     """Each token's vector to ``num_outputs`` logits: dropout, linear [BERT's run_squad.py and CoNLL recipe]."""
 
@@ -61,7 +86,8 @@ class SequenceHead(nn.Module):
     """One vector per sequence to ``num_outputs`` logits.
 
     ``kind``: linear (dropout, linear) [ELECTRA code]; gelu and tanh put one hidden layer between, as transformers'
-    ELECTRA and RoBERTa classifiers do. ``pooling``: the first token, or the mean over real tokens.
+    ELECTRA and RoBERTa classifiers do, with a dropout on either side of it; pooler has one behind it alone, as BERT's
+    run_classifier.py. ``pooling``: the first token, or the mean over real tokens.
     """
 
     def __init__(self, config: ModelConfig, kind: str, pooling: str, num_outputs: int):
@@ -73,7 +99,9 @@ class SequenceHead(nn.Module):
 
     def forward(self, hidden_BLD: Tensor, attention_mask_BL: Tensor | None, packing: Packing | None = None) -> Tensor:
         """Logits [B, num_outputs]. Of a packed row's texts ``hidden_BLD`` has the first tokens alone for pooling cls."""
-        pooled_BD = self.dropout(self.pool(hidden_BLD, attention_mask_BL, packing))
+        pooled_BD = self.pool(hidden_BLD, attention_mask_BL, packing)
+        if self.kind != "pooler":
+            pooled_BD = self.dropout(pooled_BD)
         if self.dense is not None:
             activate = F.gelu if self.kind == "gelu" else torch.tanh
             pooled_BD = self.dropout(activate(self.dense(pooled_BD)))

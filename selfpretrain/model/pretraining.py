@@ -1,9 +1,9 @@
-"""What pretraining optimises: masked tokens (MLM) and replaced-token detection (RTD); the half with torch of
-:mod:`selfpretrain.pretext.objectives`.
+"""What pretraining optimises: masked tokens (MLM), with the next sentence (NSP) or not, and replaced-token detection
+(RTD); the half with torch of :mod:`selfpretrain.pretext.objectives`.
 
 A batch is a dict of tensors made by ``selfpretrain.pretext.batches``:
 ``input_ids`` [B, L] with masks applied, ``original_ids`` [B, L], ``token_type_ids`` [B, L] or absent,
-``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD). Where sequences are padded also ``attention_mask``
+``masked_positions`` [B, M], ``sample_uniforms`` [B, M] (RTD), ``next_labels`` [B] (NSP). Where sequences are padded also ``attention_mask``
 [B, L] and the weights ``token_weights`` [B, L] and ``slot_weights`` [B, M], 0 at padding and at slots without a use,
 with which a micro-batch's losses, summed over tokens and averaged over rows, or averaged over slots, are its share of
 the batch's mean over what is real.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, Pooler, ReplacedTokenHead
 from selfpretrain.model.init import init_weights
 from selfpretrain.model.sizes import build_generator_config
 
@@ -114,6 +114,7 @@ class HandedOver(TypedDict):
     """What fine-tuning starts from, by the parameters of ``save_encoder``."""
 
     encoder: Encoder
+    pooler: Pooler | None
 
 
 class PretrainModule(nn.Module):
@@ -122,7 +123,7 @@ class PretrainModule(nn.Module):
     encoder: Encoder  # a start's weights are copied into it
 
     def hand_over(self) -> HandedOver:
-        return {"encoder": self.encoder}
+        return {"encoder": self.encoder, "pooler": None}
 
     def compute_logits(self, batch: Batch, network: Encoder, head: MaskedTokenHead) -> Tensor:
         """Of the tokens at the chosen positions only, [B * M, V]; the embeddings are those of ``encoder``."""
@@ -147,6 +148,39 @@ class MaskedLanguageModel(PretrainModule):
         loss, _ = compute_cross_entropy(logits_NV, targets_N, weights_N)
         accuracy = ((logits_NV.detach().argmax(-1) == targets_N) * weights_N).mean()
         return loss, {"loss": loss.detach(), "mlm_accuracy": accuracy}
+
+
+class BertPretraining(PretrainModule):
+    """Predict the tokens at the masked positions, and whether the second text follows the first [BERT run_pretraining.py]."""
+
+    def __init__(self, config: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int, seed: int):
+        super().__init__()
+        self.encoder = Encoder(config, vocab_size, pad_id)
+        self.head = BertHead(config, self.encoder.embeddings)
+        init_weights(self, config, torch.Generator().manual_seed(seed))
+
+    def hand_over(self) -> HandedOver:
+        return {"encoder": self.encoder, "pooler": self.head.pooler}
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the two mean cross-entropies (nats per masked token, nats per pair), and named measures."""
+        types_BL, mask_BL = map(batch.get, ("token_type_ids", "attention_mask"))
+        positions_BM = F.pad(batch["masked_positions"], (1, 0))  # the first token, too
+        hidden_BMD = self.encoder(batch["input_ids"], types_BL, mask_BL, positions_BM)
+        logits_NV, next_B2 = self.head(
+            hidden_BMD[:, 0], hidden_BMD[:, 1:].flatten(0, 1), self.encoder.embeddings.word.weight
+        )
+        targets_N, weights_N = get_targets(batch)
+        mlm_loss, _ = compute_cross_entropy(logits_NV, targets_N, weights_N)
+        nsp_loss = F.cross_entropy(next_B2.float(), batch["next_labels"])
+        loss = mlm_loss + nsp_loss
+        return loss, {
+            "loss": loss.detach(),
+            "mlm_loss": mlm_loss.detach(),
+            "mlm_accuracy": ((logits_NV.detach().argmax(-1) == targets_N) * weights_N).mean(),
+            "nsp_loss": nsp_loss.detach(),
+            "nsp_accuracy": (next_B2.detach().argmax(-1) == batch["next_labels"]).float().mean(),
+        }
 
 
 class ReplacedTokenDetection(PretrainModule):

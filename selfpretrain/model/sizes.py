@@ -54,7 +54,18 @@ def count_rtd_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -
     return generator + count_body_parameters(model) + width**2 + 2 * width + 1
 
 
+def count_pooler_parameters(model: ModelConfig) -> int:
+    """D^2 + D."""
+    return model.hidden_size * (model.hidden_size + 1)
+
+
+def count_mlm_nsp_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
+    """BERT: MLM, the pooler, and what follows it, 2 (D + 1)."""
+    head = count_pooler_parameters(model) + 2 * (model.hidden_size + 1)
+    return count_mlm_parameters(model, vocab_size, pad_id) + head
+
+
 def count_head_parameters(model: ModelConfig, head: str, num_outputs: int) -> int:
-    """(D + 1) K, and D^2 + D for the hidden layer of ``gelu`` and ``tanh``."""
+    """(D + 1) K, and D^2 + D for the hidden layer of ``gelu``, ``tanh`` and ``pooler``."""
     width = model.hidden_size
     return (width + 1) * num_outputs + (0 if head == "linear" else width**2 + width)

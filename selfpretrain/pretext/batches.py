@@ -109,6 +109,8 @@ class PretrainBatches:
         }
         if rows.types is not None:
             batch["token_type_ids"] = rows.types
+        if rows.next_labels is not None:
+            batch["next_labels"] = rows.next_labels
         if rows.mask is not None and counts is not None:
             batch |= weigh(rows.mask, np.arange(self.slots) < counts[:, None])
         if wanted.samples and not 0 <= step < self.mlm_steps:

@@ -35,11 +35,15 @@ class SpecialIds:
 
 @dataclass(frozen=True)
 class Rows:
-    """N sequences: token ids [N, seq_len]; segment ids and, where something is padding, what is none, both [N, seq_len]."""
+    """N sequences: token ids [N, seq_len]; segment ids and, where something is padding, what is none, both [N, seq_len].
+
+    Of pairs also whether the second text follows the first (0) or is of another document (1) [BERT], [N].
+    """
 
     ids: Ints
     types: Ints | None = None
     mask: npt.NDArray[np.bool_] | None = None
+    next_labels: Ints | None = None
 
 
 class Epochs:
@@ -108,6 +112,7 @@ class BlockBuilder:
     build: Callable[[Tokens, Tokens, SpecialIds, Sequence[str], PretrainConfig, int], Blocks]
     count_epoch: Callable[[Tokens, int], Epoch]  # of sizes [num_docs] and seq_len, without building anything
     num_segments: int = 1  # segment ids in its rows, which the model must know
+    has_next: bool = False  # its rows have ``next_labels``
 
 
 class PackedBlocks:

@@ -12,10 +12,13 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
-from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_rtd_flops
+from selfpretrain.model.flops import BACKWARD, count_mlm_flops, count_mlm_nsp_flops, count_rtd_flops
 from selfpretrain.model.sizes import (
     build_generator_config,
+    count_encoder_parameters,
+    count_mlm_nsp_parameters,
     count_mlm_parameters,
+    count_pooler_parameters,
     count_rtd_parameters,
     count_token_head_parameters,
 )
@@ -41,6 +44,7 @@ class Objective:
     count_slots: Callable[[ObjectiveConfig, int], int] = count_share  # chosen positions M of a sequence of L tokens
     with_replacement: bool = False  # a position may be chosen twice
     samples: bool = False  # the batch holds a uniform number for every chosen position, once there is a generator
+    has_next: bool = False  # whether the second text follows is a task: rows must say so, and a pooler is handed over
     find_fault: Callable[[ModelConfig], str] = lambda model: ""  # what is wrong with a model's sizes; empty: nothing
 
 
@@ -68,6 +72,10 @@ OBJECTIVES: dict[str, Objective] = {
     "mlm": Objective(
         families=("roberta", "bert"), build=_import("MaskedLanguageModel"), count_flops=count_mlm_flops, count_parameters=count_mlm_parameters,
     ),
+    "mlm_nsp": Objective(
+        families=("bert",), build=_import("BertPretraining"), count_flops=count_mlm_nsp_flops, count_parameters=count_mlm_nsp_parameters,
+        has_next=True,
+    ),
 }  # fmt: skip
 
 
@@ -90,6 +98,12 @@ def count_pretrain_parameters(model: ModelConfig, objective: ObjectiveConfig, vo
     """Of everything trained; the first steps' head included."""
     whole = OBJECTIVES[objective.name].count_parameters(model, vocab_size, pad_id)
     return whole + count_token_head_parameters(model, vocab_size) * starts_with_mlm(objective)
+
+
+def count_handed_parameters(model: ModelConfig, objective: ObjectiveConfig, vocab_size: int) -> int:
+    """What fine-tuning starts from."""
+    pooler = count_pooler_parameters(model) * OBJECTIVES[objective.name].has_next
+    return count_encoder_parameters(model, vocab_size) + pooler
 
 
 def starts_with_mlm(objective: ObjectiveConfig) -> bool:

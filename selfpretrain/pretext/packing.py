@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from selfpretrain.pretext.blocks import BlockBuilder, Epoch, PackedBlocks, Tokens
+from selfpretrain.pretext.pairs import PairBlocks, count_pair_epoch
 from selfpretrain.pretext.segments import Marks, SegmentBlocks, count_segment_epoch
 
 
@@ -21,4 +22,10 @@ BLOCK_BUILDERS: dict[str, BlockBuilder] = {
         num_segments=2,
     ),
     "full": BlockBuilder(lambda tokens, sizes, ids, entries, *rest: PackedBlocks(tokens, ids, *rest), count_full_epoch),
+    "pairs": BlockBuilder(
+        lambda tokens, sizes, ids, entries, *rest: PairBlocks(tokens, sizes, ids, Marks.find(entries), *rest),
+        count_pair_epoch,
+        num_segments=2,
+        has_next=True,
+    ),
 }

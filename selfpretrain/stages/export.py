@@ -12,11 +12,11 @@ from selfpretrain.door import to_dataclass
 from selfpretrain.interop.fairseq_roberta import export_roberta, load_weights
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, ReplacedTokenHead
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.fairseq_files import LAST
 from selfpretrain.stages.evaluate import load_model
-from selfpretrain.stages.start import load_start
+from selfpretrain.stages.start import load_pooler, load_start
 from selfpretrain.train.checkpoint import find_latest, load_json, load_tensors, set_tensors
 
 
@@ -24,7 +24,7 @@ def export(settings: Settings) -> Path:
     """Write what ``init`` names as ``format`` has it into the new folder ``runtime.export_dir``.
 
     A pretraining goes with the head that it learnt with, as far as its last checkpoint is there, a fine-tuning with that
-    of its task, another library's checkpoint and a snapshot as the encoder alone.
+    of its task, another library's checkpoint and a snapshot as the encoder alone, with the pooler of a BERT.
 
     Raises UserError for no start, a folder that is not empty, and what the other library has not.
     """
@@ -40,6 +40,8 @@ def export(settings: Settings) -> Path:
         encoder, tokenizer = load_start(start, runs_dir)
         if start.run_id is not None and start.step is None:
             head = _load_head(find_run(runs_dir, "pretrain", start.run_id), encoder)
+        if head is None:
+            head = load_pooler(start, runs_dir)
     if settings.format == "fairseq":
         export_roberta(folder, encoder, tokenizer, head)
     elif task is None:
@@ -68,6 +70,11 @@ def _load_head(run: RunFolder, encoder: Encoder) -> nn.Module | None:
     tensors = load_tensors(newest / "model.safetensors", checksums["model.safetensors"])
     own = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
     config: ModelConfig = encoder.config
-    found = ReplacedTokenHead(config) if "out.weight" in own else MaskedTokenHead(config, encoder.embeddings)
+    found: nn.Module
+    if "out.weight" in own:
+        found = ReplacedTokenHead(config)
+    else:
+        kind = BertHead if "follows.weight" in own else MaskedTokenHead
+        found = kind(config, encoder.embeddings)
     set_tensors(found, own, newest)
     return found

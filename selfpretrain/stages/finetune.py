@@ -76,7 +76,8 @@ class Finetuning:
         encoder, self.tokenizer = build_start(settings)
         command = f"selfpretrain finetune (task {settings.task.name}, init {settings.init})"
         seed = settings.seeds.finetune_seed
-        self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"))
+        pooler = start.load_pooler(settings.start, settings.runtime.runs_dir) if config.head == "pooler" else None
+        self.model = SequenceModel(encoder, config, task, derive_seed(seed, "head"), pooler)
         self.splits = self.encode_splits(fit(config, encoder))
         batches = build_batches(settings, get_kind(task.label_kind), self.splits["train"], encoder)
         num_examples = len(self.splits["train"])

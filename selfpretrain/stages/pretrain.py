@@ -260,6 +260,10 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
                     f"init={settings.init} has model.{name}={found}, not {own}: it belongs to another model; set model=<its own preset>"
                 )
         set_tensors(module.encoder, dict(encoder.named_parameters()), f"init={settings.init}")
+        own = module.hand_over()["pooler"]
+        given = None if own is None else start.load_pooler(settings.start, settings.runtime.runs_dir)
+        if own is not None and given is not None:
+            own.load_state_dict(given.state_dict())
     return module
 
 

@@ -8,15 +8,16 @@ from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import find_vocabulary
 from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import Pooler
 from selfpretrain.runs.folder import find_run
 from selfpretrain.sources.fairseq_files import find_dictionary
-from selfpretrain.train.checkpoint import load_encoder
+from selfpretrain.train import checkpoint
 
 
 def load_start(start: Start, runs_dir: str) -> tuple[Encoder, Tokenizer]:
     """The encoder and tokenizer that a start names, which is no fresh one; UserError when there is no such thing."""
     if start.run_id is not None:
-        return load_encoder(find_encoder(start, runs_dir))
+        return checkpoint.load_encoder(find_encoder(start, runs_dir))
     if start.kind == "fairseq":
         from selfpretrain.interop.fairseq_roberta import load_roberta
 
@@ -25,6 +26,17 @@ def load_start(start: Start, runs_dir: str) -> tuple[Encoder, Tokenizer]:
     from selfpretrain.interop.huggingface import load_huggingface
 
     return load_huggingface(start.name)
+
+
+def load_pooler(start: Start, runs_dir: str) -> Pooler | None:
+    """What pretraining learnt to make of the first token [BERT]; None for a fresh encoder and where nothing did."""
+    if start.run_id is not None:
+        return checkpoint.load_pooler(find_encoder(start, runs_dir))
+    if start.kind != "hf":
+        return None
+    from selfpretrain.interop import huggingface
+
+    return huggingface.load_pooler(start.name)
 
 
 def find_encoder(start: Start, runs_dir: str) -> Path:

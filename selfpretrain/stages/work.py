@@ -17,7 +17,12 @@ from selfpretrain.data.store import choose_dtype
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.flops import BACKWARD, count_sequence_flops, count_token_flops
 from selfpretrain.model.sizes import count_encoder_parameters, count_head_parameters
-from selfpretrain.pretext.objectives import count_pretrain_flops, count_pretrain_parameters, count_step_flops
+from selfpretrain.pretext.objectives import (
+    count_handed_parameters,
+    count_pretrain_flops,
+    count_pretrain_parameters,
+    count_step_flops,
+)
 from selfpretrain.sources.labelled import TaskData
 
 if TYPE_CHECKING:
@@ -77,7 +82,7 @@ def describe_pretraining(settings: Settings, vocab_size: int, total_steps: int |
         passes * count_pretrain_flops(*parts, config.max_held_out, config.seq_len),
         {
             "checkpoints": checkpoints * KEPT_BYTES * parameters,
-            "encoders": (1 + len(snapshots)) * WEIGHT_BYTES * count_encoder_parameters(settings.model, vocab_size),
+            "encoders": (1 + len(snapshots)) * WEIGHT_BYTES * count_handed_parameters(*parts),
         },
     )
 

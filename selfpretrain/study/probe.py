@@ -159,7 +159,7 @@ def measure_pretraining(costs: Costs, cells: list[Cell], limit_seconds: float) -
     config, objective = resolve_precision(settings.pretrain, settings), settings.objective
     tokens = np.random.default_rng(0).integers(5, vocab_size, config.seq_len * 64).astype(np.int32)
     special = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), vocab_size)
-    entries, sizes = [""] * vocab_size, np.array([len(tokens)])
+    entries, sizes = [""] * vocab_size, np.full(4, len(tokens) // 4)  # pairs are of several documents
     blocks = BLOCK_BUILDERS[config.packing].build(tokens, sizes, special, entries, config, 0)
 
     def get_batches(rows: int) -> MicroBatches:

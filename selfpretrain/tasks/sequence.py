@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfpretrain.config import FinetuneConfig, TaskConfig
+from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, Ints, iter_by_length
 from selfpretrain.kinds import get_kind
 from selfpretrain.model.encoder import Encoder, Packing
+from selfpretrain.model.heads import Pooler, SequenceHead
+from selfpretrain.model.init import init_weights
 from selfpretrain.sources.labelled import Split
 from selfpretrain.tasks.heads import get_head
 from selfpretrain.tasks.reader import Outputs, Predicted
@@ -20,16 +22,24 @@ EVALUATION_BATCH_SIZE = 128  # sequences
 
 
 class SequenceModel(nn.Module):
-    """An encoder with a head for one task. ``forward(batch)`` gives the mean loss and named measures."""
+    """An encoder with a head for one task. ``forward(batch)`` gives the mean loss and named measures.
 
-    def __init__(self, encoder: Encoder, config: FinetuneConfig, task: TaskConfig, seed: int):
+    ``pooler`` is the start's, where finetune.head=pooler and it has one.
+    """
+
+    def __init__(
+        self, encoder: Encoder, config: FinetuneConfig, task: TaskConfig, seed: int, pooler: Pooler | None = None
+    ):
         super().__init__()
         self.encoder = encoder
         kind, head = get_kind(task.label_kind), get_head(task.label_kind)
         self.compute_loss = head.compute_loss
         self.head = head.build(encoder.config, config, kind.count_outputs(task))
         self.num_outputs = kind.count_sequences(task) * kind.count_outputs(task)  # of an example, or of a token
-        init_head(self.head, encoder.config.family, encoder.config.init_std, seed)
+        init_head(self.head, encoder.config, seed)
+        if pooler is not None and isinstance(self.head, SequenceHead):
+            assert self.head.kind == "pooler" and self.head.dense is not None
+            self.head.dense.load_state_dict(pooler.dense.state_dict())
 
     def compute_outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, S * K] of the examples of a padded or a packed batch, one column for a score; of tokens [B, L, K]."""
@@ -48,13 +58,19 @@ class SequenceModel(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
-def init_head(head: nn.Module, family: str, std: float, seed: int) -> None:
-    """Xavier-uniform for ELECTRA and BERT (TensorFlow's default, which their code relies on), normal for RoBERTa."""
+def init_head(head: nn.Module, model: ModelConfig, seed: int) -> None:
+    """Xavier-uniform for ELECTRA and BERT (TensorFlow's default), normal for RoBERTa.
+
+    A head with a pooler starts as the encoder does [BERT modeling.py, run_classifier.py].
+    """
     generator = torch.Generator().manual_seed(seed)
+    if isinstance(head, SequenceHead) and head.kind == "pooler":
+        init_weights(head, model, generator)
+        return
     for part in head.modules():
         if isinstance(part, nn.Linear):
-            if family == "roberta":
-                nn.init.normal_(part.weight, std=std, generator=generator)
+            if model.family == "roberta":
+                nn.init.normal_(part.weight, std=model.init_std, generator=generator)
             else:
                 nn.init.xavier_uniform_(part.weight, generator=generator)
             nn.init.zeros_(part.bias)

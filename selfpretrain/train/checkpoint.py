@@ -21,7 +21,9 @@ from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import compute_checksum, new_folder, read_json, remove_folder, write_json
 from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import Pooler
 
+POOLER = "pooler.safetensors"
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -137,13 +139,14 @@ def remove_old(checkpoints: Path, keep_newest: int, keep_steps: list[int]) -> No
 
 
 def save_encoder(
-    folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None, description: Any = None
-) -> None:
+    folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: nn.Module | None = None, description: Any = None,
+    pooler: Pooler | None = None,
+) -> None:  # fmt: skip
     """The encoder with its tokenizer: what fine-tuning starts from. With a task's ``head``: a finished model.
 
-    ``description`` is any JSON that says how to build the head.
+    ``description`` is any JSON that says how to build the head. ``pooler``: of an objective that trains one.
     """
-    parts = {"encoder.safetensors": encoder, "head.safetensors": head}
+    parts = {"encoder.safetensors": encoder, "head.safetensors": head, POOLER: pooler}
     with new_folder(folder) as new:
         checksums = {n: save_tensors(get_tensors(part), new / n) for n, part in parts.items() if part is not None}
         tokenizer.save(new / "tokenizer")
@@ -175,8 +178,18 @@ def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
     return encoder, tokenizer
 
 
+def load_pooler(folder: Path) -> Pooler | None:
+    """The pooler that :func:`save_encoder` stored beside the encoder; None where there was none."""
+    description = load_json(folder / "encoder.json")
+    if POOLER not in description["checksums"]:
+        return None
+    pooler = Pooler(to_dataclass(description["model"], ModelConfig))
+    load_part(folder, POOLER, pooler)
+    return pooler
+
+
 def load_part(folder: Path, name: str, module: nn.Module) -> Any:
-    """Restore the encoder or the head from a folder of :func:`save_encoder`; returns the head's description."""
+    """Restore the encoder, the head or the pooler from a folder of :func:`save_encoder`; returns the head's description."""
     description = load_json(folder / "encoder.json")
     if name not in description["checksums"]:
         raise UserError(f"{folder} has no {name}: it is an encoder without a task; fine-tune it first")

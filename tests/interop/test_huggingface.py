@@ -16,15 +16,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from selfpretrain.config import ModelConfig, Start, TokenizerConfig, UserError
+from selfpretrain.config import FinetuneConfig, ModelConfig, Start, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.examples import join
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.files import read_json, write_json
-from selfpretrain.interop.huggingface import export_huggingface, fetch_snapshot, load_huggingface
-from selfpretrain.interop.names import get_architecture
+from selfpretrain.interop.huggingface import export_huggingface, fetch_snapshot, load_huggingface, load_pooler
+from selfpretrain.interop.names import SEQUENCE_KINDS, get_architecture
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, Pooler, ReplacedTokenHead, SequenceHead
 from selfpretrain.runs.identity import identify_start
+from selfpretrain.tasks.sequence import SequenceModel
 
 SIZES: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "intermediate_size": 48, "max_positions": 20}
 CONFIGS = {
@@ -67,7 +68,9 @@ def build_head(kind: str, encoder: Encoder) -> nn.Module | None:
         "none": lambda: None,
         "mlm": lambda: MaskedTokenHead(config, encoder.embeddings),
         "rtd": lambda: ReplacedTokenHead(config),
-        "sequence": lambda: SequenceHead(config, "gelu" if config.family == "electra" else "tanh", "cls", 3),
+        "sequence": lambda: SequenceHead(config, SEQUENCE_KINDS[config.family][0], "cls", 3),
+        "bert": lambda: BertHead(config, encoder.embeddings),
+        "pooler": lambda: Pooler(config),
     }
     head = heads[kind]()
     return None if head is None else randomise(head).eval()
@@ -101,7 +104,13 @@ def test_our_own_export_returns_equal(family: str, tokenizers: dict[str, Tokeniz
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [*itertools.product(CONFIGS, ["none", "mlm", "sequence"]), ("electra", "rtd")]
+    ("family", "kind"),
+    [
+        *itertools.product(CONFIGS, ["none", "mlm", "sequence"]),
+        ("electra", "rtd"),
+        ("bert", "bert"),
+        ("bert", "pooler"),
+    ],
 )
 def test_transformers_loads_an_export(family: str, kind: str, tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
@@ -110,7 +119,12 @@ def test_transformers_loads_an_export(family: str, kind: str, tokenizers: dict[s
     head = build_head(kind, encoder)
     export_huggingface(tmp_path / "out", encoder, tokenizer, head, label_names=["no", "yes", "maybe"])
     name = get_architecture(encoder.config, head)
-    kinds = {"none": "AutoModel", "sequence": "AutoModelForSequenceClassification"}
+    kinds = {
+        "none": "AutoModel",
+        "pooler": "AutoModel",
+        "bert": "AutoModelForPreTraining",
+        "sequence": "AutoModelForSequenceClassification",
+    }
     for loader in (getattr(transformers, name), getattr(transformers, kinds.get(kind, name))):
         model, info = loader.from_pretrained(tmp_path / "out", output_loading_info=True)
         assert type(model).__name__ == name
@@ -127,6 +141,12 @@ def test_transformers_loads_an_export(family: str, kind: str, tokenizers: dict[s
         elif isinstance(head, SequenceHead):
             expected, found = head(hidden, None), output.logits
             assert model.config.id2label == {0: "no", 1: "yes", 2: "maybe"}
+        elif isinstance(head, BertHead):
+            tokens, expected = head(hidden[:, 0], hidden[0], encoder.embeddings.word.weight)
+            found = output.seq_relationship_logits
+            torch.testing.assert_close(output.prediction_logits[0], tokens, rtol=0, atol=1e-9)
+        elif isinstance(head, Pooler):
+            expected, found = head(hidden[:, 0]), output.pooler_output
         elif head is not None:
             expected, found = head(hidden), output.logits
         else:
@@ -187,6 +207,39 @@ def test_a_pickled_checkpoint_loads(family: str, kind: str, tokenizers: dict[str
     settings = {"_use_new_zipfile_serialization": kind != "ForMaskedLM"}  # one of them in the old format
     torch.save(theirs.state_dict() | tables, tmp_path / "pytorch_model.bin", **settings)
     assert_loads_equal(theirs, tmp_path)
+
+
+@pytest.mark.parametrize("pickled", [True, False])
+@pytest.mark.parametrize("kind", ["Model", "ForPreTraining", "ForSequenceClassification"])
+def test_a_pooler_is_kept_for_fine_tuning(
+    kind: str, pickled: bool, tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = build_theirs(transformers, "Bert", kind, tokenizers["bert"], tmp_path)
+    if pickled:
+        torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    else:
+        theirs.save_pretrained(tmp_path)
+    pooler = load_pooler(str(tmp_path))
+    assert pooler is not None
+    dense = theirs.get_submodule("pooler.dense" if kind == "Model" else "bert.pooler.dense")
+    assert torch.equal(pooler.dense.weight, dense.weight) and torch.equal(pooler.dense.bias, dense.bias)
+    task = TaskConfig(label_kind="class", label_names=["a", "b"])
+    encoder, _ = load_huggingface(str(tmp_path))
+    model = SequenceModel(encoder, FinetuneConfig(head="pooler"), task, 0, pooler).eval()
+    ids = torch.randint(5, 100, (2, 20), generator=torch.Generator().manual_seed(0))
+    expected = theirs(ids).pooler_output if kind == "Model" else theirs.bert(ids).pooler_output
+    torch.testing.assert_close(model.compute_outputs({"input_ids": ids}), model.head.out(expected), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "kind"), [("bert", "ForMaskedLM"), ("roberta", "Model"), ("electra", "Model")])
+def test_where_no_pooler_was_trained_there_is_none(
+    family: str, kind: str, tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    prefix = {"electra": "Electra", "roberta": "Roberta", "bert": "Bert"}[family]
+    build_theirs(transformers, prefix, kind, tokenizers[family], tmp_path).save_pretrained(tmp_path)
+    assert load_pooler(str(tmp_path)) is None
 
 
 def build_theirs(transformers: Any, prefix: str, kind: str, tokenizer: Tokenizer, folder: Path) -> Any:

@@ -25,8 +25,8 @@ from selfpretrain.interop.names import (
     unify_names,
 )
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import ReplacedTokenHead, SequenceHead, TokenHead
-from selfpretrain.model.pretraining import MaskedLanguageModel, ReplacedTokenDetection
+from selfpretrain.model.heads import Pooler, ReplacedTokenHead, SequenceHead, TokenHead
+from selfpretrain.model.pretraining import BertPretraining, MaskedLanguageModel, ReplacedTokenDetection
 from selfpretrain.model.sizes import build_generator_config
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.optim import AdamW, clip_gradients
@@ -256,6 +256,29 @@ def test_masked_language_model_trains_equally(name: str, bias_correction: bool) 
     check_training(pairs, make_optim(bias_correction), batch, lambda: theirs(**inputs, labels=labels).loss)
 
 
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_bert_s_pretraining_trains_equally(bias_correction: bool) -> None:
+    config = CONFIGS["bert"]
+    theirs = build_theirs(config, "ForPreTraining")
+    ours = BertPretraining(config, ObjectiveConfig(name="mlm_nsp"), VOCAB, PAD["bert"], seed=0)
+    set_huggingface_tensors(theirs.state_dict(), ours.encoder, ours.head)
+    padded, positions = make_padded(config), torch.tensor([[1, 5, 18], [2, 3, 9], [1, 3, 5]])
+    original, mask = padded["input_ids"], padded["attention_mask"]
+    batch = {
+        **padded, "original_ids": original, "input_ids": original.scatter(1, positions, 4),
+        "masked_positions": positions, "next_labels": torch.tensor([0, 1, 1]),
+    }  # fmt: skip
+    labels = torch.full_like(original, -100).scatter(1, positions, original.gather(1, positions))
+    inputs = {"input_ids": batch["input_ids"], "token_type_ids": batch["token_type_ids"], "attention_mask": mask.long()}
+    _, measures = ours(batch)
+    output = theirs(**inputs)
+    expected = F.cross_entropy(output.seq_relationship_logits, batch["next_labels"])
+    assert abs(measures["nsp_loss"].item() - expected.item()) <= 1e-5
+    pairs = Pairs(ours, [("", name_tensors(ours.encoder, ours.head), theirs)])
+    named = {"labels": labels, "next_sentence_label": batch["next_labels"]}
+    check_training(pairs, make_optim(bias_correction), batch, lambda: theirs(**inputs, **named).loss)
+
+
 class GoogleElectra:
     """The joint loss of google-research/electra's run_pretraining.py, over transformers' two halves."""
 
@@ -324,7 +347,9 @@ def test_replaced_token_detection_trains_equally(name: str, bias_correction: boo
     assert 3 < theirs.num_replaced[0] < 13  # of 13 different positions at least one was guessed right
 
 
-@pytest.mark.parametrize(("name", "head"), [("electra", "gelu"), ("roberta", "tanh"), ("bert", "tanh")])
+@pytest.mark.parametrize(
+    ("name", "head"), [("electra", "gelu"), ("roberta", "tanh"), ("bert", "tanh"), ("bert", "pooler")]
+)
 @pytest.mark.parametrize("bias_correction", [True, False])
 def test_classifier_trains_equally(name: str, head: str, bias_correction: bool) -> None:
     config = CONFIGS[name]
@@ -379,6 +404,16 @@ def test_a_missing_tensor_is_named() -> None:
         (CONFIGS["electra"], SequenceHead(CONFIGS["electra"], "gelu", "mean", 2), "finetune.pooling=cls"),
         (CONFIGS["roberta"], SequenceHead(CONFIGS["roberta"], "gelu", "cls", 2), "finetune.head=tanh"),
         (CONFIGS["electra"], TokenHead(CONFIGS["electra"], 3), "a TokenHead is not exported"),
+        (
+            CONFIGS["bert"],
+            SequenceHead(CONFIGS["bert"], "linear", "cls", 2),
+            "finetune.head=pooler finetune.pooling=cls",
+        ),
+        (
+            CONFIGS["roberta"],
+            Pooler(CONFIGS["roberta"]),
+            "a Pooler is exported for model.family=bert only, not roberta",
+        ),
         (CONFIGS["bert"], ReplacedTokenHead(CONFIGS["bert"]), "model.family=electra only, not bert"),
         (ModelConfig(family="bert"), None, "model.embedding_size=128 is not model.hidden_size=256"),
     ],

@@ -18,7 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfpretrain.config import FinetuneConfig, ModelConfig, ObjectiveConfig, TaskConfig
 from selfpretrain.model import flops, linear
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.pretext.objectives import build_objective, count_pretrain_flops, count_slots, count_step_flops
+from selfpretrain.pretext.objectives import (
+    OBJECTIVES,
+    build_objective,
+    count_pretrain_flops,
+    count_slots,
+    count_step_flops,
+)
 from selfpretrain.tasks.sequence import SequenceModel
 
 VOCAB = 90
@@ -57,13 +63,16 @@ def make_batch(objective, batch_size, seq_len):
         "original_ids": torch.randint(5, VOCAB, (batch_size, seq_len)),
         "masked_positions": torch.randint(0, seq_len, (batch_size, slots)),
         "sample_uniforms": torch.rand(batch_size, slots),
+        "next_labels": torch.randint(0, 2, (batch_size,)),
     }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_pretraining(model, shape):
-    objective = ObjectiveConfig(name="rtd" if model.family == "electra" else "mlm", mask_prob=0.2)
+@pytest.mark.parametrize(
+    ("model", "name"), [(m, n) for m in MODELS.values() for n, o in OBJECTIVES.items() if m.family in o.families]
+)
+def test_pretraining(model, name, shape):
+    objective = ObjectiveConfig(name=name, mask_prob=0.2)
     module = build_objective(model, objective, VOCAB, 0, 0)
     forward, both = measure(module, make_batch(objective, *shape))
     assert count_pretrain_flops(model, objective, VOCAB, *shape) == forward
@@ -90,7 +99,7 @@ def test_encoder(model, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("head", "pooling"), [("linear", "cls"), ("gelu", "cls"), ("tanh", "mean")])
+@pytest.mark.parametrize(("head", "pooling"), [("linear", "cls"), ("gelu", "cls"), ("tanh", "mean"), ("pooler", "cls")])
 def test_finetuning(head, pooling, shape):
     task = TaskConfig(name="t", label_kind="class", label_names=["a", "b", "c"])
     module = SequenceModel(Encoder(ELECTRA, VOCAB, 0), FinetuneConfig(head=head, pooling=pooling), task, 0)

@@ -7,7 +7,7 @@ import torch
 
 from selfpretrain.config import ModelConfig
 from selfpretrain.model.encoder import Embeddings
-from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead, SequenceHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, ReplacedTokenHead, SequenceHead
 
 TINY = ModelConfig(
     hidden_size=6, embedding_size=4, num_layers=1, num_heads=1, intermediate_size=8, max_positions=8, dropout_prob=0.0
@@ -46,7 +46,18 @@ def test_replaced_token_head():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["linear", "gelu", "tanh"])
+def test_bert_head():
+    torch.manual_seed(0)
+    embeddings = Embeddings(TINY, 11, 0)
+    head, first, chosen = BertHead(TINY, embeddings), torch.randn(2, 6), torch.randn(5, 6)
+    tokens, follows = head(first, chosen, embeddings.word.weight)
+    torch.testing.assert_close(tokens, head.tokens(chosen, embeddings.word.weight))
+    pooled = torch.tanh(first @ head.pooler.dense.weight.T + head.pooler.dense.bias)
+    torch.testing.assert_close(follows, pooled @ head.follows.weight.T + head.follows.bias, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["linear", "gelu", "tanh", "pooler"])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_sequence_head(kind, pooling):
     torch.manual_seed(0)
@@ -54,7 +65,9 @@ def test_sequence_head(kind, pooling):
     hidden, mask = torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
     pooled = hidden[:, 0] if pooling == "cls" else torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
     if kind != "linear":
-        pooled = {"gelu": gelu, "tanh": torch.tanh}[kind](pooled @ head.dense.weight.T + head.dense.bias)
+        pooled = {"gelu": gelu, "tanh": torch.tanh, "pooler": torch.tanh}[kind](
+            pooled @ head.dense.weight.T + head.dense.bias
+        )
     expected = pooled @ head.out.weight.T + head.out.bias
     torch.testing.assert_close(head(hidden, mask), expected, rtol=0, atol=1e-6)
     assert (head.dense is None) == (kind == "linear")
@@ -76,3 +89,16 @@ def test_dropout_stands_before_the_linear_layer():
     out = head(torch.ones(200, 4, 6), None)
     assert set(out.unique().tolist()) == {0.0, 2.0}
     assert set(head.eval()(torch.ones(200, 4, 6), None).unique().tolist()) == {1.0}
+
+
+@torch.no_grad()
+def test_a_pooler_is_fed_without_dropout():
+    config = ModelConfig(hidden_size=6, dropout_prob=0.5)
+    head = SequenceHead(config, "pooler", "cls", 6).train()
+    head.dense.weight.copy_(torch.eye(6)), head.out.weight.copy_(torch.eye(6)), head.out.bias.zero_()
+    hidden = torch.full((400, 1, 6), 0.5)
+    expected = torch.tanh(hidden[0, 0] + head.dense.bias)
+    outputs = head(hidden, None)
+    kept = outputs != 0
+    assert kept.float().mean() == pytest.approx(0.5, abs=0.05)  # one dropout, behind the dense layer
+    torch.testing.assert_close(outputs[kept], (2 * expected).expand(400, 6)[kept])

@@ -14,6 +14,7 @@ from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig
 from selfpretrain.model.pretraining import (
+    BertPretraining,
     MaskedLanguageModel,
     ReplacedTokenDetection,
     compute_cross_entropy,
@@ -42,6 +43,7 @@ BATCH = {
     "masked_positions": torch.tensor([[1, 2], [1, 1]]),
     "sample_uniforms": torch.tensor([[0.95, 0.05], [0.5, 0.5]]),
     "token_type_ids": torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]]),
+    "next_labels": torch.tensor([0, 1]),
 }
 
 
@@ -225,10 +227,33 @@ def test_cross_entropy_is_walked_back_once():
         loss.backward()
 
 
-@pytest.mark.parametrize("name", ["rtd", "mlm"])
+def test_bert_adds_the_loss_of_the_next_sentence():
+    module = build("mlm_nsp")
+    assert isinstance(module, BertPretraining) and module.hand_over()["pooler"] is module.head.pooler
+    rows, pairs = torch.linspace(-1, 1, 4 * VOCAB).view(4, VOCAB), [[0.5, -0.5], [2.0, 1.0]]
+    module.head = Fixed((rows, torch.tensor(pairs)))
+    loss, measures = module(BATCH)
+    mlm = -sum(log_softmax(row)[token] for row, token in zip(rows.tolist(), (6, 7, 8, 8), strict=True)) / 4
+    nsp = -(log_softmax(pairs[0])[0] + log_softmax(pairs[1])[1]) / 2
+    assert measures["mlm_loss"].item() == pytest.approx(mlm, abs=1e-5)
+    assert measures["nsp_loss"].item() == pytest.approx(nsp, abs=1e-6)
+    assert loss.item() == pytest.approx(mlm + nsp, abs=1e-5) == measures["loss"].item()
+    assert measures["nsp_accuracy"].item() == 0.5
+    first, chosen, _ = module.head.seen[0]
+    hidden = module.encoder(BATCH["input_ids"], BATCH["token_type_ids"])
+    torch.testing.assert_close(first, hidden[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        chosen, torch.stack([hidden[0, 1], hidden[0, 2], hidden[1, 1], hidden[1, 1]]), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["rtd", "mlm", "mlm_nsp"])
 def test_padding_and_unused_slots_change_nothing(name):
     module = build(name)
-    short = {key: value[:, :3] if key.endswith("ids") else value[:, :1] for key, value in BATCH.items()}
+    short = {
+        key: value[:, :3] if key.endswith("ids") else value[:, :1] for key, value in BATCH.items() if value.ndim == 2
+    }
+    short["next_labels"] = BATCH["next_labels"]
     padding, slots = torch.tensor([[True] * 3 + [False]] * 2), torch.tensor([[1.0, 0.0]] * 2)
     padded = {
         **BATCH,
@@ -313,7 +338,7 @@ def test_the_mlm_s_output_matrix_is_its_embedding():
     assert module.encoder.embeddings.word.weight.grad[11].abs().max() > 0
 
 
-@pytest.mark.parametrize("name", ["mlm", "rtd"])
+@pytest.mark.parametrize("name", ["mlm", "mlm_nsp", "rtd"])
 def test_a_few_steps_lower_the_loss(name):
     module = build(name, disc_weight=1.0)
     optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
@@ -327,7 +352,7 @@ def test_a_few_steps_lower_the_loss(name):
     assert losses[-1] < 0.2 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["mlm", "rtd"])
+@pytest.mark.parametrize("name", ["mlm", "mlm_nsp", "rtd"])
 def test_the_step_is_traced_in_one_piece(name):
     module = build_objective(TINY, ObjectiveConfig(name=name), VOCAB, 0, seed=0)
     loss, _ = module(BATCH)

@@ -14,7 +14,12 @@ from selfpretrain.model.sizes import (
     count_encoder_parameters,
     count_head_parameters,
 )
-from selfpretrain.pretext.objectives import OBJECTIVES, build_objective, count_pretrain_parameters
+from selfpretrain.pretext.objectives import (
+    OBJECTIVES,
+    build_objective,
+    count_handed_parameters,
+    count_pretrain_parameters,
+)
 
 ELECTRA = ModelConfig(hidden_size=16, embedding_size=8, num_layers=2, num_heads=4, intermediate_size=40, max_positions=12,
                       generator_fraction=0.5)  # fmt: skip
@@ -30,18 +35,24 @@ def count(module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "name"), [(m, n) for m in MODELS for n, o in OBJECTIVES.items() if m.family in o.families]
+)
 @pytest.mark.parametrize("pad_id", [0, 1])
-def test_parameters(model, pad_id):
+def test_parameters(model, name, pad_id):
     assert count_encoder_parameters(model, 30, pad_id) == count(Encoder(model, 30, pad_id))
-    objective = ObjectiveConfig(name="rtd" if model.family == "electra" else "mlm")
-    expected = count(build_objective(model, objective, 30, pad_id, 0))
+    objective = ObjectiveConfig(name=name)
+    module = build_objective(model, objective, 30, pad_id, 0)
+    expected = count(module)
+    if model.family != "roberta":  # whose positions begin after the padding's id
+        handed = sum(count(part) for part in module.hand_over().values() if part is not None)
+        assert count_handed_parameters(model, objective, 30) == handed
     assert OBJECTIVES[objective.name].count_parameters(model, 30, pad_id) == expected
     first = dataclasses.replace(objective, mlm_fraction=0.25)  # of rtd alone
     assert count_pretrain_parameters(model, first, 30, pad_id) == count(build_objective(model, first, 30, pad_id, 0))
 
 
-@pytest.mark.parametrize("kind", ["linear", "gelu", "tanh"])
+@pytest.mark.parametrize("kind", ["linear", "gelu", "tanh", "pooler"])
 def test_parameters_of_heads(kind):
     assert count_head_parameters(ELECTRA, kind, 3) == count(SequenceHead(ELECTRA, kind, "cls", 3))
 

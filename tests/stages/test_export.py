@@ -42,6 +42,37 @@ def test_a_pretraining_goes_to_fairseq_with_its_head_and_comes_back(command, tin
     assert outcome.code == 0, outcome.err
 
 
+def test_a_bert_goes_to_transformers_and_back_with_its_pooler(command, tiny, run, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    overrides = ["model=bert_tiny", *(word for word in tiny if word != "model=roberta_tiny")]
+    name, folder = run("pretrain", *overrides)
+    pooler = load_file(folder / "encoder" / "pooler.safetensors")
+    out = tmp_path / "whole"
+    assert command("export", *overrides, f"init=run:{name}", f"runtime.export_dir={out}").code == 0
+    _, info = transformers.BertForPreTraining.from_pretrained(out, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    for start, other in ((f"run:{name}", "tuned"), (f"hf:{out}", "tuned again")):
+        ended = command("finetune", *overrides, "task=local", f"task.path={tmp_path / 'x.csv'}", "task.text=body", "task.label=topic",
+                        f"init={start}", "finetune.peak_lr=1e-9")  # fmt: skip
+        assert ended.code == 0, ended.err
+        tuned = next(line for line in ended.out.splitlines() if line.endswith(": done")).split("/")[-1].split(":")[0]
+        head = load_file(tmp_path / "runs" / "finetune" / tuned / "model" / "head.safetensors")
+        torch.testing.assert_close(head["dense.weight"], pooler["dense.weight"], rtol=0, atol=1e-6)
+        assert command("export", *overrides, f"init=run:{tuned}", f"runtime.export_dir={tmp_path / other}").code == 0
+        _, info = transformers.BertForSequenceClassification.from_pretrained(tmp_path / other, output_loading_info=True)
+        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    again = [*overrides, f"init=run:{name}", "seeds.seed=1", "pretrain.peak_lr=1e-9"]
+    assert (
+        command(
+            "pretrain", *again, "task=local", f"task.path={tmp_path / 'x.csv'}", "task.text=body", "task.label=topic"
+        ).code
+        == 0
+    )
+    (second,) = [path for path in (tmp_path / "runs" / "pretrain").iterdir() if path.is_dir() and path.name != name]
+    further = load_file(second / "encoder" / "pooler.safetensors")
+    torch.testing.assert_close(further["dense.weight"], pooler["dense.weight"], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("model", ["roberta_tiny", "electra_tiny"])
 def test_a_pretraining_goes_to_transformers_with_its_head(command, tiny, run, tmp_path, model):
     overrides = [f"model={model}", *(word for word in tiny if word != "model=roberta_tiny")]

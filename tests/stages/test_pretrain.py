@@ -10,6 +10,7 @@ from selfpretrain.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from selfpretrain.pretext.batches import PretrainBatches
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.objectives import build_objective
+from selfpretrain.pretext.pairs import PairBlocks
 from selfpretrain.pretext.segments import Marks, SegmentBlocks
 from selfpretrain.stages.pretrain import MicroBatches
 
@@ -19,12 +20,13 @@ SMALL = ModelConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["rtd", "mlm"])
+@pytest.mark.parametrize("name", ["rtd", "mlm", "mlm_nsp"])
 def test_rows_cut_to_what_is_needed_give_the_same_step(name):
     rng = np.random.default_rng(0)
     sizes = rng.integers(3, 40, 60).astype(np.int32)
     special, marks = SpecialIds(2, 3, 4, 0, 1, (0, 1, 2, 3, 4), 50), Marks(np.zeros(50, bool), np.zeros(50, bool))
-    blocks = SegmentBlocks(
+    kind = PairBlocks if name == "mlm_nsp" else SegmentBlocks
+    blocks = kind(
         rng.integers(5, 50, sizes.sum()).astype(np.int32), sizes, special, marks, PretrainConfig(seq_len=32), 0
     )
     objective = ObjectiveConfig(name=name)

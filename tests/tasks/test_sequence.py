@@ -8,6 +8,7 @@ import torch
 
 from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig
 from selfpretrain.data.examples import EncodedSplit, pack, pad
+from selfpretrain.model.heads import Pooler
 from selfpretrain.model.init import build_encoder
 from selfpretrain.tasks.sequence import SequenceModel
 from selfpretrain.train.learners import move
@@ -25,6 +26,24 @@ LABELS = {
     "score": np.linspace(0, 1, COUNT, dtype=np.float32),
     "choice": np.arange(COUNT) % OPTIONS,
 }
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_pooler_goes_on_from_the_start_s_or_begins_as_the_encoder_does(family):
+    config = ModelConfig(**{**SMALL, "hidden_size": 64, "embedding_size": 64}, family=family, init_std=0.1)
+    task, pooler = TaskConfig(label_kind="class", label_names=["a", "b", "c"]), Pooler(config)
+    encoder = build_encoder(config, VOCAB, PAD, 0)
+    given, fresh = (
+        SequenceModel(encoder, FinetuneConfig(head="pooler"), task, 0, start).head for start in (pooler, None)
+    )
+    assert torch.equal(given.dense.weight, pooler.dense.weight) and torch.equal(given.dense.bias, pooler.dense.bias)
+    assert torch.equal(given.out.weight, fresh.out.weight)
+    values = torch.cat([fresh.dense.weight.flatten(), fresh.out.weight.flatten()])
+    cut = family == "bert"  # at two deviations, after which .88 of the deviation is left
+    assert values.std().item() == pytest.approx(0.1 * (0.88 if cut else 1), rel=0.05)
+    assert (values.abs().max().item() <= 0.2) == cut and not fresh.dense.bias.any()
+    span = TaskConfig(label_kind="span")
+    SequenceModel(encoder, FinetuneConfig(head="pooler"), span, 0, pooler)  # which has no use for one
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -13,6 +13,7 @@ from torch import nn
 
 from selfpretrain.config import ModelConfig, ObjectiveConfig, UserError
 from selfpretrain.model.encoder import Encoder
+from selfpretrain.model.heads import Pooler
 from selfpretrain.pretext.objectives import build_objective
 from selfpretrain.train import checkpoint
 
@@ -202,6 +203,19 @@ def test_a_finished_model_has_its_head(tmp_path):
     assert torch.equal(head.weight, again.weight)
     with pytest.raises(UserError, match="belongs to another model"):
         checkpoint.load_part(tmp_path / "model", "head.safetensors", nn.Linear(8, 3))
+
+
+def test_a_pooler_lies_beside_its_encoder(tmp_path):
+    pooler = Pooler(TINY)
+    checkpoint.save_encoder(tmp_path / "bert", Encoder(TINY, 20, 0), FakeTokenizer(), pooler=pooler)
+    again = checkpoint.load_pooler(tmp_path / "bert")
+    assert all(torch.equal(a, b) for a, b in zip(pooler.parameters(), again.parameters(), strict=True))
+    checkpoint.load_encoder(tmp_path / "bert")
+    checkpoint.save_encoder(tmp_path / "other", Encoder(TINY, 20, 0), FakeTokenizer())
+    assert checkpoint.load_pooler(tmp_path / "other") is None
+    (tmp_path / "bert" / checkpoint.POOLER).unlink()
+    with pytest.raises(UserError, match=r"pooler\.safetensors does not exist"):
+        checkpoint.load_pooler(tmp_path / "bert")
 
 
 def test_a_damaged_encoder(tmp_path):

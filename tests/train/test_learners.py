@@ -50,6 +50,7 @@ MODELS = {
     "mlm": ModelConfig(**(SMALL | {"embedding_size": 16}), family="roberta", type_vocab_size=1, layer_norm_eps=1e-5),
     "rtd": ModelConfig(**SMALL, generator_fraction=0.5),
 }
+MODELS["nsp"] = ModelConfig(**(SMALL | {"embedding_size": 16}), family="bert")
 MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
 MODELS["mlm muon"] = MODELS["mlm"]
 MODELS["rtd muon"] = MODELS["rtd after mlm"] = MODELS["rtd after mlm, muon"] = MODELS["rtd"]
@@ -66,12 +67,13 @@ def make(folder, module, batches, config, seed, total_steps=STEPS, multiplier=la
 
 def make_pretraining(folder, kind, seed, **options):
     model = MODELS[kind]
-    objective = ObjectiveConfig(name=kind[:3], mask_prob=0.2, mlm_fraction=0.4 if "after" in kind else 0.0)
+    name = "mlm_nsp" if kind == "nsp" else kind[:3]
+    objective = ObjectiveConfig(name=name, mask_prob=0.2, mlm_fraction=0.4 if "after" in kind else 0.0)
     tokens = np.random.default_rng(7).integers(5, VOCAB, 3000).astype(np.int32)
     special = SpecialIds(1, 2, 3, PAD, 4, (0, 1, 2, 3, 4), VOCAB)
     optimizer = "muon" if "muon" in kind else "adamw"
     config = PretrainConfig(
-        **OPTIM, optimizer=optimizer, seq_len=24, packing="full" if objective.name == "mlm" else "segments"
+        **OPTIM, optimizer=optimizer, seq_len=24, packing={"mlm": "full", "mlm_nsp": "pairs"}.get(name, "segments")
     )
     entries, sizes = ["."] + ["a"] * VOCAB, np.full(100, 30, np.int32)
     blocks = BLOCK_BUILDERS[config.packing].build(tokens, sizes, special, entries, config, seed)
@@ -145,7 +147,9 @@ def assert_same(members, others, exactly=False):
             assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=3e-5))
 
 
-@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "mlm muon", "rtd", "rtd after mlm", *FINETUNINGS])
+@pytest.mark.parametrize(
+    "kind", ["mlm", "mlm without dropout", "mlm muon", "nsp", "rtd", "rtd after mlm", *FINETUNINGS]
+)
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
