@@ -238,7 +238,7 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
                 f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer "
                 f"{module.encoder.vocab_size}; choose a start whose tokenizer fits, or init=none"
             )
-        for name in ("family", "num_heads", "layer_norm_eps"):  # which no shape of a tensor tells
+        for name in ("family", "num_heads", "layer_norm_eps", "positions"):  # which no shape of a tensor tells
             if (found := getattr(encoder.config, name)) != (own := getattr(settings.model, name)):
                 raise UserError(
                     f"init={settings.init} has model.{name}={found}, not {own}: it belongs to another model; set model=<its own preset>"

@@ -380,6 +380,7 @@ def test_a_missing_tensor_is_named() -> None:
         (CONFIGS["roberta"], SequenceHead(CONFIGS["roberta"], "gelu", "cls", 2), "finetune.head=tanh"),
         (CONFIGS["electra"], TokenHead(CONFIGS["electra"], 3), "a TokenHead is not exported"),
         (CONFIGS["bert"], ReplacedTokenHead(CONFIGS["bert"]), "model.family=electra only, not bert"),
+        (ModelConfig(family="bert", positions="rotary"), None, "model.positions=rotary is not what BertModel computes"),
         (ModelConfig(family="bert"), None, "model.embedding_size=128 is not model.hidden_size=256"),
     ],
 )

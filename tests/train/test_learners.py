@@ -52,6 +52,7 @@ MODELS = {
 }
 MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
 MODELS["mlm muon"] = MODELS["mlm"]
+MODELS["mlm rotary"] = ModelConfig(**{**vars(MODELS["mlm"]), "positions": "rotary"})
 MODELS["rtd muon"] = MODELS["rtd after mlm"] = MODELS["rtd after mlm, muon"] = MODELS["rtd"]
 OPTIM = {"precision": "fp32", "peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
 
@@ -145,7 +146,7 @@ def assert_same(members, others, exactly=False):
             assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=3e-5))
 
 
-@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "mlm muon", "rtd", "rtd after mlm", *FINETUNINGS])
+@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "mlm muon", "mlm rotary", "rtd", "rtd after mlm", *FINETUNINGS])
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
