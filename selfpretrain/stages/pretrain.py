@@ -96,6 +96,7 @@ class Pretraining:
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
+        settings = budget.take_share(settings)
         folder = prepare_corpus(settings)
         self.tokens, self.tokenizer = TokenFile.open(folder), Tokenizer.load(folder / "tokenizer")
         self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)

@@ -110,7 +110,9 @@ def test_padding_changes_nothing_at_real_tokens(config):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("family", "positions"), [("electra", "learned"), ("roberta", "learned"), ("roberta", "rotary")])
+@pytest.mark.parametrize(
+    ("family", "positions"), [("electra", "learned"), ("roberta", "learned"), ("roberta", "rotary")]
+)
 def test_packed_texts_are_the_padded_ones(family, positions):
     encoder = build(dataclasses.replace(TINY, family=family, positions=positions))
     lengths = torch.tensor([4, 6, 9])
@@ -141,7 +143,9 @@ def test_the_two_ways_to_attend_are_one(config):
 @POSITIONS
 @pytest.mark.parametrize("training", [False, True])
 def test_chosen_positions_are_those_of_the_whole(training, config):
-    encoder = build(config).train(training)  # in training on a CPU: the attention with dropout, which drops nothing here
+    encoder = build(config).train(
+        training
+    )  # in training on a CPU: the attention with dropout, which drops nothing here
     for layer in encoder.layers:
         layer.attention.weight_dropout.prob = 1e-9
     ids, mask = torch.randint(5, 30, (2, 7)), torch.arange(7)[None] < torch.tensor([[7], [5]])

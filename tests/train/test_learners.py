@@ -146,7 +146,9 @@ def assert_same(members, others, exactly=False):
             assert row == (wanted_row if exactly else pytest.approx(wanted_row, abs=1e-5, rel=3e-5))
 
 
-@pytest.mark.parametrize("kind", ["mlm", "mlm without dropout", "mlm muon", "mlm rotary", "rtd", "rtd after mlm", *FINETUNINGS])
+@pytest.mark.parametrize(
+    "kind", ["mlm", "mlm without dropout", "mlm muon", "mlm rotary", "rtd", "rtd after mlm", *FINETUNINGS]
+)
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
     alone = [make_one(tmp_path / "alone", kind, seed, save_every=25) for seed in (3, 4)]
