@@ -18,6 +18,10 @@ class Comparison(NamedTuple):
     conditions: tuple[str, ...]  # (a, b): a - b; (a, b, c, d): (a - b) - (c - d)
 
     @property
+    def name(self) -> str:
+        return f"{self.first} - {self.second}"
+
+    @property
     def is_interaction(self) -> bool:
         return len(self.conditions) > 2
 
