@@ -296,6 +296,9 @@ def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     asking = " or ".join(name for name, other in OBJECTIVES.items() if other.has_next)
     rules = [
         (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
+        (m.positions == "rotary" and m.hidden_size % (2 * m.num_heads) != 0,
+         f"model.positions=rotary turns pairs of features: model.hidden_size={m.hidden_size} is not a multiple of twice "
+         f"model.num_heads={m.num_heads}"),
         (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
         (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
         (m.family not in objective.families,

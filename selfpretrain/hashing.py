@@ -41,6 +41,7 @@ ADDED: dict[str, Any] = {
     "pretrain.short_seq_prob": 0.05,
     "pretrain.held_out_fraction": 0.02,
     "pretrain.max_held_out": 256,
+    "pretrain.length_share": 1.0,  # at which every run is named: its length is worked out before
     "pretrain.engine": "native",
     "pretrain.weight_sharing": "none",
     "pretrain.share_until": 0.1,

@@ -76,10 +76,10 @@ def test_version(command):
 
 
 GROUPS = {
-    "corpus": {"model", "corpus", "task"}, "corpus audit": {"study", "effort", "budget", "model", "task"}, "pretrain": {"model", "corpus", "task", "budget", "tracking"},
-    "finetune": {"model", "corpus", "task", "tracking"}, "evaluate": {"task"}, "submit": set(), "export": set(),
-    "study": {"study", "effort", "budget", "model", "task", "tracking"},
-    "report": {"study", "effort", "budget", "model", "task"}, "plan": {"study", "effort", "budget", "model", "task"},
+    "corpus": {"model", "corpus", "task"}, "corpus audit": {"study", "effort", "budget", "model", "task"}, "pretrain": {"model", "corpus", "task", "budget", "procedure", "tracking"},
+    "finetune": {"model", "corpus", "task", "procedure", "tracking"}, "evaluate": {"task"}, "submit": set(), "export": set(),
+    "study": {"study", "effort", "budget", "procedure", "model", "task", "tracking"},
+    "report": {"study", "effort", "budget", "procedure", "model", "task"}, "plan": {"study", "effort", "budget", "procedure", "model", "task"},
 }  # fmt: skip
 
 

@@ -100,6 +100,11 @@ def test_choices_list_what_is_allowed(key, value):
         ({"model": {"dropout_prob": 1.0}}, "dropout_prob"),
         ({"model": {"attention_dropout_prob": -0.1}}, "attention_dropout_prob"),
         ({"model": {"num_heads": 8, "generator_fraction": 0.3}}, "generator_fraction=0.3"),
+        ({"model": {"positions": "rotary", "hidden_size": 12}}, "model.positions=rotary turns pairs of features"),
+        (
+            {"model": {"positions": "rotary", "hidden_size": 40, "generator_fraction": 0.225}},
+            "generator whose width is not a multiple of twice its heads",
+        ),
         ({"objective": {"mask_prob": 0.0}}, "mask_prob=0.0"),
         ({"objective": {"mask_prob": 1.0}}, "mask_prob=1.0"),
         ({"objective": {"mask_token_prob": 0.9, "random_token_prob": 0.2}}, "exceed 1"),

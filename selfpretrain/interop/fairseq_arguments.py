@@ -118,9 +118,14 @@ def want_roberta(model: ModelConfig, tokenizer_kind: str) -> dict[str, bool]:
     return {
         "model.embedding_size=model.hidden_size": model.embedding_size == model.hidden_size,
         "model.type_vocab_size=1": model.type_vocab_size == 1,
+        **want_positions(model),
         f"model.layer_norm_eps={LAYER_NORM_EPS}": model.layer_norm_eps == LAYER_NORM_EPS,
         "tokenizer.kind=bpe": tokenizer_kind == "bpe",
     }
+
+
+def want_positions(model: ModelConfig) -> dict[str, bool]:
+    return {"model.positions=learned": model.positions == "learned"}
 
 
 def tell_roberta(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -158,7 +163,7 @@ FAMILIES = {
         save=lambda file, module: save_weights(file, module.encoder, module.head),
         load=lambda file, module: load_weights(file, module.encoder, module.head),
     ),
-    "electra": Family(lambda settings: {}, tell_electra, save_electra, load_electra),
+    "electra": Family(lambda settings: want_positions(settings.model), tell_electra, save_electra, load_electra),
 }  # fmt: skip
 
 

@@ -136,6 +136,11 @@ def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: n
     tokens, and for a folder that holds something already.
     """
     config = encoder.config
+    if config.positions != "learned":
+        raise UserError(
+            f"model.positions={config.positions} is no RoBERTa of fairseq's, which has learned positions alone; "
+            "use the encoder here, by init=run:<id>"
+        )
     if config.family != "roberta" or config.embedding_size != config.hidden_size or config.type_vocab_size != 1:
         raise UserError(
             f"model.family={config.family} with embedding_size={config.embedding_size} and type_vocab_size="

@@ -230,7 +230,7 @@ def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -
         "model_type": config.family,
         "vocab_size": encoder.vocab_size,
         "hidden_act": "gelu",
-        "max_position_embeddings": encoder.embeddings.position.num_embeddings,
+        "max_position_embeddings": config.max_positions + encoder.embeddings.position_offset,
         "pad_token_id": encoder.pad_id,
         "tie_word_embeddings": True,
     }

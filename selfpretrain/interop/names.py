@@ -56,6 +56,11 @@ SEQUENCE_KINDS = {"electra": ("gelu",), "roberta": ("tanh",), "bert": ("pooler",
 def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
     """The class of transformers that computes the same; UserError where there is none."""
     family = FAMILIES[config.family]
+    if config.positions != "learned":
+        raise UserError(
+            f"model.positions={config.positions} is not what {family}Model computes, it has learned positions alone; "
+            "use the encoder here, by init=run:<id>"
+        )
     if config.family != "electra" and config.embedding_size != config.hidden_size:
         raise UserError(
             f"model.embedding_size={config.embedding_size} is not model.hidden_size={config.hidden_size}: {family}Model"

@@ -26,7 +26,8 @@ def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Genera
     ELECTRA and BERT cut the normal at two standard deviations; two layers that ELECTRA leaves to TensorFlow's default
     start as that, Glorot's uniform: what projects the embeddings, and the discriminator's last [ELECTRA modeling.py,
     run_pretraining.py]. RoBERTa does neither [RoBERTa].
-    ``init_scheme=mimetic`` then sets attention and positions of every encoder inside ``module``.
+    ``init_scheme=mimetic`` then sets attention and positions of every encoder inside ``module``; rotary positions have no
+    weights to set.
     """
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
@@ -47,8 +48,8 @@ def init_weights(module: nn.Module, config: ModelConfig, generator: torch.Genera
                 nn.init.xavier_uniform_(part.out.weight, generator=generator)
     if config.init_scheme == "mimetic":
         for part in module.modules():
-            if isinstance(part, Embeddings):
-                init_mimetic_positions(part, config.init_std)
+            if isinstance(part, Embeddings) and part.position is not None:
+                init_mimetic_positions(part.position, config.init_std)
             if isinstance(part, Layer):
                 init_mimetic_attention(part, generator)
 
@@ -75,14 +76,14 @@ def init_mimetic_attention(layer: Layer, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def init_mimetic_positions(embeddings: Embeddings, std: float) -> None:
+def init_mimetic_positions(position: nn.Embedding, std: float) -> None:
     """Sinusoids (Vaswani et al. 2017), scaled against the standard deviation ``std`` of the token embeddings."""
-    num_positions, width = embeddings.position.weight.shape
+    num_positions, width = position.weight.shape
     angles = torch.arange(num_positions)[:, None] * torch.exp(
         -math.log(POSITION_BASE) * torch.arange(0, width, 2)[None, :] / width
     )
     waves = torch.stack([torch.sin(angles), torch.cos(angles)], dim=-1).reshape(num_positions, -1)[:, :width]
-    embeddings.position.weight.copy_(waves * (POSITION_GAIN * std * math.sqrt(2)))
+    position.weight.copy_(waves * (POSITION_GAIN * std * math.sqrt(2)))
 
 
 def build_encoder(config: ModelConfig, vocab_size: int, pad_id: int, seed: int) -> Encoder:

@@ -30,9 +30,11 @@ def count_body_parameters(model: ModelConfig) -> int:
 def count_encoder_parameters(model: ModelConfig, vocab_size: int, pad_id: int = 1) -> int:
     """What fine-tuning starts from: three tables and a LayerNorm, E (V + P + T + 2), and the body.
 
-    RoBERTa's positions begin after ``pad_id``.
+    RoBERTa's positions begin after ``pad_id``; rotary ones have no table, P = 0.
     """
-    positions = model.max_positions + (pad_id + 1 if model.family == "roberta" else 0)
+    positions = 0
+    if model.positions == "learned":
+        positions = model.max_positions + (pad_id + 1 if model.family == "roberta" else 0)
     embeddings = model.embedding_size * (vocab_size + positions + model.type_vocab_size + 2)
     return embeddings + count_body_parameters(model)
 

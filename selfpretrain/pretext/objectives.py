@@ -60,8 +60,12 @@ def count_electra_slots(objective: ObjectiveConfig, seq_len: int) -> int:
 
 def _find_generator_fault(model: ModelConfig) -> str:
     small = build_generator_config(model)
-    fits, given = small.hidden_size % small.num_heads == 0, f"model.generator_fraction={model.generator_fraction}"
-    return "" if fits else f"{given} gives a generator whose width is not a multiple of its heads; choose another"
+    multiple, of_what = (2, "twice its heads") if model.positions == "rotary" else (1, "its heads")
+    fits, given = (
+        small.hidden_size % (multiple * small.num_heads) == 0,
+        f"model.generator_fraction={model.generator_fraction}",
+    )
+    return "" if fits else f"{given} gives a generator whose width is not a multiple of {of_what}; choose another"
 
 
 OBJECTIVES: dict[str, Objective] = {

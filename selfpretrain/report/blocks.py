@@ -154,6 +154,7 @@ def list_explanations(summary: Summary) -> list[str]:
     lines += _explain_means(summary)
     lines += _explain_averages(summary)
     lines += _explain_tallies(summary)
+    lines += _explain_procedures(summary)
     if summary.transfers:
         lines.append(
             "Other test sets: scored by the same fine-tuned runs, which were not chosen on them; gains are over the baseline on "
@@ -216,6 +217,25 @@ def _explain_tallies(summary: Summary) -> list[str]:
         "as in the tables before; BH: with Benjamini and Hochberg's correction over the tasks of the row, which bounds "
         "the share of false ones among those named. No sentence rests on them, and no p here is corrected for the number of rows."
     ]
+
+
+def _explain_procedures(summary: Summary) -> list[str]:
+    if not summary.procedures:
+        return []
+    lines = [
+        "Procedures, seed by seed: both conditions by the pretraining seeds that both have, whose first weights, order of "
+        "text and masks are drawn alike, so that the interval is of the differences within seeds. FLOPs: of pretraining, "
+        "by formula, the first's times the second's. better, not worse, worse and undecided as for own against the "
+        "reference, the margin being study.margin, else one point. p is Holm-corrected over all rows of this table, on which "
+        "no sentence rests."
+    ]
+    if any(found.is_interaction for found in summary.procedures):
+        lines.append(
+            "<procedure> on <text>: its condition minus that of the text alone; one such difference minus another is what "
+            "the procedure does more on the first text than on the second. more, less: clear; alike: the interval lies within "
+            "the margin."
+        )
+    return lines
 
 
 def _explain_analyses(summary: Summary) -> list[str]:

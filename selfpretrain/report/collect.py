@@ -19,8 +19,9 @@ from selfpretrain.runs.folder import read_starts
 from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, CellResult, StudyResults, TransferResult
 from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.conditions import find_condition
-from selfpretrain.study.cost import compare_pretraining
+from selfpretrain.study.cost import compare_pretraining, count_pretrain_flops
 from selfpretrain.study.facts import describe_conditions, describe_data
+from selfpretrain.study.pairs import list_comparisons
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, Gap, StudyPlan
@@ -54,8 +55,19 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     held: dict[str, dict[str, list[str]]] = {}
     if study.exclude_overlap:
         held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
+    flops = count_pretrain_flops(plan) if list_comparisons(study.pairs, study.conditions) else {}
     return StudyResults(
-        study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, _collect_transfers(plan), held
+        study,
+        tasks,
+        cells,
+        facts,
+        plan.init_schemes,
+        overlaps,
+        num_labels,
+        curve,
+        _collect_transfers(plan),
+        held,
+        flops,
     )
 
 

@@ -15,6 +15,7 @@ from selfpretrain.report.findings import (
     CrossCell,
     Ensemble,
     Entry,
+    PairedDifference,
     Panel,
     PublishedScore,
     Summary,
@@ -62,7 +63,7 @@ P_VALUE = {"p": ("p", "p_holm", "scope")}
 BENEFIT = {"Benefit %": ("benefit_percent", "benefit_low", "benefit_high")}
 
 
-def fill_panel(panel: Panel | Ensemble | Calibration | PublishedScore) -> tuple[Cell, Cell]:
+def fill_panel(panel: Panel | Ensemble | Calibration | PublishedScore | PairedDifference) -> tuple[Cell, Cell]:
     return (panel.model, panel.model), (f"{panel.task} ({panel.metric})", panel.task, panel.metric)
 
 

@@ -11,7 +11,15 @@ import numpy as np
 from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score, format_signed, format_whole
 from selfpretrain.runs.results import AlignedRuns
-from selfpretrain.stats import METRICS, BootstrapResult, Variance, compute_benefit, compute_holm, multibootstrap
+from selfpretrain.stats import (
+    METRICS,
+    BootstrapResult,
+    Variance,
+    compute_benefit,
+    compute_contrast,
+    compute_holm,
+    multibootstrap,
+)
 from selfpretrain.stats.variance import compute_spread
 from selfpretrain.study.conditions import find_condition
 
@@ -106,6 +114,36 @@ def compute_difference(base: AlignedRuns, expt: AlignedRuns, metric: str, study:
     seeds = (result.num_expt_seeds, result.num_base_seeds)
     is_conditional = any(find_condition(side.cells[0].condition).from_released for side in (base, expt))
     return Difference(to_interval(result.delta), result.p, seeds, result.variance, is_conditional)
+
+
+class Paired(NamedTuple):
+    """A weighted sum of procedures' scores, paired by seed."""
+
+    difference: Difference
+    scores: tuple[float, ...]  # of each procedure, by the seeds that all have
+
+
+def compute_paired(
+    sides: Sequence[AlignedRuns], weights: Sequence[float], metric: str, study: StudyConfig
+) -> Paired | None:
+    """Over the pretraining seeds that all sides have; None where there is none."""
+    kept = list_shared_seeds(sides)
+    if not kept:
+        return None
+    sides = [side.keep([cell.pretrain_seed in kept for cell in side.cells]) for side in sides]
+    result = compute_contrast(
+        [side.predictions for side in sides], [[cell.pretrain_seed for cell in side.cells] for side in sides], weights,
+        sides[0].labels, _choose_metric(metric, *sides), num_replicates=study.num_replicates, confidence=study.confidence,
+    )  # fmt: skip
+    is_conditional = any(find_condition(side.cells[0].condition).from_released for side in sides)
+    seeds = len(kept), len(kept)
+    found = Difference(to_interval(result.contrast), result.p, seeds, result.variance, is_conditional)
+    return Paired(found, result.scores)
+
+
+def list_shared_seeds(sides: Iterable[AlignedRuns]) -> set[int]:
+    """The pretraining seeds of which every side has a run."""
+    return set.intersection(*({cell.pretrain_seed for cell in side.cells} for side in sides))
 
 
 def _compare(base: AlignedRuns, expt: AlignedRuns, metric: str, study: StudyConfig) -> BootstrapResult:

@@ -253,8 +253,40 @@ class PublishedScore:
     source: str
 
 
+@dataclass
+class PairedDifference:
+    """Two conditions compared seed by seed, or what a procedure does on one text and on another."""
+
+    model: str
+    task: str
+    metric: str
+    first: str  # a condition, or of an interaction <procedure> on <text>
+    second: str
+    is_interaction: bool  # the first and the second are differences themselves
+    sides: tuple[float, float] | None = None  # scores (of an interaction, differences) by the seeds that all have
+    difference: Difference | None = None  # first - second
+    flops: tuple[float | None, float | None] = (None, None)  # of all that is pretrained for a run of either
+    unpaired_seeds: list[int] = field(default_factory=list)  # that some condition has and another has not: left out
+    decision: Decision | None = None  # of a pair
+    outcome: str = ""  # that of the decision; of an interaction: more | less | alike | undecided | checkpoints only
+    problem: str = ""  # why there is no difference
+
+    @property
+    def name(self) -> str:
+        return f"{self.first} - {self.second}"
+
+
 # fields of Summary that leave no trace while empty
-_OPTIONAL = ("tallies", "averages", "ensembles", "calibrations", "transfers", "published", "without_overlap")
+_OPTIONAL = (
+    "tallies",
+    "averages",
+    "procedures",
+    "ensembles",
+    "calibrations",
+    "transfers",
+    "published",
+    "without_overlap",
+)
 
 
 @dataclass
@@ -272,6 +304,7 @@ class Summary:
     crosses: list[Cross] = field(default_factory=list)
     tallies: list[TaskTally] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
+    procedures: list[PairedDifference] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)

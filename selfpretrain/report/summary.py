@@ -16,6 +16,7 @@ from selfpretrain.report.comparisons import compute_difference, compute_score, c
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
+from selfpretrain.report.procedures import build_paired, list_unpaired
 from selfpretrain.report.published import build_published
 from selfpretrain.report.tallies import build_tallies
 from selfpretrain.report.transfers import build_transfers
@@ -75,6 +76,7 @@ def _summarize(results: StudyResults) -> Summary:
     summary.crosses = build_crosses(summary)
     summary.averages = build_averages(summary, results.tasks)
     summary.tallies = build_tallies(summary)
+    summary.procedures = build_paired(summary, results)
     summary.transfers = build_transfers(results, _build_panel)
     summary.published = build_published(summary, results)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
@@ -246,7 +248,8 @@ def _list_failures(cells: list[CellResult]) -> list[str]:
 def _compare(entry: Entry, panel: Panel, runs: dict[str, AlignedRuns], study: StudyConfig) -> None:
     """Gain over the baseline, share of the reference's gain, and what is added to the start."""
     own, metric = runs[entry.condition], panel.metric
-    if panel.has_control and entry.about.is_from_nothing and START in runs:
+    begins_there = own.cells[0].init_scheme == START or not entry.about.procedures  # which may begin at another start
+    if panel.has_control and entry.about.is_from_nothing and begins_there and START in runs:
         entry.added = compute_difference(runs[START], own, metric, study)
     if entry.condition == study.baseline:
         return
@@ -308,6 +311,7 @@ def _collect_warnings(summary: Summary) -> list[str]:
         for entry in entries
         if entry.condition == NONE and entry.start == START
     ]
+    warnings += list_unpaired(summary.procedures)
     unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
     if unfinished:
         warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")

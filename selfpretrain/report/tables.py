@@ -29,13 +29,14 @@ from selfpretrain.report.columns import (
     name_interval,
 )
 from selfpretrain.report.findings import LABELS, Average, Cross, Summary
+from selfpretrain.report.procedure_table import build_procedure_table
 from selfpretrain.study.conditions import OWN, START
 
 WITHOUT_OVERLAP = "without overlapping test examples"
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of a study: the scores, what is the start's, own against the reference, the cross-task matrices; then
+    """All tables of a study: the scores, what is the start's, own against the reference, procedures, the cross-task matrices; then
     all of them without overlapping test examples, where the study asks for that.
     """
     tables = [build_score_table(summary)]
@@ -43,6 +44,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_start_table(summary))
     if any(panel.find(OWN) and panel.find(summary.reference) for panel in summary.panels) and summary.reference != OWN:
         tables.append(build_reference_table(summary))
+    if summary.procedures:
+        tables.append(build_procedure_table(summary))
     if any(curve.name == LABELS for curve in summary.curves):
         tables.append(build_label_table(summary))
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]

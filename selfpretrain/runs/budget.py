@@ -60,6 +60,21 @@ def fix_steps(settings: Settings, total_steps: int) -> Settings:
     return dataclasses.replace(settings, pretrain=steps)
 
 
+def take_share(settings: Settings) -> Settings:
+    """The settings with ``pretrain.length_share`` of the length spelled out: of steps at least one, and of a fixed warm-up."""
+    config = settings.pretrain
+    share = config.length_share
+    changes: dict[str, Any] = {"length_share": 1.0}
+    if config.budget == "steps":
+        changes["total_steps"] = max(1, round(share * config.total_steps))
+    else:
+        assert config.budget_amount is not None
+        changes["budget_amount"] = share * config.budget_amount
+    if config.warmup_steps is not None:
+        changes["warmup_steps"] = round(share * config.warmup_steps)
+    return dataclasses.replace(settings, pretrain=dataclasses.replace(config, **changes))
+
+
 def halve(settings: Settings, is_second: bool) -> Settings:
     """One of two pretrainings that share the budget of one, a fixed warm-up, too; the second has an odd step.
 

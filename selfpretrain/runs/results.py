@@ -68,6 +68,8 @@ class StudyResults:
     transfers: list[TransferResult] = field(default_factory=list)
     # task -> text -> test examples that it holds; filled where study.exclude_overlap asks for it
     held: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    # (model, task, condition) -> FLOPs by formula of what is pretrained for a run; absent where it is not known
+    pretrain_flops: dict[tuple[str, str, str], float] = field(default_factory=dict)
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # task -> test examples that no number counts
 
     def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
@@ -95,7 +97,11 @@ class AlignedRuns:
 
     def select(self, *conditions: str) -> AlignedRuns:
         """The runs of one condition, or of several."""
-        rows = [row for row, cell in enumerate(self.cells) if cell.condition in conditions]
+        return self.keep([cell.condition in conditions for cell in self.cells])
+
+    def keep(self, chosen: Sequence[bool]) -> AlignedRuns:
+        """The runs that are chosen, [runs]."""
+        rows = [row for row, is_kept in enumerate(chosen) if is_kept]
         return replace(self, predictions=self.predictions[rows], cells=tuple(self.cells[row] for row in rows))
 
 

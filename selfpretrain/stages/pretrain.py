@@ -98,6 +98,7 @@ class Pretraining:
 
     def __init__(self, settings: Settings, group: str = "", name: str = ""):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
+        settings = budget.take_share(settings)
         folder = prepare_corpus(settings)
         self.tokens, self.tokenizer = TokenFile.open(folder), Tokenizer.load(folder / "tokenizer")
         self.settings = budget.resolve(settings, self.tokens.sizes, self.tokenizer.vocab_size)
@@ -254,7 +255,7 @@ def build_model(settings: Settings, tokenizer: Tokenizer) -> PretrainModule:
                 f"init={settings.init} has embeddings for {encoder.vocab_size} tokens, its tokenizer "
                 f"{module.encoder.vocab_size}; choose a start whose tokenizer fits, or init=none"
             )
-        for name in ("family", "num_heads", "layer_norm_eps"):  # which no shape of a tensor tells
+        for name in ("family", "num_heads", "layer_norm_eps", "positions"):  # which no shape of a tensor tells
             if (found := getattr(encoder.config, name)) != (own := getattr(settings.model, name)):
                 raise UserError(
                     f"init={settings.init} has model.{name}={found}, not {own}: it belongs to another model; set model=<its own preset>"

@@ -1,6 +1,7 @@
 """Statistics of comparisons, on anyone's predictions: NumPy and SciPy, no torch, quick to import."""
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
+from selfpretrain.stats.contrasts import ContrastResult, compute_contrast
 from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
 from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
@@ -10,12 +11,14 @@ __all__ = [
     "METRICS",
     "BenefitResult",
     "BootstrapResult",
+    "ContrastResult",
     "Decision",
     "Equivalence",
     "Estimate",
     "Samples",
     "Variance",
     "compute_benefit",
+    "compute_contrast",
     "compute_equivalence",
     "compute_holm",
     "decide",

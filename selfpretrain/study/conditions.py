@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfpretrain.config import CorpusConfig, UserError
+from selfpretrain.study.procedures import list_changes, list_procedures
 
 NONE, OWN, START = "none", "own", "mimetic"  # the usual baseline, the procedure in question, the start by itself
 PRESET = "preset"  # the start (model.init_scheme) that the model's preset names
@@ -36,6 +37,8 @@ class Condition:
     staged: tuple[Condition, ...] = ()  # in place of a corpus: the texts of two in turn, for half of the steps each
     from_released: bool = False  # starts from study.offshelf, and not from nothing
     engine: str | None = None  # who pretrains, where it is not whom the study names
+    procedures: tuple[str, ...] = ()  # whose settings stand in place of the study's
+    plain: str = ""  # with procedures: the condition without them
     # settings of pretrain in place of the study's, by the number of training examples
     recipe: Callable[[int], dict[str, Any]] | None = None
     schemes: tuple[str, ...] = (PRESET,)  # the starts it may have; the better one is chosen on validation
@@ -149,6 +152,36 @@ def make_by_fairseq(key: str) -> Condition:
     )  # fmt: skip
 
 
+# Tol's colours that no other condition has; as many as a prime, so that no two procedures of one text share one
+_COLOURS = (
+    "#88CCEE", "#CC6677", "#117733", "#DDCC77", "#AA4499", "#44AA99", "#EE6677", "#4477AA", "#999933", "#AA3377",
+    "#228833", "#CCBB44", "#BBBBBB",
+)  # fmt: skip
+
+
+def make_by_procedures(names: tuple[str, ...], plain: str) -> Condition:
+    """The condition ``plain`` by other procedures: what differs from it are their settings alone.
+
+    It is the pretraining on one text, or on a mix; or none, by procedures that change the model.
+    """
+    text, by, changes = find_condition(plain), "+".join(names), list_changes(names)
+    is_one_text = text.is_from_nothing and not (text.staged or text.engine or text.procedures or text.text_of)
+    changes_model = any(key.startswith("model.") for key in changes)
+    if not is_one_text and not (changes_model and plain == NONE):
+        texts = [*([NONE] if changes_model else []), *list_texts(), "mix:<text>+<text>"]
+        reason = f"{by} changes pretraining alone" if plain == NONE else f"{plain!r} is no text by itself"
+        raise UserError(f"{by}:{plain}: {reason}; allowed: {', '.join(f'{by}:{name}' for name in texts)}")
+    among, texts = list_procedures(), [*list_texts(), NONE]
+    place = len(texts) * sum(map(among.index, names)) + (texts.index(plain) if plain in texts else len(texts))
+    listed = ", ".join(f"{key}={value}" for key, value in changes.items())
+    return dataclasses.replace(
+        text, key=f"{by}:{plain}", words=f"{text.words} ({by})", colour=_COLOURS[place % len(_COLOURS)],
+        words_of_general=text.words_of_general and f"{text.words_of_general} ({by})", procedures=names, plain=plain,
+        schemes=(PRESET,) if "model.init_scheme" in changes else text.schemes,
+        note=f"{listed}, in place of what preset, effort and command line say; else as {plain}",
+    )  # fmt: skip
+
+
 def _find_text(key: str, names: str) -> Condition:
     family, _, task = key.partition(":")
     if key in list_texts():
@@ -222,5 +255,9 @@ def find_condition(key: str) -> Condition:
         return CONDITIONS[key]
     if family in FAMILIES and name:
         return FAMILIES[family][1](name)
+    names = tuple(family.split("+"))
+    if name and {*names} <= {*list_procedures()}:
+        return make_by_procedures(names, name)
     allowed = [*CONDITIONS, *(f"{family}:{form}" for family, (form, _) in FAMILIES.items())]
-    raise UserError(f"{key!r} is no condition; allowed: {', '.join(allowed)}")
+    procedures = f"<procedure>:<text>, <procedure>+<procedure>:<text> with procedures of {', '.join(list_procedures())}"
+    raise UserError(f"{key!r} is no condition; allowed: {', '.join(allowed)}, {procedures}")

@@ -136,6 +136,26 @@ def compare_pretraining(plan: StudyPlan) -> str:
     return "; ".join(f"{model}: {_format_texts(texts)}" for model, texts in by_model.items())
 
 
+def count_pretrain_flops(plan: StudyPlan) -> dict[tuple[str, str, str], float]:
+    """(model, task, condition) -> training FLOPs of all that is pretrained for one run of it, mean over its runs; without
+    what nothing tells yet.
+    """
+    costs, found = Costs(plan), {}
+    for group in plan.groups:
+        cells = group.choose_cells()
+        flops = [_add_flops([plan.pretrainings[run_id] for run_id in cell.stands_on], costs) for cell in cells]
+        known = [each for each in flops if each is not None]
+        if len(known) == len(cells):
+            found[group.model, group.task, group.condition] = sum(known) / len(known)
+    return found
+
+
+def _add_flops(pretrainings: list[Cell], costs: Costs) -> int | None:
+    flops = [costs.compute_work(cell).training_flops for cell in pretrainings]
+    is_known = not any(budget.is_unresolved(cell.settings.pretrain) for cell in pretrainings)
+    return sum(each for each in flops if each is not None) if is_known and None not in flops else None
+
+
 def _format_texts(texts: dict[str, list[int]]) -> str:
     shown = {text: _format_range(flops) for text, flops in texts.items()}
     if len(set(shown.values())) == 1:

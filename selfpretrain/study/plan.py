@@ -22,7 +22,9 @@ from selfpretrain.runs import budget, identity
 from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.conditions import Condition, find_condition
+from selfpretrain.study.pairs import list_comparisons
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
+from selfpretrain.study.procedures import follow_procedures
 from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
 from selfpretrain.study.transfer import read_transfers
 
@@ -89,6 +91,7 @@ class StudyPlan:
         self.general = choose_general(settings.study.general)
         self.cards = {task.name: task for task in choose_tasks(settings)}
         self.conditions = list_conditions(settings, list(self.cards))
+        list_comparisons(self.study.pairs, self.conditions)  # refuses what cannot be compared
         check_models_of(self.study, list(self.cards))
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
@@ -130,6 +133,7 @@ class StudyPlan:
 
     def _plan_group(self, base: Settings, model: str, condition: str, key: str) -> Group:
         task = self.tasks[key]
+        base = follow_procedures(base, find_condition(condition).procedures)
         rates = base.finetune.lr_grid or [base.finetune.peak_lr]
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
         recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]

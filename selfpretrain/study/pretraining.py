@@ -20,7 +20,7 @@ from selfpretrain.config import (
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import OF_SHARING, WARMUP, check, to_dataclass
 from selfpretrain.hashing import to_plain
-from selfpretrain.runs import identity
+from selfpretrain.runs import budget, identity
 from selfpretrain.sources import hub
 from selfpretrain.sources.fairseq_files import find_dictionary
 from selfpretrain.sources.tasks import read_task
@@ -55,12 +55,12 @@ def prepare_pretraining(
         settings = follow_recipe(settings, condition, study.tapt or {})
     if condition.from_released:
         settings = dataclasses.replace(settings, tokenizer=find_released_tokenizer(str(study.offshelf)))
-    return settings
+    return budget.take_share(settings)
 
 
 def name_text(condition: Condition, task: str) -> str:
     """What a corpus or a pretraining is called by."""
-    if condition.from_released or condition.mixed or condition.engine:
+    if condition.from_released or condition.mixed or condition.engine or condition.procedures:
         return f"{condition.key} of {task}" if condition.is_of_task else condition.key
     return condition.key if condition.is_general else f"own of {task}"
 

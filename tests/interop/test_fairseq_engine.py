@@ -54,6 +54,8 @@ def test_presets_of_roberta_are_as_fairseq_trains(model):
         (["model=roberta_tiny", "model.family=bert", "model.type_vocab_size=2"], "model.family=roberta or electra"),
         (["model=electra_tiny"], "pretrain.packing=full, .*pretrain.decay_all=true, pretrain.bias_correction=true"),
         (["model=roberta_nano"], "pretrain.optimizer=adamw"),
+        (["model=roberta_tiny", "model.positions=rotary"], "model.positions=learned"),
+        (["model=electra_tiny", "model.positions=rotary"], "model.positions=learned"),
         (["model=roberta_tiny", "pretrain.schedule=joint", "pretrain.decay_all=false"], "pretrain.decay_all=true, pretrain.schedule=linear"),
         (["model=roberta_tiny", "pretrain.snapshots=[.5]", "pretrain.eval_every=5"], r"pretrain.eval_every=0, pretrain.snapshots=\[\]"),
         (["model=roberta_tiny", "pretrain.weight_sharing=fixed"], "pretrain.weight_sharing=none"),

@@ -220,6 +220,7 @@ def test_what_fairseq_has_not_is_not_exported(encoder, tokenizer, tmp_path):
     electra = ModelConfig(**{**dataclasses.asdict(CONFIG), "family": "electra", "layer_norm_eps": 1e-12})
     others = [
         (Encoder(electra, tokenizer.vocab_size, 1), tokenizer, None, "is no RoBERTa of fairseq's; export it with format=huggingface"),
+        (Encoder(dataclasses.replace(CONFIG, positions="rotary"), tokenizer.vocab_size, 1), tokenizer, None, "model.positions=rotary"),
         (encoder, tokenizer, ReplacedTokenHead(CONFIG), "a ReplacedTokenHead is not exported to fairseq"),
         (Encoder(dataclasses.replace(CONFIG, layer_norm_eps=1e-12), tokenizer.vocab_size, 1), tokenizer, None, "layer_norm_eps=1e-12"),
         (encoder, train_tokenizer(TokenizerConfig(kind="wordpiece", vocab_size=120), iter(TEXTS)), None, "this vocabulary is WordPiece"),

@@ -415,6 +415,7 @@ def test_a_missing_tensor_is_named() -> None:
             "a Pooler is exported for model.family=bert only, not roberta",
         ),
         (CONFIGS["bert"], ReplacedTokenHead(CONFIGS["bert"]), "model.family=electra only, not bert"),
+        (ModelConfig(family="bert", positions="rotary"), None, "model.positions=rotary is not what BertModel computes"),
         (ModelConfig(family="bert"), None, "model.embedding_size=128 is not model.hidden_size=256"),
     ],
 )

@@ -24,6 +24,8 @@ TINY = ModelConfig(
     attention_dropout_prob=0.0,
 )
 PAD = 1
+ROTARY = dataclasses.replace(TINY, positions="rotary")
+POSITIONS = pytest.mark.parametrize("config", [TINY, ROTARY], ids=["learned", "rotary"])
 
 
 def build(config=TINY, seed=0):
@@ -37,8 +39,9 @@ def build(config=TINY, seed=0):
 
 
 @pytest.mark.skipif(not linear.HAS_BF16, reason="oneDNN has no bf16 products on this processor")
-def test_under_autocast_a_cpu_computes_in_bf16_near_the_same():
-    encoder, ids = build(), torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
+@POSITIONS
+def test_under_autocast_a_cpu_computes_in_bf16_near_the_same(config):
+    encoder, ids = build(config), torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
     exact = encoder(ids)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = encoder(ids)
@@ -94,8 +97,9 @@ def test_the_encoder_is_the_sum_written_out_by_hand():
 
 
 @torch.no_grad()
-def test_padding_changes_nothing_at_real_tokens():
-    encoder = build()
+@POSITIONS
+def test_padding_changes_nothing_at_real_tokens(config):
+    encoder = build(config)
     ids = torch.randint(5, 30, (3, 9))
     mask = torch.arange(9)[None] < torch.tensor([[9], [6], [4]])
     padded = encoder(torch.where(mask, ids, PAD), None, mask)
@@ -106,9 +110,11 @@ def test_padding_changes_nothing_at_real_tokens():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", ["electra", "roberta"])
-def test_packed_texts_are_the_padded_ones(family):
-    encoder = build(dataclasses.replace(TINY, family=family))
+@pytest.mark.parametrize(
+    ("family", "positions"), [("electra", "learned"), ("roberta", "learned"), ("roberta", "rotary")]
+)
+def test_packed_texts_are_the_padded_ones(family, positions):
+    encoder = build(dataclasses.replace(TINY, family=family, positions=positions))
     lengths = torch.tensor([4, 6, 9])
     ids, types = torch.randint(5, 30, (3, 9)), torch.randint(0, 2, (3, 9))
     mask = torch.arange(9) < lengths[:, None]
@@ -124,8 +130,9 @@ def test_packed_texts_are_the_padded_ones(family):
 
 
 @torch.no_grad()
-def test_the_two_ways_to_attend_are_one():
-    encoder = build()
+@POSITIONS
+def test_the_two_ways_to_attend_are_one(config):
+    encoder = build(config)
     ids, mask = torch.randint(5, 30, (2, 7)), torch.arange(7)[None] < torch.tensor([[7], [5]])
     expected = encoder(ids, None, mask)
     for layer in encoder.layers:
@@ -133,9 +140,12 @@ def test_the_two_ways_to_attend_are_one():
     torch.testing.assert_close(encoder.train()(ids, None, mask), expected, rtol=0, atol=1e-5)
 
 
+@POSITIONS
 @pytest.mark.parametrize("training", [False, True])
-def test_chosen_positions_are_those_of_the_whole(training):
-    encoder = build().train(training)  # in training on a CPU: the attention with dropout, which drops nothing here
+def test_chosen_positions_are_those_of_the_whole(training, config):
+    encoder = build(config).train(
+        training
+    )  # in training on a CPU: the attention with dropout, which drops nothing here
     for layer in encoder.layers:
         layer.attention.weight_dropout.prob = 1e-9
     ids, mask = torch.randint(5, 30, (2, 7)), torch.arange(7)[None] < torch.tensor([[7], [5]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -352,9 +353,12 @@ def test_a_few_steps_lower_the_loss(name):
     assert losses[-1] < 0.2 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["mlm", "mlm_nsp", "rtd"])
-def test_the_step_is_traced_in_one_piece(name):
-    module = build_objective(TINY, ObjectiveConfig(name=name), VOCAB, 0, seed=0)
+@pytest.mark.parametrize(
+    ("name", "positions"), [("mlm", "learned"), ("mlm_nsp", "learned"), ("rtd", "learned"), ("rtd", "rotary")]
+)
+def test_the_step_is_traced_in_one_piece(name, positions):
+    model = dataclasses.replace(TINY, positions=positions)
+    module = build_objective(model, ObjectiveConfig(name=name), VOCAB, 0, seed=0)
     loss, _ = module(BATCH)
     loss.backward()
     grads = {key: p.grad.clone() for key, p in module.named_parameters() if p.grad is not None}

@@ -28,6 +28,7 @@ MODELS = [
     dataclasses.replace(ELECTRA, embedding_size=16),
     dataclasses.replace(ELECTRA, family="roberta", embedding_size=16, type_vocab_size=1),
     dataclasses.replace(ELECTRA, family="bert", num_layers=3),
+    dataclasses.replace(ELECTRA, positions="rotary"),
 ]
 
 

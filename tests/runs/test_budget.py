@@ -173,3 +173,16 @@ def test_steps_are_written_once_and_read_again(tmp_path):
 )  # fmt: skip
 def test_a_budget_in_words(name, amount, said):
     assert budget.describe(make(name, amount).pretrain) == said
+
+
+def test_a_share_of_the_length_is_spelled_out_before_a_run_is_named():
+    half = budget.take_share(make("steps", total_steps=101, warmup_steps=11, length_share=0.5)).pretrain
+    assert (half.total_steps, half.warmup_steps, half.length_share) == (50, 6, 1)
+    tokens = budget.take_share(make("tokens", 1000.0, length_share=0.25, warmup_fraction=0.1)).pretrain
+    assert (tokens.budget_amount, tokens.warmup_steps, tokens.warmup_fraction) == (250, None, 0.1)
+    assert budget.take_share(make("steps", total_steps=3, length_share=0.01)).pretrain.total_steps == 1
+    whole = make("steps", total_steps=50, warmup_steps=6)
+    assert budget.take_share(whole) == whole
+    assert identify_pretrain(whole, "c") == identify_pretrain(
+        budget.take_share(make("steps", total_steps=100, warmup_steps=12, length_share=0.5)), "c"
+    )

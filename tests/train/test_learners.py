@@ -53,6 +53,7 @@ MODELS = {
 MODELS["nsp"] = ModelConfig(**(SMALL | {"embedding_size": 16}), family="bert")
 MODELS["mlm without dropout"] = ModelConfig(**{**vars(MODELS["mlm"]), "dropout_prob": 0, "attention_dropout_prob": 0})
 MODELS["mlm muon"] = MODELS["mlm"]
+MODELS["mlm rotary"] = ModelConfig(**{**vars(MODELS["mlm"]), "positions": "rotary"})
 MODELS["rtd muon"] = MODELS["rtd after mlm"] = MODELS["rtd after mlm, muon"] = MODELS["rtd"]
 OPTIM = {"precision": "fp32", "peak_lr": 2e-3, "warmup_steps": 5, "clip_norm": 0.5, "batch_size": 6}
 
@@ -148,7 +149,7 @@ def assert_same(members, others, exactly=False):
 
 
 @pytest.mark.parametrize(
-    "kind", ["mlm", "mlm without dropout", "mlm muon", "nsp", "rtd", "rtd after mlm", *FINETUNINGS]
+    "kind", ["mlm", "mlm without dropout", "mlm muon", "mlm rotary", "nsp", "rtd", "rtd after mlm", *FINETUNINGS]
 )
 def test_each_seed_is_its_separate_run(tmp_path, kind):
     make_one = make_finetuning if kind in FINETUNINGS else make_pretraining
