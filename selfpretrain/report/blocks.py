@@ -80,6 +80,10 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
     return forms
 
 
+_CROSSED = (
+    " The variance of a mean over crossed factors is that of an analysis of variance, the mean square of each factor less "
+    "what the factors share; seeds counts the combinations."
+)
 _CURVES = {LABELS: "scores by labelled examples", TOKENS: "validation scores by tokens of pretraining"}
 
 
@@ -93,6 +97,11 @@ def build_blocks(summary: Summary) -> list[Block]:
         *(
             Figure(name, _CURVES[name], partial(_draw, "draw_curves", summary, name))
             for name in dict.fromkeys(curve.name for curve in summary.curves)
+        ),
+        *(
+            [Figure("dynamics", "test scores by steps of pretraining", partial(_draw, "draw_dynamics", summary))]
+            if summary.dynamics
+            else []
         ),
         *(
             Figure(
@@ -126,6 +135,16 @@ def list_explanations(summary: Summary) -> list[str]:
         f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
+    if summary.chance:
+        lines.append(f"Intervals hold over {summary.chance}.{_CROSSED if summary.is_crossed else ''}")
+    if summary.dynamics:
+        number = max(found.num_checkpoints for found in summary.dynamics)
+        lines.append(
+            f"Learning dynamics: the runs of all seeds from the encoder at each of {number} checkpoints, with the recipe chosen "
+            f"at the last; intervals by Bonferroni, each at 1 - {format_score(summary.alpha, 2)}/{number}, so that all of a "
+            "line hold together. Two procedures separate at the first step from which on every interval of their difference "
+            "leaves out 0 on the same side."
+        )
     if any(panel.decision for panel in summary.panels):
         lines.append(
             "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "

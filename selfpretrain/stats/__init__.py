@@ -1,6 +1,7 @@
 """Statistics of comparisons, on anyone's predictions: NumPy and SciPy, no torch, quick to import."""
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
+from selfpretrain.stats.crossed import Levels
 from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
 from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
@@ -13,6 +14,7 @@ __all__ = [
     "Decision",
     "Equivalence",
     "Estimate",
+    "Levels",
     "Samples",
     "Variance",
     "compute_benefit",
