@@ -224,11 +224,15 @@ def settle_seeds(settings: Settings, overrides: Sequence[str]) -> Settings:
         if name not in SEED_FACTORS or type(number) is not int or number < 2:
             raise UserError(f"study.seed_factors={factors} has {name}: {number}; {allowed}")
         if getattr(settings.seeds, f"{name}_seed") is not None:
-            raise UserError(f"seeds.{name}_seed is one value, and study.seed_factors varies {name}; leave one of them out")
+            raise UserError(
+                f"seeds.{name}_seed is one value, and study.seed_factors varies {name}; leave one of them out"
+            )
     number = math.prod(factors.values())
     given = [override for override in overrides if override.startswith("study.pretrain_seeds=")]
     if given and study.pretrain_seeds != number:  # a preset's number gives way, one that was typed does not
-        raise UserError(f"{given[-1]} and study.seed_factors={factors} ({number} together) differ; leave one of them out")
+        raise UserError(
+            f"{given[-1]} and study.seed_factors={factors} ({number} together) differ; leave one of them out"
+        )
     return dataclasses.replace(settings, study=dataclasses.replace(study, pretrain_seeds=number))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -71,7 +72,7 @@ def choose_steps(shares: Iterable[float], total_steps: int, key: str) -> list[in
 def find_fewest_steps(shares: Sequence[float]) -> int:
     """From which number of steps on every share, in order, has a step of its own, whatever the number."""
     ends = (0.0, *shares, 1.0)
-    steps = math.ceil(1 / min(after - before for before, after in zip(ends, ends[1:], strict=False))) + 1
+    steps = math.ceil(1 / min(after - before for before, after in itertools.pairwise(ends))) + 1
     while _fits(shares, steps - 1):
         steps -= 1
     return steps
@@ -79,7 +80,7 @@ def find_fewest_steps(shares: Sequence[float]) -> int:
 
 def _fits(shares: Sequence[float], total_steps: int) -> bool:
     steps = [0, *(round(share * total_steps) for share in shares), total_steps]
-    return all(before < after for before, after in zip(steps, steps[1:], strict=False))
+    return all(before < after for before, after in itertools.pairwise(steps))
 
 
 def choose_checkpoint_shares(checkpoints: Sequence[Any], rule: str | None) -> tuple[float, ...]:

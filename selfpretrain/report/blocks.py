@@ -12,6 +12,7 @@ from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
 from selfpretrain.report.columns import Table
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
+from selfpretrain.report.dynamics_tables import explain_dynamics
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.stats.calibration import NUM_BINS
@@ -80,10 +81,6 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
     return forms
 
 
-_CROSSED = (
-    " The variance of a mean over crossed factors is that of an analysis of variance, the mean square of each factor less "
-    "what the factors share; seeds counts the combinations."
-)
 _CURVES = {LABELS: "scores by labelled examples", TOKENS: "validation scores by tokens of pretraining"}
 
 
@@ -135,16 +132,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
-    if summary.chance:
-        lines.append(f"Intervals hold over {summary.chance}.{_CROSSED if summary.is_crossed else ''}")
-    if summary.dynamics:
-        number = max(found.num_checkpoints for found in summary.dynamics)
-        lines.append(
-            f"Learning dynamics: the runs of all seeds from the encoder at each of {number} checkpoints, with the recipe chosen "
-            f"at the last; intervals by Bonferroni, each at 1 - {format_score(summary.alpha, 2)}/{number}, so that all of a "
-            "line hold together. Two procedures separate at the first step from which on every interval of their difference "
-            "leaves out 0 on the same side."
-        )
+    lines += [*_explain_chance(summary), *explain_dynamics(summary)]
     if any(panel.decision for panel in summary.panels):
         lines.append(
             "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
@@ -192,6 +180,16 @@ def list_explanations(summary: Summary) -> list[str]:
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
     return lines
+
+
+def _explain_chance(summary: Summary) -> list[str]:
+    if not summary.chance:
+        return []
+    crossed = (
+        " The variance of a mean over crossed factors is that of an analysis of variance: the mean squares of the factors, "
+        "less that of what they do together. seeds: their combinations, and without pretraining the levels of initialisation."
+    )
+    return [f"Intervals hold over {summary.chance}.{crossed if summary.is_crossed else ''}"]
 
 
 def _explain_means(summary: Summary) -> list[str]:

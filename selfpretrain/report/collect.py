@@ -68,7 +68,7 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
 def _collect_checkpoints(plan: StudyPlan) -> list[tuple[int, CellResult]]:
     """All seeds' fine-tunings from the snapshots of their pretrainings and from the end, of conditions that have any."""
     found: list[tuple[int, CellResult]] = []
-    for group in plan.groups if not plan.is_provisional else []:
+    for group in plan.groups if plan.study.checkpoints and not plan.is_provisional else []:
         if cells := plan.list_checkpoints(group):
             ends = group.choose_cells()
             config = plan.pretrainings[ends[0].settings.start.run_id or ""].settings.pretrain

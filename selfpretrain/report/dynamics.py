@@ -38,7 +38,9 @@ def _build(
     baseline = [c for c in results.cells if (c.model, c.task, c.condition) == (model, task, study.baseline)]
     constant = {study.baseline: baseline} if baseline and study.baseline not in conditions else {}
     panels = [build_panel(model, task, constant | groups, own) for groups in by_step.values()]
-    dynamics = Dynamics(model, task, panels[0].metric, [*by_step], number, conditions, panels, results.schedule_is_log, study.reference)
+    dynamics = Dynamics(
+        model, task, panels[0].metric, [*by_step], number, conditions, panels, results.schedule_is_log, study.reference
+    )
     for name in conditions:
         if name != study.baseline and (constant or study.baseline in conditions):
             dynamics.separations.append(_separate(dynamics, name, study.baseline))

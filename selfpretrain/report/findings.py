@@ -317,7 +317,9 @@ class Summary:
     warnings: list[str] = field(default_factory=list)
     without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
     chance: str = ""  # what intervals hold over, in words
-    seed_factors: dict[str, int] = field(default_factory=dict)  # what varies from pretraining to pretraining, if not all
+    seed_factors: dict[str, int] = field(
+        default_factory=dict
+    )  # what varies from pretraining to pretraining, if not all
 
     @property
     def is_crossed(self) -> bool:

@@ -204,7 +204,7 @@ def draw_dynamics(summary: Summary) -> dict[str, bytes]:
                 axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
                 if found.is_log:
                     axes.set_xscale("log")
-        title = f"{summary.name}: {summary.confidence:.0%} intervals that hold together for all steps of a line"
+        title = f"{summary.name}: {summary.confidence:.0%} intervals that hold together for all steps of a line; ring: from here on apart"
         figure.suptitle(title, fontsize=10)
         handles = [Line2D([], [], color=find_condition(c).colour, marker="o", label=c) for c in conditions]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(conditions)), frameon=False)
@@ -229,11 +229,11 @@ def _draw_separations(axes: Axes, found: Dynamics) -> None:
     for each in found.separations:
         colour, is_reference = find_condition(each.conditions[0]).colour, each.conditions[1] == found.reference
         deltas = {step: difference.delta for step, difference in each.differences.items() if difference}
-        style = (0, (4, 3)) if is_reference else "-"
+        style: Any = (0, (4, 3)) if is_reference else "-"
         _draw_band(axes, deltas, colour, "o", style)
         lines.append(Line2D([], [], color=colour, linestyle=style, label=" - ".join(each.conditions)))
         if each.step is not None:
-            ring = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.4, "zorder": 5}
+            ring: Any = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.4, "zorder": 5}
             axes.scatter([each.step], [deltas[each.step].point], s=90, **ring)
     if lines:
         axes.legend(handles=lines, fontsize=7, frameon=False)

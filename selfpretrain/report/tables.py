@@ -28,7 +28,8 @@ from selfpretrain.report.columns import (
     list_interval,
     name_interval,
 )
-from selfpretrain.report.findings import LABELS, Average, Cross, Dynamics, Separation, Summary
+from selfpretrain.report.dynamics_tables import build_dynamics_tables
+from selfpretrain.report.findings import LABELS, Average, Cross, Summary
 from selfpretrain.study.conditions import OWN, START
 
 WITHOUT_OVERLAP = "without overlapping test examples"
@@ -45,8 +46,7 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_reference_table(summary))
     if any(curve.name == LABELS for curve in summary.curves):
         tables.append(build_label_table(summary))
-    if summary.dynamics:
-        tables += [build_dynamics_table(summary), build_separation_table(summary)]
+    tables += build_dynamics_tables(summary)
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
     tables += [build_average_table(average) for average in summary.averages]
     if summary.tallies:
@@ -158,54 +158,6 @@ def build_label_table(summary: Summary) -> Table:
                 *fill_difference(own.gain if own else None),
             ])  # fmt: skip
     return build_table("labels", "By the number of labelled examples", columns, rows, (2, 2))
-
-
-def build_dynamics_table(summary: Summary) -> Table:
-    """Scores by steps of pretraining, a column for each condition that has any."""
-    conditions = list(dict.fromkeys(name for found in summary.dynamics for name in found.conditions))
-    columns = {**PANEL, "steps": ("steps",), **{name: name_interval(name) for name in conditions}}
-    rows = [
-        [
-            *_fill_step(found, step),
-            *(fill_score(e)[:1] + fill_score(e)[-3:] if (e := panel.find(name)) else _LACKING for name in conditions),
-        ]
-        for found in summary.dynamics
-        for step, panel in zip(found.steps, found.panels, strict=True)
-    ]
-    return build_table("dynamics", f"Learning dynamics: {_DYNAMICS}", columns, rows, (2, 2))
-
-
-def build_separation_table(summary: Summary) -> Table:
-    """Differences by steps of pretraining, a column for each; the mark is on those of the stretch that leaves 0 out."""
-    pairs = list(dict.fromkeys(each.conditions for found in summary.dynamics for each in found.separations))
-    names = {pair: " - ".join(pair) for pair in pairs}
-    columns = {**PANEL, "steps": ("steps",), **{name: (*name_interval(name), f"{name}_apart") for name in names.values()}}
-    rows = []
-    for found in summary.dynamics:
-        separations = {each.conditions: each for each in found.separations}
-        for step in found.steps:
-            cells = [_fill_separation(separations.get(pair), step) for pair in pairs]
-            rows.append([*_fill_step(found, step), *cells])
-    title = "Learning dynamics: differences (* from the step on at which the two separate)"
-    return build_table("separations", title, columns, rows, (2, 2))
-
-
-_DYNAMICS = "test scores by steps of pretraining, intervals that hold together"
-_LACKING = (NOT_APPLICABLE, NA, NA, NA)
-
-
-def _fill_step(found: Dynamics, step: int) -> list[Cell]:
-    task = (f"{found.task} ({found.metric})", found.task, found.metric)
-    return [(found.model, found.model), task, (f"{step:,}", str(step))]
-
-
-def _fill_separation(separation: Separation | None, step: int) -> Cell:
-    difference = separation.differences.get(step) if separation else None
-    if separation is None or difference is None:
-        return *_LACKING, NA
-    is_apart = separation.step is not None and step >= separation.step
-    text = difference.delta.format("gain") + "*" * is_apart
-    return text, *list_interval(difference.delta), str(is_apart).lower()
 
 
 def build_cross_table(cross: Cross, summary: Summary) -> Table:

@@ -80,7 +80,14 @@ class StudyResults:
     def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
         """The same runs of these tasks, without these test examples; what is measured on others is gone, too."""
         cells = [cell for cell in self.cells if cell.task in left_out]
-        gone: dict[str, Any] = {"overlaps": {}, "curve": [], "checkpoints": [], "transfers": [], "held": {}, "facts": {}}
+        gone: dict[str, Any] = {
+            "overlaps": {},
+            "curve": [],
+            "checkpoints": [],
+            "transfers": [],
+            "held": {},
+            "facts": {},
+        }
         return replace(self, cells=cells, left_out=left_out, **gone)
 
 

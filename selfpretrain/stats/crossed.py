@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,9 @@ def check_levels(name: str, seeds: Sequence[Hashable]) -> None:
     """Refuses levels of different factors on one side, and seeds that are none beside some that are."""
     forms = {len(seed) if isinstance(seed, Levels) else 0 for seed in seeds}
     if len(forms) > 1 or 1 in forms:
-        raise UserError(f"{name} has seeds with {sorted(forms)} levels: each needs one of every factor, of two at least")
+        raise UserError(
+            f"{name} has seeds with {sorted(forms)} levels: each needs one of every factor, of two at least"
+        )
 
 
 def arrange_seeds(values: FloatArray, seeds: Sequence[Hashable]) -> FloatArray:

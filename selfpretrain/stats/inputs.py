@@ -191,7 +191,9 @@ def check_paired(base: Procedure, expt: Procedure) -> None:
             fix = "leave its runs out or use paired=False"
             raise UserError(f"seed {missing[0]!r} is in {one.name} but not in {other.name}: paired needs both; {fix}")
     if isinstance(base.seeds[0], Levels) != isinstance(expt.seeds[0], Levels):
-        raise UserError(f"the seeds of {base.name} or of {expt.name} are levels, those of the other are not: paired needs both")
+        raise UserError(
+            f"the seeds of {base.name} or of {expt.name} are levels, those of the other are not: paired needs both"
+        )
 
 
 def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:

@@ -29,7 +29,9 @@ def list_levels(study: StudyConfig) -> list[dict[str, int]]:
 
 def choose_levels(study: StudyConfig, condition: Condition, pretrain_seed: int) -> dict[str, int]:
     """Of the factors that a run of the condition has: without a pretraining there is neither data order nor masks."""
-    levels = {} if condition.is_released else list_levels(study)[pretrain_seed]
+    if condition.is_released or not study.seed_factors:
+        return {}
+    levels = list_levels(study)[pretrain_seed]
     return {name: level for name, level in levels.items() if name in OF_FRESH or not condition.is_fresh}
 
 
@@ -67,4 +69,4 @@ def describe_chance(settings: Settings) -> str:
         together = " together" if len(varied) > 1 else ""
         kinds = f"pretraining seeds ({join_words([*varied.values()]) or 'none of their kinds'}{together})"
     same = [words for name, words in WORDS.items() if name not in varied]
-    return f"{kinds}, fine-tuning and test examples" + (f"; {join_words(same)} were the same for all" if same else "")
+    return f"{kinds}, fine-tuning and test examples" + (f"; the same for all: {join_words(same)}" if same else "")

@@ -249,7 +249,9 @@ class StudyPlan:
 
     def _find_followed(self, group: Group, end: Cell) -> Cell | None:
         """The pretraining whose encoders on the way are fine-tuned, too."""
-        return None if find_condition(group.condition).text_of else self.pretrainings.get(end.settings.start.run_id or "")
+        return (
+            None if find_condition(group.condition).text_of else self.pretrainings.get(end.settings.start.run_id or "")
+        )
 
     def has_start(self, cell: Cell) -> bool:
         """Whether the snapshot that a fine-tuning starts from is there, or will be."""

@@ -6,7 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from selfpretrain.config import Settings, UserError
-from selfpretrain.pretext.schedules import CHECKPOINTS, OF_RULE, RULE, choose_checkpoint_shares, choose_steps, round_shares
+from selfpretrain.pretext.schedules import (
+    CHECKPOINTS,
+    OF_RULE,
+    RULE,
+    choose_checkpoint_shares,
+    choose_steps,
+    round_shares,
+)
 from selfpretrain.runs import budget, identity
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.study.cells import Cell
@@ -24,7 +31,9 @@ def check_snapshots(settings: Settings) -> None:
             f"{key} needs pretrain.engine={NATIVE}, which keeps encoders on the way; {config.engine} keeps the last"
         )
     if study.checkpoints and config.budget == "seconds":
-        raise UserError(f"{key} needs steps that are the same for all seeds, which budget=seconds has not; set budget=steps")
+        raise UserError(
+            f"{key} needs steps that are the same for all seeds, which budget=seconds has not; set budget=steps"
+        )
 
 
 def keeps_snapshots(condition: Condition, engine: str) -> bool:

@@ -149,6 +149,6 @@ def test_benefit_estimates_and_means_take_them():
     grids = arrange_seeds(scores, SEEDS)
     assert grids.shape == (2, 2, 3)
     mean = estimate_mean_score(grids, np.zeros(2), [200, 200], 0.95, (0, 1))
-    variance, df = compute_crossed_variance(grids.mean(axis=0))
+    variance, _ = compute_crossed_variance(grids.mean(axis=0))
     assert mean.point == pytest.approx(scores.mean())
     assert mean.high - mean.low <= 2 * 12.8 * np.sqrt(variance)  # t of one degree of freedom, clipped to the metric
