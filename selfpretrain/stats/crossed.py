@@ -43,7 +43,8 @@ def arrange_seeds(values: FloatArray, seeds: Sequence[Hashable]) -> FloatArray:
         return values
     _, places = zip(*(np.unique(column, return_inverse=True) for column in np.array(seeds).T), strict=True)
     grid = np.full((*values.shape[:-1], *(place.max() + 1 for place in places)), np.nan)
-    grid[(..., *places)] = values
+    where: tuple[Any, ...] = (..., *places)
+    grid[where] = values
     return grid
 
 

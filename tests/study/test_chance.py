@@ -79,10 +79,10 @@ def test_wrong_factors(make_plan, given, message):
 
 
 def test_a_factor_with_a_seed_of_its_own_or_without_one(make_plan):
-    with pytest.raises(UserError, match="seeds.init_seed is one value, and study.seed_factors varies init"):
+    with pytest.raises(UserError, match=r"seeds\.init_seed is one value, and study.seed_factors varies init"):
         make_plan("study.seed_factors={init:2}", "seeds.init_seed=3")
     with pytest.raises(
-        UserError, match="has data, and fairseq .condition fairseq:own. has one seed for data order and masks"
+        UserError, match=r"has data, and fairseq \(condition fairseq:own\) has one seed for data order and masks"
     ):
         make_plan("study.seed_factors={data:2}", "study.conditions=[none,fairseq:own]")
     make_plan("study.seed_factors={init:2}", "study.conditions=[none,fairseq:own]")

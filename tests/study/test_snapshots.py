@@ -54,7 +54,7 @@ def test_a_curve_beside_them_has_its_own_shares(make_plan):
 
 def test_what_cannot_keep_them_is_refused(make_plan):
     with pytest.raises(
-        UserError, match="pretrain.engine=native, which keeps encoders on the way; fairseq keeps the last"
+        UserError, match=r"pretrain\.engine=native, which keeps encoders on the way; fairseq keeps the last"
     ):
         make_plan(*THREE, "pretrain.engine=fairseq")
     with pytest.raises(UserError, match="which budget=seconds has not; set budget=steps"):
