@@ -32,6 +32,7 @@ from selfpretrain.fields import UserError as UserError
 FAMILIES = ("electra", "roberta", "bert")
 ANALYSES = ("ensembles", "calibration")
 SHARE_CHECKS = 3  # of gradients, in a row, after which layers part [Yang et al. 2021, arXiv 2110.03848]
+SEED_FACTORS = ("init", "data", "mask")  # pretraining's kinds of chance, as seeds.<name>_seed
 
 # a setting is one line
 # fmt: off
@@ -112,7 +113,7 @@ class PretrainConfig(OptimConfig):
     max_held_out: int = setting(256, at_least(1), "sequences held out at most")
     eval_every: int = setting(0, at_least(0), "steps between held-out losses; 0: at the end only")
     snapshots: list[float] = setting(list, ABOVE_0_BELOW_1, "shares of the steps after which the encoder is kept, too: init=run:<id>@<step>")
-    checkpoint_schedule: str | None = setting(None, help="more of them, by a rule: multiberts (28 with the last), log:<number>, every:<share>")
+    checkpoint_schedule: str | None = setting(None, help="more of them, by a rule: multiberts (28 with the last, close at the beginning) [MultiBERTs], log:<number> (with the last, from a thousandth on), every:<share>")
     weight_sharing: str = setting("none", ("none", "fixed", "adaptive", "multistep"), "the layers begin as one and part later [Yang et al. 2021, arXiv 2110.03848]: at a step | when gradients differ | group by group")
     share_until: float = setting(0.1, ABOVE_0_TO_1, "of fixed: share of the steps with tied layers [arXiv 2110.03848: 50k of 500k]")
     share_unit: int = setting(1, at_least(1), "consecutive layers that are repeated as one; divides model.num_layers")
@@ -293,7 +294,7 @@ class StudyConfig:
     transfer: Any = setting(None, help="task -> other test sets that its runs are scored on: {mnli: [hans, snli]}; cards, or {name: ..., label_map: {<class of the task>: <class there>}}")
     models_of: dict[str, list[str]] = setting(dict, help="task -> its models, where not all of them")
     pretrain_seeds: int = setting(3, at_least(1))
-    seed_factors: dict[str, int] = setting(dict, help="{init: 3, data: 3}: kinds of pretraining's chance (init, data, mask) and how many seeds of each, crossed, the others kept at one; empty: all three change together, pretrain_seeds times")
+    seed_factors: Any = setting(None, help="{init: 3, data: 3}: kinds of pretraining's chance (init, data, mask) and how many seeds of each, crossed, the others kept at one; null: all three change together, pretrain_seeds times")
     finetune_seeds: int = setting(1, at_least(1))
     seed_offset: int = setting(1000, at_least(1), "between the fine-tuning seeds of one pretraining and of the next")
     seeds_per_process: int = setting(1, at_least(1), "runs that differ in their seeds alone, trained together by one process: for a GPU; a CPU gains nothing (0.90x)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfpretrain.config import (
     FAMILIES,
+    SEED_FACTORS,
     SHARE_CHECKS,
     CorpusConfig,
     FinetuneConfig,
@@ -35,6 +37,7 @@ from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
 from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
+from selfpretrain.pretext.schedules import RULE, choose_checkpoint_shares, choose_steps, list_shares
 
 T = TypeVar("T")
 
@@ -213,7 +216,33 @@ def open_config(config: DictConfig, overrides: Sequence[str] = ()) -> Settings:
         tokenizer=dataclasses.replace(tokenizer, path=_expand_home(tokenizer.path)),
     )
     check(settings)
-    return settings
+    return settle_seeds(settings, overrides)
+
+
+def settle_seeds(settings: Settings, overrides: Sequence[str]) -> Settings:
+    """With ``study.seed_factors`` the number of pretraining seeds is that of their combinations; UserError for factors that
+    cannot be.
+    """
+    study, factors = settings.study, settings.study.seed_factors
+    if not factors:
+        return settings
+    allowed = f"allowed: {{<factor>: <number of seeds, at least 2>, ...}} with {', '.join(SEED_FACTORS)}"
+    if not isinstance(factors, dict):
+        raise UserError(f"study.seed_factors={factors} is no mapping; {allowed}")
+    for name, number in factors.items():
+        if name not in SEED_FACTORS or type(number) is not int or number < 2:
+            raise UserError(f"study.seed_factors={factors} has {name}: {number}; {allowed}")
+        if getattr(settings.seeds, f"{name}_seed") is not None:
+            raise UserError(
+                f"seeds.{name}_seed is one value, and study.seed_factors varies {name}; leave one of them out"
+            )
+    number = math.prod(factors.values())
+    given = [override for override in overrides if override.startswith("study.pretrain_seeds=")]
+    if given and study.pretrain_seeds != number:  # a preset's number gives way, one that was typed does not
+        raise UserError(
+            f"{given[-1]} and study.seed_factors={factors} ({number} together) differ; leave one of them out"
+        )
+    return dataclasses.replace(settings, study=dataclasses.replace(study, pretrain_seeds=number))
 
 
 def check(settings: Settings) -> None:
@@ -230,11 +259,23 @@ def check(settings: Settings) -> None:
                     names = ", ".join(each or "null" for each in allowed)
                     raise UserError(f"{key}={value} is not known; allowed: {names}")
     Start.parse(settings.init)
+    _check_schedules(settings)
     for broken, message in _list_contradictions(settings):
         if broken:
             raise UserError(message)
     for part, _ in read_parts(settings.corpus, None):
         check(dataclasses.replace(settings, corpus=part))
+
+
+def _check_schedules(settings: Settings) -> None:
+    """Refuse checkpoints that cannot be; where steps are the budget, those that they are too few for, too."""
+    config, checkpoints = settings.pretrain, settings.study.checkpoints
+    rule = config.checkpoint_schedule
+    given = {f"{RULE}={rule}": list_shares(rule)}
+    given[f"study.checkpoints={list(checkpoints)}"] = choose_checkpoint_shares(checkpoints, rule)
+    for key, shares in given.items():
+        if config.budget == "steps":
+            choose_steps(shares, config.total_steps, key)
 
 
 def read_parts(corpus: CorpusConfig, task: TaskConfig | None) -> list[tuple[CorpusConfig, TaskConfig | None]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MINUS = "-"  # plain ASCII: survives every terminal, CSV reader and LaTeX engine
 
 
@@ -48,3 +50,8 @@ def format_duration(seconds: float) -> str:
 def format_counted(count: int, singular: str, plural: str | None = None) -> str:
     """2, "seed" -> 2 seeds"""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """["a", "b", "c"] -> a, b and c"""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

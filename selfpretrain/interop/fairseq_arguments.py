@@ -49,6 +49,7 @@ def check_settings(settings: Settings, precision: str, device: str) -> None:
         "pretrain.eval_every=0": p.eval_every == 0,
         "pretrain.snapshots=[]": not p.snapshots,
         "pretrain.weight_sharing=none": p.weight_sharing == "none",
+        "pretrain.checkpoint_schedule=null": p.checkpoint_schedule is None,
         "runtime.keep_steps=[]": not settings.runtime.keep_steps,
         "pretrain.precision=fp32": precision == "fp32" or device == "cuda",
         "one process": world == 1,

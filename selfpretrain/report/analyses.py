@@ -111,6 +111,9 @@ def _add_ensembles(
     panel: Panel, outputs: Sequence[Outputs], summary: Summary, study: StudyConfig, notes: list[str]
 ) -> None:
     """Of every pair of conditions, and of every condition with itself."""
+    if summary.is_crossed:
+        notes.append("no ensembles: pairs of runs whose seeds are crossed share levels, so that none is independent")
+        return
     probabilities = {each.entry.condition: each.compute_probabilities() for each in outputs}
     for first, second in combinations_with_replacement(outputs, 2):
         conditions = first.entry.condition, second.entry.condition
@@ -150,7 +153,7 @@ def _add_calibration(
     panel: Panel, outputs: Sequence[Outputs], summary: Summary, study: StudyConfig, notes: list[str]
 ) -> None:
     for each in outputs:
-        entry, seeds = each.entry, get_seeds(each.test)
+        entry, seeds = each.entry, get_seeds(each.test.cells)
         assert entry.score is not None
         try:
             reliabilities = [_measure(each, scaled, seeds, study) for scaled in (False, True)]

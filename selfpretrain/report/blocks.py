@@ -12,6 +12,7 @@ from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
 from selfpretrain.report.columns import Table
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
+from selfpretrain.report.dynamics_tables import explain_dynamics
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.stats.calibration import NUM_BINS
@@ -95,6 +96,11 @@ def build_blocks(summary: Summary) -> list[Block]:
             for name in dict.fromkeys(curve.name for curve in summary.curves)
         ),
         *(
+            [Figure("dynamics", "test scores by steps of pretraining", partial(_draw, "draw_dynamics", summary))]
+            if summary.dynamics
+            else []
+        ),
+        *(
             Figure(
                 to_stem(f"cross_{cross.model}_{cross.unit}"),
                 "cross-task matrix",
@@ -126,6 +132,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
+    lines += [*_explain_chance(summary), *explain_dynamics(summary)]
     if any(panel.decision for panel in summary.panels):
         lines.append(
             "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
@@ -174,6 +181,16 @@ def list_explanations(summary: Summary) -> list[str]:
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
     return lines
+
+
+def _explain_chance(summary: Summary) -> list[str]:
+    if not summary.chance:
+        return []
+    crossed = (
+        " The variance of a mean over crossed factors is that of an analysis of variance: the mean squares of the factors, "
+        "less that of what they do together. seeds: their combinations, and without pretraining the levels of initialisation."
+    )
+    return [f"Intervals hold over {summary.chance}.{crossed if summary.is_crossed else ''}"]
 
 
 def _explain_means(summary: Summary) -> list[str]:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own
 from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
+from selfpretrain.pretext import schedules
+from selfpretrain.pretext.schedules import OF_RULE
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, CellResult, StudyResults, TransferResult
+from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, MISSING, CellResult, StudyResults, TransferResult
 from selfpretrain.study.audit import audit_study, list_held
+from selfpretrain.study.chance import choose_levels, describe_chance
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining, count_pretrain_flops
 from selfpretrain.study.facts import describe_conditions, describe_data
@@ -52,23 +55,39 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     overlaps = {name: data.overlap for name, data in plan.data.items()}
     num_labels = {name: len(data.splits["train"].ids) for name, data in plan.data.items()}
     curve = _collect_curve(plan)
+    checkpoints = _collect_checkpoints(plan)
+    is_log = OF_RULE in study.checkpoints and schedules.is_log(plan.settings.pretrain.checkpoint_schedule)
     held: dict[str, dict[str, list[str]]] = {}
     if study.exclude_overlap:
         held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
     flops = count_pretrain_flops(plan) if list_comparisons(study.pairs, study.conditions) else {}
     return StudyResults(
-        study,
-        tasks,
-        cells,
-        facts,
-        plan.init_schemes,
-        overlaps,
-        num_labels,
-        curve,
-        _collect_transfers(plan),
-        held,
-        flops,
-    )
+        study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, checkpoints, is_log,
+        describe_chance(plan.settings), _collect_transfers(plan), held, pretrain_flops=flops,
+    )  # fmt: skip
+
+
+def _collect_checkpoints(plan: StudyPlan) -> list[tuple[int, CellResult]]:
+    """All seeds' fine-tunings from the snapshots of their pretrainings and from the end, of conditions that have any."""
+    found: list[tuple[int, CellResult]] = []
+    for group in plan.groups if plan.study.checkpoints and not plan.is_provisional else []:
+        if cells := plan.list_checkpoints(group):
+            ends = group.choose_cells()
+            config = plan.pretrainings[ends[0].settings.start.run_id or ""].settings.pretrain
+            found += [
+                (step, _collect_checkpoint(plan, cell, group.condition))
+                for step, at_step in {**cells, config.total_steps: ends}.items()
+                for cell in at_step
+            ]
+    return found
+
+
+def _collect_checkpoint(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
+    """As any cell; of one that can never be run since its pretraining has ended without keeping its start, why."""
+    found, step = _collect_cell(plan, cell, condition), cell.settings.start.step
+    if found.status != MISSING or step is None or plan.has_start(cell):
+        return found
+    return dataclasses.replace(found, note=f"its finished pretraining kept no encoder after {step} steps")
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
@@ -118,13 +137,19 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
         status, note = blocker.status, f"its pretraining{which} {blocker.status}: {blocker.run.note}"
     scheme = "" if find_condition(condition).from_released else cell.settings.model.init_scheme
     seeds = (cell.pretrain_seed, cell.finetune_seed)
-    return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme)
+    levels = choose_levels(plan.study, find_condition(condition), cell.pretrain_seed)
+    return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme, levels)
 
 
 def _collect_gap(plan: StudyPlan, gap: Gap) -> list[CellResult]:
     """The runs that there would be."""
     seeds = itertools.product(range(plan.study.pretrain_seeds), range(plan.study.finetune_seeds))
-    return [CellResult(gap.model, gap.condition, gap.task, *pair, ABSENT, "", gap.why, Path()) for pair in seeds]
+    about = find_condition(gap.condition)
+    levels = [choose_levels(plan.study, about, number) for number in range(plan.study.pretrain_seeds)]
+    return [
+        CellResult(gap.model, gap.condition, gap.task, *pair, ABSENT, "", gap.why, Path(), "", levels[pair[0]])
+        for pair in seeds
+    ]
 
 
 def choose_folder(plan: StudyPlan) -> Path:

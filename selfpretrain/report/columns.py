@@ -125,7 +125,7 @@ def fill_seeds(entry: Entry) -> Cell:
 
 def _count_each(entry: Entry) -> str:
     """Runs per seed: 2, or 1-2 where some are missing."""
-    counts = Counter(run["pretrain_seed"] for run in entry.run_scores).values()
+    counts = Counter(entry.seeds).values()
     return "-".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else str(entry.num_runs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from selfpretrain.config import StudyConfig
 from selfpretrain.numbers import format_score, format_signed, format_whole
-from selfpretrain.runs.results import AlignedRuns
+from selfpretrain.runs.results import AlignedRuns, CellResult
 from selfpretrain.stats import (
     METRICS,
     BootstrapResult,
+    Levels,
     Variance,
     compute_benefit,
     compute_contrast,
@@ -70,12 +71,19 @@ class Score(NamedTuple):
     examples_variance: float  # the part of the interval's variance that is the choice of test examples
 
 
-def get_seeds(runs: AlignedRuns) -> list[tuple[int, int]]:
-    """What each run's chance comes from: its pretraining seed; for a released checkpoint, each fine-tuning by itself."""
-    return [
-        (cell.pretrain_seed, cell.finetune_seed if find_condition(cell.condition).is_released else 0)
-        for cell in runs.cells
-    ]
+def get_seeds(cells: Iterable[CellResult]) -> list[tuple[int, ...]]:
+    """What each run's chance comes from (:func:`get_seed`)."""
+    return [get_seed(cell.condition, cell.pretrain_seed, cell.finetune_seed, cell.levels) for cell in cells]
+
+
+def get_seed(condition: str, pretrain_seed: int, finetune_seed: int, levels: Mapping[str, int]) -> tuple[int, ...]:
+    """The pretraining seed, or its level of the factor that is varied, or of each crossed one; for a released checkpoint,
+    each fine-tuning by itself.
+    """
+    if len(levels) > 1:
+        return Levels(levels.values())
+    number = next(iter(levels.values()), pretrain_seed)
+    return number, finetune_seed if find_condition(condition).is_released else 0
 
 
 def _choose_metric(name: str, *sides: AlignedRuns) -> Any:
@@ -173,7 +181,7 @@ def compute_share(
 
 def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:
     """The metric, the seeds and example ids of each side, and how intervals are made, as the statistics name them."""
-    seeds = {f"{name}_seeds": get_seeds(side) for name, side in sides.items()}
+    seeds = {f"{name}_seeds": get_seeds(side.cells) for name, side in sides.items()}
     ids = {f"{name}_ids": side.ids for name, side in sides.items()}
     sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
     return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.report.comparisons import Difference, Interval, get_seed
 from selfpretrain.runs.results import ABSENT, DONE
 from selfpretrain.stats import Decision
 from selfpretrain.stats.calibration import ReliabilityBin
@@ -34,7 +34,7 @@ class Entry:
     start: str = ""  # of an encoder that was not pretrained: normal | mimetic
     score: Interval | None = None
     examples_variance: float = 0.0  # the part of the score's variance that is the choice of test examples
-    run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score
+    run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score, levels if any
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none
@@ -53,6 +53,12 @@ class Entry:
     @property
     def singles(self) -> list[float]:
         return [float(run["score"]) for run in self.run_scores]
+
+    @property
+    def seeds(self) -> list[tuple[int, ...]]:
+        """What the chance of each run comes from, as in run_scores."""
+        runs = self.run_scores
+        return [get_seed(self.condition, r["pretrain_seed"], r["finetune_seed"], r.get("levels", {})) for r in runs]
 
     @property
     def num_runs_planned(self) -> int:
@@ -188,6 +194,33 @@ class Curve:
 
 
 @dataclass
+class Separation:
+    """The difference of two conditions along a pretraining."""
+
+    conditions: tuple[str, str]  # first - second
+    differences: dict[int, Difference | None]  # by steps of pretraining; None where a side has no score
+    step: int | None  # from which on the intervals, all of them together, leave 0 out on one side
+    is_claim: bool  # several seeds a side; else it is of these checkpoints only
+
+
+@dataclass
+class Dynamics:
+    """One model on one task: test scores of all seeds by steps of pretraining, at a confidence that holds for all of them."""
+
+    model: str
+    task: str
+    metric: str
+    steps: list[int]
+    num_checkpoints: int  # of a condition, in whose number the intervals are corrected
+    conditions: list[str]  # those that have steps; the baseline may have none
+    panels: list[Panel]  # [steps]
+    is_log: bool  # the checkpoints lie closer at the beginning
+    reference: str
+    separations: list[Separation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Ensemble:
     """Two runs of one model on one task, their probabilities averaged; mean over pairs of runs."""
 
@@ -278,15 +311,9 @@ class PairedDifference:
 
 # fields of Summary that leave no trace while empty
 _OPTIONAL = (
-    "tallies",
-    "averages",
-    "procedures",
-    "ensembles",
-    "calibrations",
-    "transfers",
-    "published",
-    "without_overlap",
-)
+    "tallies", "averages", "procedures", "dynamics", "ensembles", "calibrations", "transfers", "published", "without_overlap",
+    "chance", "seed_factors",
+)  # fmt: skip
 
 
 @dataclass
@@ -306,12 +333,22 @@ class Summary:
     averages: list[Average] = field(default_factory=list)
     procedures: list[PairedDifference] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    dynamics: list[Dynamics] = field(default_factory=list)
     ensembles: list[Ensemble] = field(default_factory=list)
     calibrations: list[Calibration] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     published: list[PublishedScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
+    chance: str = ""  # what intervals hold over, in words
+    seed_factors: dict[str, int] = field(
+        default_factory=dict
+    )  # what varies from pretraining to pretraining, if not all
+
+    @property
+    def is_crossed(self) -> bool:
+        """Pretraining seeds are levels of several factors."""
+        return len(self.seed_factors) > 1
 
     @property
     def alpha(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from selfpretrain.report.comparisons import Interval, to_interval
 from selfpretrain.report.findings import Entry, Panel
 from selfpretrain.stats import METRICS
+from selfpretrain.stats.crossed import arrange_seeds
 from selfpretrain.stats.means import estimate_mean_benefit, estimate_mean_difference, estimate_mean_score
 from selfpretrain.stats.statistics import FloatArray
 
@@ -59,19 +60,19 @@ def compute_mean_benefit(
     return None if found is None else to_interval(found)
 
 
-def _average_seeds(entry: Entry) -> dict[tuple[int, int], float]:
-    """The entry's score by seed: its pretraining's, or of a released checkpoint each fine-tuning's."""
-    scores: dict[tuple[int, int], list[float]] = {}
-    for run in entry.run_scores:
-        seed = (run["pretrain_seed"], run["finetune_seed"] if entry.about.is_released else 0)
+def _average_seeds(entry: Entry) -> dict[tuple[int, ...], float]:
+    """The entry's score by seed."""
+    scores: dict[tuple[int, ...], list[float]] = {}
+    for seed, run in zip(entry.seeds, entry.run_scores, strict=True):
         scores.setdefault(seed, []).append(run["score"])
     return {seed: float(np.mean(values)) for seed, values in scores.items()}
 
 
 def _stack(entries: Sequence[Entry]) -> FloatArray:
-    """Scores [tasks, seeds]."""
+    """Scores [tasks, seeds], or of crossed factors [tasks, levels, levels, ...]."""
     by_task = [_average_seeds(entry) for entry in entries]
-    return np.array([[scores[seed] for seed in by_task[0]] for scores in by_task])
+    seeds = list(by_task[0])
+    return arrange_seeds(np.array([[scores[seed] for seed in seeds] for scores in by_task]), seeds)
 
 
 def _count(panels: Sequence[Panel]) -> list[int]:

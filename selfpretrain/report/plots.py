@@ -24,6 +24,7 @@ from selfpretrain.report.findings import (
     Cross,
     CrossCell,
     Curve,
+    Dynamics,
     Entry,
     Panel,
     Reliability,
@@ -185,6 +186,65 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         ticks = sorted({point.x for points in curve.lines.values() for point in points})
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
         axes.set_xticks([], minor=True)
+
+
+def draw_dynamics(summary: Summary) -> dict[str, bytes]:
+    """Test scores by steps of pretraining, and differences beside them: a row per model and task, a line and a band each."""
+    conditions = list(dict.fromkeys(name for found in summary.dynamics for name in found.conditions))
+    conditions = list(dict.fromkeys([*conditions, summary.baseline]))
+    with _open_style():
+        size = (8.2, 1.0 + 2.7 * len(summary.dynamics))
+        figure = Figure(figsize=size, layout="constrained")
+        rows = figure.subplots(len(summary.dynamics), 2, squeeze=False, sharex="row")
+        for (scores, differences), found in zip(rows, summary.dynamics, strict=True):
+            _draw_scores_by_step(scores, found, conditions)
+            _draw_separations(differences, found)
+            for axes in (scores, differences):
+                axes.set_xlabel("steps of pretraining")
+                axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+                if found.is_log:
+                    axes.set_xscale("log")
+        title = f"{summary.name}: {summary.confidence:.0%} intervals that hold together for all steps of a line; ring: from here on apart"
+        figure.suptitle(title, fontsize=10)
+        handles = [Line2D([], [], color=find_condition(c).colour, marker="o", label=c) for c in conditions]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(conditions)), frameon=False)
+        return _save(figure)
+
+
+def _draw_scores_by_step(axes: Axes, found: Dynamics, conditions: Sequence[str]) -> None:
+    axes.set_title(f"{found.task}, {found.model}", loc="left", fontsize=9, fontweight="bold")
+    axes.set_ylabel(found.metric)
+    for name in conditions:
+        entries = {step: panel.find(name) for step, panel in zip(found.steps, found.panels, strict=True)}
+        scores = {step: entry.score for step, entry in entries.items() if entry and entry.score}
+        marker = "o" if name in found.conditions else ""  # without steps a level
+        _draw_band(axes, scores, find_condition(name).colour, marker)
+
+
+def _draw_separations(axes: Axes, found: Dynamics) -> None:
+    """A difference has the colour of its first condition, dashed against the reference; a ring where the two separate."""
+    axes.axhline(0, color="black", linewidth=0.9, zorder=1)
+    axes.set_ylabel("difference")
+    lines = []
+    for each in found.separations:
+        colour, is_reference = find_condition(each.conditions[0]).colour, each.conditions[1] == found.reference
+        deltas = {step: difference.delta for step, difference in each.differences.items() if difference}
+        style: Any = (0, (4, 3)) if is_reference else "-"
+        _draw_band(axes, deltas, colour, "o", style)
+        lines.append(Line2D([], [], color=colour, linestyle=style, label=" - ".join(each.conditions)))
+        if each.step is not None:
+            ring: Any = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.4, "zorder": 5}
+            axes.scatter([each.step], [deltas[each.step].point], s=90, **ring)
+    if lines:
+        axes.legend(handles=lines, fontsize=7, frameon=False)
+
+
+def _draw_band(axes: Axes, points: dict[int, Interval], colour: str, marker: str, style: Any = "-") -> None:
+    steps, intervals = list(points), list(points.values())
+    lows, highs = [each.low for each in intervals], [each.high for each in intervals]
+    axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    values = [each.point for each in intervals]
+    axes.plot(steps, values, color=colour, linestyle=style, marker=marker, markersize=4, linewidth=1.4)
 
 
 def draw_reliability(summary: Summary) -> dict[str, bytes]:

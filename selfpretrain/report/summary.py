@@ -15,6 +15,7 @@ from selfpretrain.report.averages import build_averages
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
+from selfpretrain.report.dynamics import build_dynamics, describe_separations
 from selfpretrain.report.findings import MARGIN, PARTIAL, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.report.procedures import build_paired, list_unpaired
 from selfpretrain.report.published import build_published
@@ -69,6 +70,8 @@ def _summarize(results: StudyResults) -> Summary:
         study.num_replicates,
         [_build_panel(model, task, cells, results) for (model, task), cells in groups.items()],
         dict(results.facts),
+        chance=results.chance,
+        seed_factors=dict(study.seed_factors or {}),
     )
     _correct_families(summary)
     for panel in summary.panels:
@@ -80,10 +83,14 @@ def _summarize(results: StudyResults) -> Summary:
     summary.transfers = build_transfers(results, _build_panel)
     summary.published = build_published(summary, results)
     summary.curves = [*build_label_curves(summary.panels), *build_token_curves(results)]
+    summary.dynamics = build_dynamics(results, _build_panel)
     summary.warnings = _collect_warnings(summary)
     analyse(summary, results)
     for panel in summary.panels:
         panel.verdict, panel.evidence = compose(panel, summary)
+        for found in summary.dynamics:
+            if (found.model, found.task) == (panel.model, panel.task):
+                panel.evidence += describe_separations(found, summary)
     return summary
 
 
@@ -172,8 +179,8 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
         PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state,
         counts,
         num_runs=len(runs.cells) if runs else 0,
-        num_seeds=len(set(get_seeds(runs))) if runs else 0,
-        num_seeds_planned=len(cells) if condition.is_released else len({cell.pretrain_seed for cell in cells}),
+        num_seeds=len(set(get_seeds(runs.cells))) if runs else 0,
+        num_seeds_planned=len(set(get_seeds(cells))),
         start=cells[0].init_scheme if condition.is_fresh else "",
         notes=_list_failures(cells),
     )
@@ -201,6 +208,7 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
 def _list_scores(runs: AlignedRuns, singles: list[float]) -> list[dict[str, Any]]:
     return [
         {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
+        | ({"levels": cell.levels} if cell.levels else {})
         for cell, value in zip(runs.cells, singles, strict=True)
     ]
 
@@ -219,7 +227,7 @@ def _pool_others(
         return None
     runs = aligned.select(*keys)
     found, key = compute_score(runs, panel.metric, study), make_own_of("others").key
-    num_seeds = len(set(get_seeds(runs)))
+    num_seeds = len(set(get_seeds(runs.cells)))
     pooled = Entry(panel.model, panel.task, key, DONE, {DONE: len(runs.cells)}, len(runs.cells), num_seeds, num_seeds)
     pooled.run_scores, pooled.score, pooled.examples_variance = (
         _list_scores(runs, found.singles),
@@ -293,6 +301,8 @@ def _decide(panel: Panel, summary: Summary, margin: float | None) -> None:
     delta = Estimate(versus.delta.point, versus.delta.low, versus.delta.high, versus.delta.point)
     num_claims = len(summary.list_claims())
     panel.decision = decide(delta, versus.variance, versus.p_holm, margin=margin, alpha=alpha, num_claims=num_claims)
+    if summary.is_crossed:  # so many seeds would be so many levels, of which factor is not told
+        panel.decision = replace(panel.decision, needed_seeds=None, needed_examples=None)
 
 
 def _collect_warnings(summary: Summary) -> list[str]:
@@ -312,6 +322,10 @@ def _collect_warnings(summary: Summary) -> list[str]:
         if entry.condition == NONE and entry.start == START
     ]
     warnings += list_unpaired(summary.procedures)
+    for found in summary.dynamics:
+        noted = [f"{e.condition} after {s:,} steps: {n}" for s, p in zip(found.steps, found.panels, strict=True)
+                 for e in p.entries if e.condition in found.conditions and s < found.steps[-1] for n in e.notes]  # fmt: skip
+        warnings += [f"{found.task}, {found.model}, {note}" for note in [*found.notes, *noted]]
     unfinished = sum(entry.counts[MISSING] + entry.counts[RUNNING] for entry in entries)
     if unfinished:
         warnings.append(f"{format_counted(unfinished, 'run')} not finished: the same study command continues")

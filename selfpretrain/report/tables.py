@@ -28,6 +28,7 @@ from selfpretrain.report.columns import (
     list_interval,
     name_interval,
 )
+from selfpretrain.report.dynamics_tables import build_dynamics_tables
 from selfpretrain.report.findings import LABELS, Average, Cross, Summary
 from selfpretrain.report.procedure_table import build_procedure_table
 from selfpretrain.study.conditions import OWN, START
@@ -48,6 +49,7 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_procedure_table(summary))
     if any(curve.name == LABELS for curve in summary.curves):
         tables.append(build_label_table(summary))
+    tables += build_dynamics_tables(summary)
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
     tables += [build_average_table(average) for average in summary.averages]
     if summary.tallies:

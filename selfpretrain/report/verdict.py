@@ -197,20 +197,23 @@ def _advise(own: Entry, effect: str, standing: str, panel: Panel, summary: Summa
     if effect == ONE_SEED or standing == CHECKPOINTS:
         return "study.pretrain_seeds=5 would tell of the procedures"
     if standing == UNDECIDED and panel.decision and panel.versus_reference:
-        return _describe_need(panel.decision, panel.versus_reference, panel, summary.reference)
+        return _describe_need(panel.decision, panel.versus_reference, panel, summary)
     if effect == OPEN and own.gain:
         return f"most of the doubt whether it helps comes from {_name_largest(own.gain, panel, summary.baseline)}"
     return ""
 
 
-def _describe_need(decision: Decision, difference: Difference, panel: Panel, base: str) -> str:
+def _describe_need(decision: Decision, difference: Difference, panel: Panel, summary: Summary) -> str:
     """The seeds or examples that would decide, if the difference stays what it is, and where the doubt comes from."""
-    most = f"most of the doubt comes from {_name_largest(difference, panel, base)}"
+    most = f"most of the doubt comes from {_name_largest(difference, panel, summary.reference)}"
+    if summary.is_crossed:  # what more levels of one factor would give is not told by the number of runs
+        return f"{most}; more levels of a factor (study.seed_factors) narrow the seeds' part"
+    setting = "study.seed_factors" if summary.seed_factors else "study.pretrain_seeds"
     seeds, examples = decision.needed_seeds, decision.needed_examples
     if seeds and examples:
         need = f"about {seeds} seeds a side and {examples:,} test examples together would decide it"
     elif seeds:
-        need = f"about {seeds} seeds a side would decide it (study.pretrain_seeds)"
+        need = f"about {seeds} seeds a side would decide it ({setting})"
     elif examples:
         need = f"about {examples:,} test examples would decide it, more seeds alone would not"
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class CellResult:
     note: str  # why it failed, diverged or is absent
     folder: Path  # the run folder, with predictions/<split>.parquet
     init_scheme: str = ""  # normal | mimetic: how the encoder's first weights were drawn; empty: not by us (offshelf)
+    # of each factor of study.seed_factors that it has; empty: all of its chance is its seed's number
+    levels: dict[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
@@ -65,6 +68,10 @@ class StudyResults:
     num_labels: dict[str, int] = field(default_factory=dict)  # task -> training examples
     # fine-tunings of the first seed, with the tokens it had been pretrained on; the baseline's with none
     curve: list[tuple[float, CellResult]] = field(default_factory=list)
+    # fine-tunings of all seeds from study.checkpoints and the end, with the steps of pretraining before them
+    checkpoints: list[tuple[int, CellResult]] = field(default_factory=list)
+    schedule_is_log: bool = False  # the checkpoints lie closer at the beginning
+    chance: str = ""  # what intervals hold over, in words
     transfers: list[TransferResult] = field(default_factory=list)
     # task -> text -> test examples that it holds; filled where study.exclude_overlap asks for it
     held: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -75,7 +82,15 @@ class StudyResults:
     def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
         """The same runs of these tasks, without these test examples; what is measured on others is gone, too."""
         cells = [cell for cell in self.cells if cell.task in left_out]
-        return replace(self, cells=cells, left_out=left_out, overlaps={}, curve=[], transfers=[], held={}, facts={})
+        gone: dict[str, Any] = {
+            "overlaps": {},
+            "curve": [],
+            "checkpoints": [],
+            "transfers": [],
+            "held": {},
+            "facts": {},
+        }
+        return replace(self, cells=cells, left_out=left_out, **gone)
 
 
 @dataclass(frozen=True)

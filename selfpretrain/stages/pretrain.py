@@ -178,6 +178,7 @@ class Pretraining:
         sequences = config.total_steps * config.batch_size
         epoch = BLOCK_BUILDERS[config.packing].count_epoch(self.tokens.sizes, config.seq_len)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)
+        snapshots = choose_snapshot_steps(config, config.total_steps)
         self.run.finish(
             {
                 "held_out": held_out,
@@ -187,6 +188,7 @@ class Pretraining:
                 "epochs": sequences / epoch.sequences,
                 "flops": work.training_flops,
                 **({"parted": self.sharing.describe()} if self.sharing else {}),
+                **({"snapshots": snapshots} if snapshots else {}),
             }
         )
 

@@ -23,6 +23,7 @@ from selfpretrain.pretext.objectives import (
     count_pretrain_parameters,
     count_step_flops,
 )
+from selfpretrain.pretext.schedules import RULE, choose_steps, list_shares, round_shares
 from selfpretrain.sources.labelled import TaskData
 
 if TYPE_CHECKING:
@@ -151,8 +152,13 @@ def choose_held_out_steps(config: PretrainConfig, total_steps: int) -> set[int]:
 
 
 def choose_snapshot_steps(config: PretrainConfig, total_steps: int) -> list[int]:
-    """Numbers of completed steps, in order, after which the encoder is kept; never the last, which is kept anyway."""
-    return sorted({max(1, round(share * total_steps)) for share in config.snapshots} - {total_steps})
+    """Numbers of completed steps, in order, after which the encoder is kept; never the last, which is kept anyway.
+
+    UserError where there are too few steps for the schedule.
+    """
+    rule = config.checkpoint_schedule
+    scheduled = choose_steps(list_shares(rule), total_steps, f"{RULE}={rule}")
+    return sorted({*round_shares(config.snapshots, total_steps), *scheduled})
 
 
 def swaps_pairs(config: FinetuneConfig, task: TaskConfig) -> bool:

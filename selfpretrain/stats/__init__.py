@@ -2,6 +2,7 @@
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
 from selfpretrain.stats.contrasts import ContrastResult, compute_contrast
+from selfpretrain.stats.crossed import Levels
 from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
 from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
@@ -15,6 +16,7 @@ __all__ = [
     "Decision",
     "Equivalence",
     "Estimate",
+    "Levels",
     "Samples",
     "Variance",
     "compute_benefit",

@@ -19,12 +19,13 @@ from selfpretrain.stats.resampling import Drawing, compute_replicates, note_scop
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     Estimate,
+    are_several,
     average_seeds,
     compute_df,
     compute_difference_variance,
-    compute_mean_variance,
     compute_t_estimate,
     compute_t_quantile,
+    measure_mean,
 )
 
 _ROUNDING_SHARE = 1e-13  # of the variances that a sum of them may be off by
@@ -125,13 +126,13 @@ class Means:
     """What is known of the mean scores of none, expt and reference, in this order."""
 
     points: tuple[float, ...]
-    seed_scores: tuple[FloatArray, ...]  # [seeds] of each
+    seed_scores: tuple[FloatArray, ...]  # [seeds] of each, or a grid
     by_examples: FloatArray  # [3, 3] covariance of the scores, the examples resampled alone
     num_examples: int
 
     @property
     def scope(self) -> str:
-        return "procedures" if min(len(scores) for scores in self.seed_scores) > 1 else "checkpoints"
+        return "procedures" if all(map(are_several, self.seed_scores)) else "checkpoints"
 
     def estimate_difference(self, side: int, confidence: float) -> Estimate:
         """That procedure - none."""
@@ -154,8 +155,9 @@ class Means:
     def _estimate_share(self, confidence: float) -> Estimate:
         none, expt, reference = self.points
         point = (expt - none) / (reference - none)
-        by_seeds = [compute_mean_variance(scores) if self.scope == "procedures" else 0.0 for scores in self.seed_scores]
-        sizes = [*(len(scores) for scores in self.seed_scores), self.num_examples]
+        parts_of_seeds, counts = zip(*map(measure_mean, self.seed_scores), strict=True)
+        by_seeds = parts_of_seeds if self.scope == "procedures" else np.zeros(3)
+        sizes = [*counts, self.num_examples]
 
         def measure_excess(theta: float) -> float:
             """How far theta is from being possible; 0 or less inside of the interval."""

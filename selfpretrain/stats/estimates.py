@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from selfpretrain.stats.crossed import arrange_seeds
 from selfpretrain.stats.inputs import check_two_examples
 from selfpretrain.stats.resampling import iter_example_counts
 from selfpretrain.stats.statistics import FloatArray, IntArray, Scorer
@@ -47,6 +48,6 @@ def estimate_score(
     run_scores = score(np.ones((1, num_examples), dtype=np.int32))[0]
     draws = iter_example_counts(num_examples, num_replicates, seed)
     replicates = np.concatenate([score(counts) @ of_seed.mean(axis=0) for counts in draws])
-    seed_scores = of_seed @ run_scores
+    seed_scores = arrange_seeds(of_seed @ run_scores, list(dict.fromkeys(seeds)))
     variance = compute_score_variance(seed_scores, compute_spread(replicates), num_examples)
-    return compute_t_estimate(float(seed_scores.mean()), variance, confidence, bounds), run_scores
+    return compute_t_estimate(float(np.nanmean(seed_scores)), variance, confidence, bounds), run_scores

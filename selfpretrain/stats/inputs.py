@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
+from selfpretrain.stats.crossed import Levels, check_levels
 from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS, SUMS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
@@ -31,6 +32,12 @@ class Procedure:
     @property
     def num_seeds(self) -> int:
         return len(self.seeds)
+
+    @property
+    def num_levels(self) -> int:
+        """Seeds; of crossed factors the levels of the one that has the fewest."""
+        is_crossed = isinstance(self.seeds[0], Levels)
+        return min(len(set(column)) for column in zip(*self.seeds, strict=True)) if is_crossed else self.num_seeds
 
     @property
     def num_runs(self) -> int:
@@ -171,6 +178,7 @@ def _number_seeds(name: str, seeds: Any, num_runs: int) -> tuple[tuple[Hashable,
         raise UserError(f"{name} seeds mix types ({error}): use numbers only or text only") from error
     if any(isinstance(seed, float) and math.isnan(seed) for seed in distinct):
         raise UserError(f"{name} seeds hold NaN: give each run its pretraining seed")
+    check_levels(name, distinct)
     index = {seed: position for position, seed in enumerate(distinct)}
     return distinct, np.array([index[seed] for seed in given], dtype=np.intp)
 
@@ -182,6 +190,10 @@ def check_paired(base: Procedure, expt: Procedure) -> None:
         if missing:
             fix = "leave its runs out or use paired=False"
             raise UserError(f"seed {missing[0]!r} is in {one.name} but not in {other.name}: paired needs both; {fix}")
+    if isinstance(base.seeds[0], Levels) != isinstance(expt.seeds[0], Levels):
+        raise UserError(
+            f"the seeds of {base.name} or of {expt.name} are levels, those of the other are not: paired needs both"
+        )
 
 
 def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:

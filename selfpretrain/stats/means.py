@@ -5,7 +5,7 @@ encoder is fine-tuned on every task, and where it is a lucky one it may be so on
 therefore the variance between the seeds' means over the tasks, which holds what the tasks have in common. Test sets are
 independent, so their parts add up, over the squared number of tasks.
 
-Scores are [tasks, seeds], a column for each pretraining. ``by_examples`` is each task's part by the choice of its
+Scores are [tasks, seeds], a column for each pretraining, or of crossed factors [tasks, levels, levels, ...]. ``by_examples`` is each task's part by the choice of its
 examples, ``num_examples`` how many those are; the fewest give the degrees of freedom.
 """
 
@@ -35,7 +35,7 @@ def estimate_mean_score(
     """One procedure's mean score; ``by_examples`` [tasks] variances. The interval ends at ``bounds``."""
     seeds = scores.mean(axis=0)
     variance = compute_score_variance(seeds, float(_average(by_examples)), min(num_examples))
-    return compute_t_estimate(float(seeds.mean()), variance, confidence, bounds)
+    return compute_t_estimate(_average_all(seeds), variance, confidence, bounds)
 
 
 def estimate_mean_difference(
@@ -44,7 +44,7 @@ def estimate_mean_difference(
     """expt - base, of independent pretrainings; ``by_examples`` [tasks] variances of the difference."""
     sides = base.mean(axis=0), expt.mean(axis=0)
     variance = compute_difference_variance(*sides, float(_average(by_examples)), False, min(num_examples))
-    return compute_t_estimate(float(sides[1].mean() - sides[0].mean()), variance, confidence)
+    return compute_t_estimate(_average_all(sides[1]) - _average_all(sides[0]), variance, confidence)
 
 
 def estimate_mean_benefit(
@@ -66,8 +66,13 @@ def estimate_mean_benefit(
         the share; None with the reason where the reference's mean gain is not clear.
     """
     seeds = tuple(scores.mean(axis=0) for scores in (none, expt, reference))
-    points = tuple(float(scores.mean()) for scores in seeds)
+    points = tuple(map(_average_all, seeds))
     return Means(points, seeds, _average(by_examples), min(num_examples)).estimate_benefit(confidence)
+
+
+def _average_all(seeds: FloatArray) -> float:
+    """The mean over seeds, of a grid over those there are."""
+    return float(np.nanmean(seeds))
 
 
 def _average(by_examples: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
+from selfpretrain.stats.crossed import Levels
 from selfpretrain.stats.inputs import Procedure, check_comparison, check_paired, check_two_examples, choose_alternative
 from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates, note_scope
@@ -17,6 +18,7 @@ from selfpretrain.stats.variance import (
     ROUNDING,
     Estimate,
     Variance,
+    are_several,
     average_seeds,
     compute_difference_variance,
     compute_percentile_estimate,
@@ -104,7 +106,8 @@ def multibootstrap(
             and replicate, which is slow; it must not depend on the order of the examples. NaN means undefined.
         base_seeds, expt_seeds: what varies from run to run: the pretraining seed, or, if the claim is about one
             released checkpoint, its fine-tunings. Runs of one seed are averaged within it. With one seed on a side
-            nothing can be said about procedures: the interval is over examples only and p is None.
+            nothing can be said about procedures: the interval is over examples only and p is None. Seeds of crossed
+            factors are ``Levels``, e.g. Levels((initialisation, data order)), with method "t".
         paired: True if a seed stands for the same pretraining on both sides (continued pretraining, another
             fine-tuning): its two scores are then compared. False for independent pretrainings.
         method: "t" adds the variance by seeds to that by examples (``variance``); "percentile" is the published
@@ -147,7 +150,7 @@ def multibootstrap(
     base_samples, expt_samples = replicates.scores
     return BootstrapResult(
         **found,
-        scope="procedures" if resample_seeds and min(base.num_seeds, expt.num_seeds) > 1 else "checkpoints",
+        scope="procedures" if resample_seeds and min(base.num_levels, expt.num_levels) > 1 else "checkpoints",
         method=method,
         alternative=alternative,
         metric=name,
@@ -173,6 +176,8 @@ def _compare_by_percentiles(
     procedures: list[Procedure], labels: AnyArray, metric: Metric, drawing: Drawing, confidence: float, alternative: str
 ) -> _Found:
     """The published procedure."""
+    if any(isinstance(seed, Levels) for procedure in procedures for seed in procedure.seeds):
+        raise UserError("seeds are levels of crossed factors: a percentile draws each by itself; use method='t'")
     replicates = compute_replicates(procedures, labels, metric, drawing)
     (base, expt), (base_point, expt_point) = replicates.scores, replicates.points
     sides = {"base": (base, base_point), "expt": (expt, expt_point), "delta": (expt - base, expt_point - base_point)}
@@ -202,7 +207,7 @@ def _compare_by_t(
     base_point, expt_point = replicates.points
     point = expt_point - base_point
     bounds = (METRICS[metric].low, METRICS[metric].high) if isinstance(metric, str) else None
-    p = compute_t_p(point, variance, alternative) if min(len(base), len(expt)) > 1 else None
+    p = compute_t_p(point, variance, alternative) if are_several(base) and are_several(expt) else None
     base_variance = compute_score_variance(base, compute_spread(base_samples), len(labels))
     expt_variance = compute_score_variance(expt, compute_spread(expt_samples), len(labels))
     found = {

@@ -196,7 +196,7 @@ def note_scope(
         return ["seeds are not resampled: intervals and p leave out the chance of pretraining"]
     notes = [] if resample_examples else ["examples are not resampled: the result holds for this test set only"]
     for procedure in procedures:
-        if procedure.num_seeds == 1:
+        if procedure.num_levels == 1:
             notes.append(
                 f"one pretraining seed for {procedure.name}: its seed axis contributes nothing, "
                 "so the interval leaves out the chance of pretraining"

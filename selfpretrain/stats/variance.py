@@ -10,6 +10,8 @@ Two independent sets of seeds: one t quantile, with the degrees of freedom of Sa
 score, paired seeds): each part has a quantile of its own, ``sqrt(sum t(df_i)^2 V_i)``, measured to be on the safe side.
 Satterthwaite's would hang on one estimate there: few seeds that happen to lie close make the variance small and the
 degrees many at once, and far out in the tail, where corrections for several claims look, p is then much too small.
+
+Seeds that are levels of crossed factors have a variance of their own (:mod:`selfpretrain.stats.crossed`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selfpretrain.stats.crossed import arrange_seeds, compute_crossed_variance
 from selfpretrain.stats.inputs import Procedure
 from selfpretrain.stats.statistics import FloatArray
 
@@ -110,10 +113,11 @@ def compute_score_variance(seed_scores: FloatArray, by_examples: float, num_exam
     """Of one procedure's mean score; its seeds stand under `expt`.
 
     Args:
-        seed_scores: [seeds], on all examples; a single one adds nothing.
+        seed_scores: [seeds] on all examples, or a grid of crossed factors (``arrange_seeds``); a single one adds nothing.
         by_examples: the spread of replicates of the mean score, the examples resampled alone.
     """
-    return Variance(0.0, compute_mean_variance(seed_scores), by_examples, (1, len(seed_scores), num_examples))
+    by_seeds, size = measure_mean(seed_scores)
+    return Variance(0.0, by_seeds, by_examples, (1, size, num_examples))
 
 
 def compute_difference_variance(
@@ -122,20 +126,36 @@ def compute_difference_variance(
     """Of expt - base; by the examples alone if a side has one seed.
 
     Args:
-        base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
+        base, expt: [seeds] scores on all examples, or grids of crossed factors; in the same order of seeds if they are
+            paired.
         by_examples: the spread of replicates of the difference, the examples resampled alone.
     """
-    if min(len(base), len(expt)) < 2:
+    if not (are_several(base) and are_several(expt)):
         return Variance(0.0, 0.0, by_examples, (1, 1, num_examples))
     if paired:
         return compute_score_variance(expt - base, by_examples, num_examples)
-    sizes = (len(base), len(expt), num_examples)
-    return Variance(compute_mean_variance(base), compute_mean_variance(expt), by_examples, sizes)
+    (by_base, num_base), (by_expt, num_expt) = measure_mean(base), measure_mean(expt)
+    return Variance(by_base, by_expt, by_examples, (num_base, num_expt, num_examples))
 
 
-def compute_mean_variance(values: FloatArray) -> float:
-    """Variance of the mean of independent values; 0 for a single one."""
-    return compute_spread(values) / len(values)
+def measure_mean(seed_scores: FloatArray) -> tuple[float, float]:
+    """The variance of the mean over seeds, and of how many independent values it is as good as: degrees of freedom and one.
+
+    [seeds] are independent; the values of a grid share the chance of their levels. One value has no variance.
+    """
+    if seed_scores.ndim == 1:
+        return compute_spread(seed_scores) / len(seed_scores), len(seed_scores)
+    if not are_several(seed_scores):
+        return 0.0, 1
+    if np.nanmax(seed_scores) - np.nanmin(seed_scores) <= ROUNDING:
+        return 0.0, seed_scores.size
+    variance, df = compute_crossed_variance(seed_scores)
+    return variance, df + 1
+
+
+def are_several(seed_scores: FloatArray) -> bool:
+    """Whether they tell how one seed differs from another; of crossed factors each needs two levels."""
+    return min(seed_scores.shape) > 1
 
 
 def compute_df(parts: Sequence[float], sizes: Sequence[float]) -> float:
@@ -145,9 +165,9 @@ def compute_df(parts: Sequence[float], sizes: Sequence[float]) -> float:
 
 
 def average_seeds(run_scores: FloatArray, procedure: Procedure) -> FloatArray:
-    """Scores [runs] averaged within each pretraining seed, [seeds]."""
+    """Scores [runs] averaged within each pretraining seed, [seeds], or a grid where these are levels of crossed factors."""
     sums = np.bincount(procedure.seed_of_run, weights=run_scores, minlength=procedure.num_seeds)
-    return sums / np.bincount(procedure.seed_of_run, minlength=procedure.num_seeds)
+    return arrange_seeds(sums / np.bincount(procedure.seed_of_run, minlength=procedure.num_seeds), procedure.seeds)
 
 
 def compute_spread(values: FloatArray) -> float:

@@ -19,12 +19,13 @@ from selfpretrain.config import CorpusConfig, Settings, StudyConfig, TaskConfig,
 from selfpretrain.data.vocabulary import is_own
 from selfpretrain.door import choose_general, list_choices
 from selfpretrain.runs import budget, identity
-from selfpretrain.stages.work import choose_snapshot_steps
 from selfpretrain.study.cells import Cell
+from selfpretrain.study.chance import check_engines, list_levels, set_levels
 from selfpretrain.study.conditions import Condition, find_condition
 from selfpretrain.study.pairs import list_comparisons
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
 from selfpretrain.study.procedures import follow_procedures
+from selfpretrain.study.snapshots import check_snapshots, list_checkpoint_steps, list_curve_steps, start_from
 from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
 from selfpretrain.study.transfer import read_transfers
 
@@ -93,6 +94,8 @@ class StudyPlan:
         self.conditions = list_conditions(settings, list(self.cards))
         list_comparisons(self.study.pairs, self.conditions)  # refuses what cannot be compared
         check_models_of(self.study, list(self.cards))
+        check_engines(settings, [find_condition(key) for key in self.conditions])
+        check_snapshots(settings)
         self.corpora: dict[str, Cell] = {}
         self.pretrainings: dict[str, Cell] = {}
         self.groups: list[Group] = []
@@ -168,9 +171,8 @@ class StudyPlan:
     def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpora and the pretrainings it needs."""
         condition = find_condition(key)
-        settings = dataclasses.replace(
-            base, task=task, corpus=CorpusConfig(), init="none", seeds=dataclasses.replace(base.seeds, seed=seed)
-        )
+        seeds = set_levels(base.seeds, seed, list_levels(self.study)[seed])
+        settings = dataclasses.replace(base, task=task, corpus=CorpusConfig(), init="none", seeds=seeds)
         if condition.is_fresh:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
                 self._register_corpus(settings, model, f"own of {task.name}")
@@ -229,19 +231,36 @@ class StudyPlan:
         None for other tasks' texts, where pretraining went on from something, for a budget that is not in steps yet, and
         where a finished run kept no snapshot.
         """
-        cell = group.choose_cells()[0]
-        pretraining = self.pretrainings.get(cell.settings.start.run_id or "")
-        if pretraining is None or find_condition(group.condition).text_of or not pretraining.settings.start.is_fresh:
+        end = group.choose_cells()[0]
+        if (pretraining := self._find_followed(group, end)) is None:
             return {}
-        config, run = pretraining.settings.pretrain, pretraining.run
-        steps = choose_snapshot_steps(config, config.total_steps) if config.budget == "steps" else []
-        cells = {}
-        for step in steps:
-            if run.status != "done" or run.encoder(step).is_dir():
-                settings = dataclasses.replace(cell.settings, init=f"run:{run.id}@{step}")
-                run_id = identity.identify_finetune(settings, self.data[group.task], None)
-                cells[step] = dataclasses.replace(cell, id=run_id, settings=settings)
+        steps = list_curve_steps(pretraining, self.study.curve)
+        cells = {step: start_from(end, step, self.data[group.task]) for step in steps}
+        return {step: cell for step, cell in cells.items() if self.has_start(cell)}
+
+    def list_checkpoints(self, group: Group) -> dict[int, list[Cell]]:
+        """All seeds' fine-tunings from the snapshots of ``study.checkpoints``, by the steps before them, with the recipe that
+        was chosen at the end; none for other tasks' texts, and where pretraining went on from something.
+
+        Those whose finished run kept no snapshot are among them (:meth:`has_start`).
+        """
+        cells: dict[int, list[Cell]] = {}
+        for end in group.choose_cells() if self.study.checkpoints else []:
+            if pretraining := self._find_followed(group, end):
+                for step in list_checkpoint_steps(pretraining):
+                    cells.setdefault(step, []).append(start_from(end, step, self.data[group.task]))
         return cells
+
+    def _find_followed(self, group: Group, end: Cell) -> Cell | None:
+        """The pretraining whose encoders on the way are fine-tuned, too."""
+        return (
+            None if find_condition(group.condition).text_of else self.pretrainings.get(end.settings.start.run_id or "")
+        )
+
+    def has_start(self, cell: Cell) -> bool:
+        """Whether the snapshot that a fine-tuning starts from is there, or will be."""
+        run = self.pretrainings[cell.settings.start.run_id or ""].run
+        return run.status != "done" or run.encoder(cell.settings.start.step).is_dir()
 
     def list_transfers(self, group: Group) -> list[Cell]:
         """The evaluations of a group's runs on the other test sets of its task."""
@@ -265,6 +284,9 @@ class StudyPlan:
         yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
             yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
+        if self.study.checkpoints:
+            found = [cell for group in self.groups for cells in self.list_checkpoints(group).values() for cell in cells]
+            yield "checkpoints", unique([cell for cell in found if self.has_start(cell)])
         if self.transfers:
             yield "transfer", unique([cell for group in self.groups for cell in self.list_transfers(group)])
 

@@ -25,6 +25,7 @@ from selfpretrain.sources import hub
 from selfpretrain.sources.fairseq_files import find_dictionary
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.conditions import Condition
+from selfpretrain.study.snapshots import keep_snapshots
 
 FindTask = Callable[[str], TaskConfig]  # another task, by its name
 
@@ -37,14 +38,9 @@ def prepare_pretraining(
     ``read`` is the condition whose text it reads: of a staged one a stage, else itself. UserError for a recipe or a
     checkpoint that cannot be. Weights are shared from nothing on: what goes on from an encoder shares none.
     """
-    engine = condition.engine or settings.pretrain.engine
-    # a curve is of what one run has read, and of an engine that keeps encoders on the way
-    has_curve = settings.seeds.seed == 0 and condition.is_from_nothing and not condition.staged and engine == "native"
-    settings = dataclasses.replace(
-        settings,
-        corpus=choose_corpus(read, general, study.general_mb, find_task),
-        pretrain=dataclasses.replace(settings.pretrain, snapshots=study.curve if has_curve else [], engine=engine),
-    )
+    corpus = choose_corpus(read, general, study.general_mb, find_task)
+    settings = dataclasses.replace(settings, corpus=corpus)
+    settings = keep_snapshots(settings, condition, condition.engine or settings.pretrain.engine)
     if not settings.start.is_fresh:
         untied = {name: getattr(PretrainConfig, name) for name in ("weight_sharing", *OF_SHARING)}
         settings = dataclasses.replace(settings, pretrain=dataclasses.replace(settings.pretrain, **untied))

@@ -187,7 +187,9 @@ def describe(plan: StudyPlan) -> Estimate | None:
 
 def describe_choices(plan: StudyPlan) -> str:
     """What a study compares, in one line."""
-    seeds = f"{plan.study.pretrain_seeds} pretraining x {plan.study.finetune_seeds} fine-tuning seeds"
+    factors = " x ".join(f"{number} {name}" for name, number in (plan.study.seed_factors or {}).items())
+    pretraining = f"pretraining ({factors})" if factors else "pretraining"
+    seeds = f"{plan.study.pretrain_seeds} {pretraining} x {plan.study.finetune_seeds} fine-tuning seeds"
     length = budget.describe(plan.settings.pretrain)
     tasks = [*plan.tasks, *(f"{name} (missing)" for name in plan.cards if name in plan.missing)]
     return (

@@ -26,6 +26,7 @@ class FakeStudy:
         self.cells: list[CellResult] = []
         self.num_labels: dict[str, int] = {}
         self.curve: list[tuple[float, CellResult]] = []
+        self.checkpoints: list[tuple[int, CellResult]] = []
 
     def add_task(self, name="topics", label_kind="class", metric=None):
         metric = metric or METRICS[label_kind]
@@ -75,6 +76,18 @@ class FakeStudy:
             self.write(cell, score, split="validation")
         return self
 
+    def add_checkpoints(self, condition, scores, task="topics", model="tiny", status="done", note=""):
+        """Runs by steps of pretraining, one for each seed."""
+        for step, seeds in scores.items():
+            for seed, score in enumerate(seeds):
+                run_id = f"{model}-{condition}-{task}-{seed}-at-{step}"
+                folder = self.folder / "finetune" / run_id
+                cell = CellResult(model, condition, task, seed, 0, status, run_id, note, folder)
+                self.checkpoints.append((step, cell))
+                if status == "done":
+                    self.write(cell, score)
+        return self
+
     def write(self, cell, score, outputs=None, split="test"):
         task = self.tasks[cell.task]
         ids = [f"row{index}" for index in range(NUM_EXAMPLES)]
@@ -85,7 +98,7 @@ class FakeStudy:
             cell.folder / "predictions" / f"{split}.parquet", ids, labels, np.asarray(outputs, np.float32)
         )
 
-    def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, held=None, **study):
+    def finish(self, name="demo", facts=None, init_scheme="normal", overlaps=None, held=None, is_log=False, **study):
         conditions = list(dict.fromkeys(cell.condition for cell in self.cells))
         config = StudyConfig(
             name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 400, **study}
@@ -93,6 +106,7 @@ class FakeStudy:
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
         more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve, "held": held or {}}
+        more |= {"checkpoints": self.checkpoints, "schedule_is_log": is_log}
         return StudyResults(config, self.tasks, self.cells, facts, schemes, **more)
 
 

@@ -46,3 +46,19 @@ def test_finetuning_from_a_snapshot(tiny, local):
 def test_wrong_steps(tiny, local, init):
     with pytest.raises(UserError, match="is not a start"):
         compose_settings("finetune", [*tiny, *local(), f"init={init}"])
+
+
+def test_the_published_schedule_scaled_down_keeps_28_encoders(tiny, local):
+    given = [
+        *tiny,
+        *local(),
+        "pretrain.total_steps=100",
+        "pretrain.checkpoint_schedule=multiberts",
+        "runtime.save_every=50",
+    ]
+    run = pretrain(compose_settings("pretrain", given))
+    steps = [*range(1, 11), *range(15, 100, 5)]
+    kept = {path.name for path in run.path.glob("encoder*")}
+    assert kept == {"encoder", *(f"encoder_{step}" for step in steps)} and len(kept) == 28
+    assert run.read_result()["snapshots"] == steps
+    assert list_weights(run.encoder(1)) != list_weights(run.encoder(95)) != list_weights(run.encoder())
