@@ -126,6 +126,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
+    lines += _explain_groups(summary)
     if any(panel.decision for panel in summary.panels):
         lines.append(
             "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
@@ -173,6 +174,20 @@ def list_explanations(summary: Summary) -> list[str]:
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
     return lines
+
+
+def _explain_groups(summary: Summary) -> list[str]:
+    panels = (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
+    sizes = {
+        panel.card: f"{panel.num_groups:,} of {panel.num_examples:,} examples" for panel in panels if panel.num_groups
+    }
+    if not sizes:
+        return []
+    listed = "; ".join(f"{card} {size}" for card, size in sizes.items())
+    return [
+        f"Groups of test examples that belong together (task.group), and are no independent draws: {listed}. Intervals and p "
+        "draw whole groups, and the number of groups, not of examples, gives the degrees of freedom."
+    ]
 
 
 def _explain_means(summary: Summary) -> list[str]:

@@ -16,7 +16,8 @@ from selfpretrain.files import to_stem
 from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, CellResult, StudyResults, TransferResult
+from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, CellResult, Groups, StudyResults, TransferResult
+from selfpretrain.sources.labelled import TaskData
 from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining
@@ -54,9 +55,20 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     held: dict[str, dict[str, list[str]]] = {}
     if study.exclude_overlap:
         held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
+    groups = {name: _collect_groups(data) for name, data in plan.data.items()}
     return StudyResults(
-        study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, _collect_transfers(plan), held
-    )
+        study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, _collect_transfers(plan), held,
+        groups=groups,
+    )  # fmt: skip
+
+
+def _collect_groups(data: TaskData | None) -> Groups:
+    """Of the examples that are scored. A run is named by its data, so that those hold for every finished one."""
+    return {
+        name: dict(zip(split.ids, split.groups.tolist(), strict=True))
+        for name, split in (data.splits if data else {}).items()
+        if split.groups is not None and name != "train"
+    }
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
@@ -85,7 +97,8 @@ def _collect_transfers(plan: StudyPlan) -> list[TransferResult]:
                 trained = group.choose_cells()
                 for before, cell in zip(trained, transfer.list_cells(trained), strict=bool(transfer.data)):
                     results.append(_collect_evaluation(_collect_cell(plan, before, group.condition), cell))
-            found.append(TransferResult(key, transfer.task, transfer.problem, results))
+            groups_of = _collect_groups(transfer.data)
+            found.append(TransferResult(key, transfer.task, transfer.problem, results, groups_of))
     return found
 
 

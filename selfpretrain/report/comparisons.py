@@ -134,11 +134,14 @@ def compute_share(
 
 
 def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:
-    """The metric, the seeds and example ids of each side, and how intervals are made, as the statistics name them."""
+    """The metric, the seeds and example ids of each side, their groups, and how intervals are made, as the statistics name
+    them.
+    """
     seeds = {f"{name}_seeds": get_seeds(side) for name, side in sides.items()}
     ids = {f"{name}_ids": side.ids for name, side in sides.items()}
     sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
-    return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
+    groups = next(iter(sides.values())).groups
+    return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling, "groups": groups}
 
 
 def correct(family: Iterable[Difference | None]) -> None:

@@ -86,6 +86,7 @@ class Panel:
     has_control: bool = False  # pretraining begins at the structured start, which the study also has by itself
     pooled: Entry | None = None  # the texts of all other tasks as one procedure, a seed number being a seed
     num_overlapping: int = 0  # test examples whose text is in the training split, too
+    num_groups: int | None = None  # that intervals take the test examples in; None: one by one
     versus_reference: Difference | None = None  # own - reference
     decision: Decision | None = None  # on versus_reference
     margin_rule: str = ""  # where the decision's margin comes from, in words
@@ -96,6 +97,11 @@ class Panel:
     def is_absent(self) -> bool:
         """The task's data cannot be got."""
         return all(entry.state == ABSENT for entry in self.entries)
+
+    @property
+    def num_units(self) -> int:
+        """What intervals resample: test examples, or groups of them."""
+        return self.num_groups or self.num_examples
 
     def find(self, condition: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.condition == condition), None)

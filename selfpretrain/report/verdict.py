@@ -207,14 +207,15 @@ def _describe_need(decision: Decision, difference: Difference, panel: Panel, bas
     """The seeds or examples that would decide, if the difference stays what it is, and where the doubt comes from."""
     most = f"most of the doubt comes from {_name_largest(difference, panel, base)}"
     seeds, examples = decision.needed_seeds, decision.needed_examples
+    units = "groups of test examples" if panel.num_groups else "test examples"
     if seeds and examples:
-        need = f"about {seeds} seeds a side and {examples:,} test examples together would decide it"
+        need = f"about {seeds} seeds a side and {examples:,} {units} together would decide it"
     elif seeds:
         need = f"about {seeds} seeds a side would decide it (study.pretrain_seeds)"
     elif examples:
-        need = f"about {examples:,} test examples would decide it, more seeds alone would not"
+        need = f"about {examples:,} {units} would decide it, more seeds alone would not"
     else:
-        need = "a thousand times as many seeds and test examples would not decide it"
+        need = f"a thousand times as many seeds and {units} would not decide it"
     return f"if the difference stays what it is, {need}; {most}"
 
 
@@ -222,7 +223,9 @@ def _name_largest(difference: Difference, panel: Panel, base: str) -> str:
     """The largest part of a difference's variance, in words."""
     largest = difference.variance.find_largest()
     if largest == "examples":
-        return f"the {panel.num_examples:,} test examples"
+        return f"the {panel.num_examples:,} test examples" + (
+            f" in {panel.num_groups:,} groups" if panel.num_groups else ""
+        )
     side = base if largest == "base seeds" else OWN
     if find_condition(side).is_released:
         return "the fine-tunings of the released checkpoint"

@@ -204,6 +204,28 @@ def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:
                 raise UserError(f"example {place} is {left!r} in {first_name} but {right!r} in {name}: {fix}")
 
 
+def number_groups(groups: Any, num_examples: int) -> IntArray | None:
+    """The group of each example, numbered from 0 in the order of the examples; None where none are given.
+
+    Refuses one that is missing, and a single group, of which nothing else could have been drawn.
+    """
+    if groups is None:
+        return None
+    given = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
+    if len(given) != num_examples:
+        raise UserError(f"{len(given)} groups given for {num_examples} examples: give one per example")
+    for place, group in enumerate(given):
+        if group is None or group == "" or group != group:  # NaN is not equal to itself
+            raise UserError(f"example {place} has no group ({group!r}): give every example one")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(given))}
+    if len(numbers) < 2:
+        raise UserError(
+            f"all {num_examples} examples are of one group ({given[0]!r}): how far a score hangs on it cannot be told, give at "
+            f"least 2 groups, or groups=None"
+        )
+    return np.array([numbers[group] for group in given], dtype=np.intp)
+
+
 def check_two_examples(num_examples: int) -> None:
     """Refuses a single example: nothing can then be said about the chance of having drawn it."""
     if num_examples < 2:

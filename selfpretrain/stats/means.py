@@ -6,7 +6,7 @@ therefore the variance between the seeds' means over the tasks, which holds what
 independent, so their parts add up, over the squared number of tasks.
 
 Scores are [tasks, seeds], a column for each pretraining. ``by_examples`` is each task's part by the choice of its
-examples, ``num_examples`` how many those are; the fewest give the degrees of freedom.
+examples, ``num_examples`` how many those, or their groups, are; the fewest give the degrees of freedom.
 """
 
 from __future__ import annotations

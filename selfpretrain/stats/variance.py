@@ -112,6 +112,7 @@ def compute_score_variance(seed_scores: FloatArray, by_examples: float, num_exam
     Args:
         seed_scores: [seeds], on all examples; a single one adds nothing.
         by_examples: the spread of replicates of the mean score, the examples resampled alone.
+        num_examples: what was resampled: examples, or groups of them.
     """
     return Variance(0.0, compute_mean_variance(seed_scores), by_examples, (1, len(seed_scores), num_examples))
 
@@ -124,6 +125,7 @@ def compute_difference_variance(
     Args:
         base, expt: [seeds] scores on all examples; in the same order of seeds if they are paired.
         by_examples: the spread of replicates of the difference, the examples resampled alone.
+        num_examples: what was resampled: examples, or groups of them.
     """
     if min(len(base), len(expt)) < 2:
         return Variance(0.0, 0.0, by_examples, (1, 1, num_examples))
