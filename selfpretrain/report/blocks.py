@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -169,7 +170,7 @@ def list_explanations(summary: Summary) -> list[str]:
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
         for panel in (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
-        if panel.blind_score is not None
+        if panel.blind_score is not None and math.isfinite(panel.blind_score)
     ]
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")

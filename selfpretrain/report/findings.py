@@ -80,7 +80,7 @@ class Panel:
     num_labels: int  # training examples
     metric: str
     num_examples: int  # test examples; 0 if no run is done
-    blind_score: float | None  # what a model reaches that never looks at the text
+    blind_score: float | None  # what a model reaches that never looks at the text; -inf where that has no score
     blind_rule: str
     entries: list[Entry]
     has_control: bool = False  # pretraining begins at the structured start, which the study also has by itself

@@ -184,7 +184,8 @@ def _describe_difference(difference: Difference) -> str:
 
 def _describe_room(panel: Panel, summary: Summary) -> str:
     baseline = panel.find(summary.baseline)
-    if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT:
+    ends_at_1 = METRICS[panel.metric].high == 1
+    if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT or not ends_at_1:
         return ""
     scored = f"{format_score(baseline.score.point)} {METRICS[panel.metric].words}"
     return f"{summary.baseline_name} already scores {scored}: there is hardly room to help"

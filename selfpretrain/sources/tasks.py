@@ -27,6 +27,7 @@ from selfpretrain.sources.columns import format_rows, get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.strings import Strings, TextRows, hold, take
 from selfpretrain.sources.tables import Table
+from selfpretrain.stats.inputs import check_metric
 
 _read: dict[str, TaskData] = {}
 
@@ -88,6 +89,7 @@ def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
     if key not in _read:
         folder = _keep(task, runs_dir)
         _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
+        check_metric(str(_read[key].task.metric))  # a function of the user's may be gone since the data were kept
     return _read[key]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS, SUMS
+from selfpretrain.stats.metrics import ANYTHING, CLASS_NUMBERS, COLUMNS, METRICS, SUMS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 _WIDE = {COLUMNS: "[examples, classes] of 0 and 1", SUMS: "an example's sums, [examples, sums]"}
@@ -62,8 +62,7 @@ def check_metric(metric: Metric) -> str:
     """The metric's name; refuses an unknown one."""
     if callable(metric):
         return str(getattr(metric, "__name__", "function"))
-    if metric not in METRICS:
-        raise UserError(f"metric={metric!r} is unknown: allowed are {', '.join(METRICS)} or a function(y_true, y_pred)")
+    METRICS[metric]  # refuses an unknown one
     return metric
 
 
@@ -75,6 +74,9 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
     if callable(metric):
         return array
     takes = METRICS[metric].takes
+    if takes == ANYTHING:
+        METRICS[metric].compute(array, array)  # refuses a function that gives no score, before anything is trained
+        return array
     if array.ndim > 1 + (takes in _WIDE):
         wanted = _WIDE.get(takes, "one label per example, [examples]")
         raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
@@ -111,13 +113,14 @@ def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, m
         raise UserError(
             f"{name} holds {array.shape[0]} runs x {array.shape[1]} examples for {len(labels)} labels: {hint}"
         )
-    if not callable(metric):
+    if callable(metric) or METRICS[metric].takes == ANYTHING:  # a function knows itself what it takes
+        if array.dtype.kind in "fc":
+            _check_finite(name, array)
+    else:
         if array.shape[1:] != labels.shape:
             hint = "; pass outputs.argmax(-1)" if METRICS[metric].takes == CLASS_NUMBERS else ""
             raise UserError(f"{name} has {array.shape[1:]} values per run, labels have {labels.shape} ({metric}){hint}")
         _check_values(name, array, metric)
-    elif array.dtype.kind in "fc":
-        _check_finite(name, array)
     distinct, seed_of_run = _number_seeds(name, seeds, len(array))
     return Procedure(name, array, distinct, seed_of_run)
 

@@ -96,7 +96,7 @@ def test_validation_curves_draw_groups(fake_study):
 
 def test_data_of_other_examples_are_refused(passages):
     results = replace(passages.finish(), groups={"topics": {"test": {"another": 0}}})
-    with pytest.raises(UserError, match="example row0 of .* has no group"):
+    with pytest.raises(UserError, match=r"example row0 of .* has no group"):
         summarize(results)
 
 

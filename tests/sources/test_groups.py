@@ -157,7 +157,7 @@ def test_one_group_cannot_be_resampled(write):
 
 def test_docs_have_no_columns():
     card = dataclasses.replace(load_task_card("docs_topic"), group="module")
-    with pytest.raises(UserError, match="task.group=module names a column, and task=docs_topic has none"):
+    with pytest.raises(UserError, match=r"task\.group=module names a column, and task=docs_topic has none"):
         load_task(card, "runs")
 
 
