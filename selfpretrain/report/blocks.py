@@ -230,7 +230,8 @@ def _explain_tallies(summary: Summary) -> list[str]:
         "Pearson's interval; sign and Wilcoxon's signed-rank test take the tasks as drawn at random, and a difference as "
         "it is, however sure. A run beats one of the other: mean over tasks, t interval over tasks (Clopper and Pearson's where all agree). clearly: Holm-corrected "
         "as in the tables before; BH: with Benjamini and Hochberg's correction over the tasks of the row, which bounds "
-        "the share of false ones among those named. No sentence rests on them, and no p here is corrected for the number of rows."
+        "the share of false ones among those named. equivalent: two one-sided tests within each task's margin (as of the sentences), "
+        "Holm-corrected over the tasks. No sentence rests on them, and no p here is corrected for the number of rows."
     ]
 
 

@@ -171,6 +171,9 @@ class TaskTally:
     improvement: Interval  # chance that a run of it beats one of the other
     clear: tuple[int, int]  # tasks on which it is clearly above, and clearly below: Holm, as in the tables
     discovered: tuple[int, int]  # the same with Benjamini and Hochberg's correction over these tasks
+    # of own against the reference: tasks on which it is equivalent within the margin (Holm over the tasks' tests), and of how
+    # many that have one
+    equivalent: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,19 @@
 """Statistics of comparisons, on anyone's predictions: NumPy and SciPy, no torch, quick to import."""
 
 from selfpretrain.stats.benefit import BenefitResult, compute_benefit
-from selfpretrain.stats.decisions import Decision, Equivalence, compute_equivalence, compute_holm, decide
+from selfpretrain.stats.decisions import (
+    Decision,
+    Equivalence,
+    OneSided,
+    compute_equivalence,
+    compute_holm,
+    compute_noninferiority,
+    compute_superiority,
+    decide,
+)
 from selfpretrain.stats.metrics import METRICS
 from selfpretrain.stats.multibootstrap import BootstrapResult, Samples, multibootstrap
+from selfpretrain.stats.tallies import Tally, compute_benjamini_hochberg, compute_improvement, count_signs
 from selfpretrain.stats.variance import Estimate, Variance
 
 __all__ = [
@@ -13,11 +23,18 @@ __all__ = [
     "Decision",
     "Equivalence",
     "Estimate",
+    "OneSided",
     "Samples",
+    "Tally",
     "Variance",
     "compute_benefit",
+    "compute_benjamini_hochberg",
     "compute_equivalence",
     "compute_holm",
+    "compute_improvement",
+    "compute_noninferiority",
+    "compute_superiority",
+    "count_signs",
     "decide",
     "multibootstrap",
 ]

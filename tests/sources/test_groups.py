@@ -15,6 +15,8 @@ from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.sources import cache, tasks
 from selfpretrain.sources.evaluation import load_test_set
 from selfpretrain.sources.tasks import load_task, read_task
+from selfpretrain.stats.estimates import estimate_score
+from selfpretrain.stats.statistics import build_mean
 
 needs_mirror = pytest.mark.skipif(not os.environ.get("SELFPRETRAIN_DATA"), reason="SELFPRETRAIN_DATA is not set")
 
@@ -183,5 +185,14 @@ def test_the_questions_of_a_passage_of_squad():
         split = data.splits[name]
         contexts = np.unique([texts[-1] for texts in split.texts], return_inverse=True)[1]
         assert len(set(zip(contexts.tolist(), split.groups.tolist(), strict=True))) == contexts.max() + 1
+    # answers that are right or wrong much as their passage is easy: a simulated run on the passages that there are
+    draw = np.random.default_rng(0)
+    numbers = np.unique(test.groups, return_inverse=True)[1]
+    right = draw.normal(size=numbers.max() + 1)[numbers] + draw.normal(size=(1, len(numbers))) > -1
+    alone, grouped = (
+        estimate_score(build_mean(right), [0], len(numbers), groups=given, num_replicates=200)[0]
+        for given in (None, test.groups)
+    )
+    assert grouped.high - grouped.low > 1.2 * (alone.high - alone.low)
     # its runs keep their ids: the cut went by passage before
     assert data.fingerprint == load_task(dataclasses.replace(card, group=None), "runs").fingerprint
