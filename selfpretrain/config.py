@@ -214,7 +214,7 @@ class TaskConfig:
     label_values: list[Any] = setting(list, help="raw values in that order, where they are not 0..n-1")
     tag_scheme: str | None = setting(None, ("iob", "iobes", "bilou", "plain", None), "of token: how tags write entities (stats.entities); iob: IOB1 and IOB2; null: seen from the training tags")
     score_range: list[float] = setting(list, help="lowest and highest score")
-    metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows; one of your own is <module>:<function>")
+    metric: str | None = setting(None, help="null: accuracy, micro_auc or pearson, the first that the kind allows; one of your own is <module>:<function>, whose source is in no id")
     group: str | None = setting(None, help="column whose equal values belong together (the passage of several questions): intervals then take test examples group by group")
     server_files: dict[str, str] = setting(dict, help="submit: file for the benchmark's server -> the unlabelled split it is of, or <card>/<split>")
     server_names: bool = setting(False, help="submit: the server wants names of classes, not their numbers")

@@ -43,7 +43,8 @@ class TaskKind:
     """
 
     form: LabelForm
-    metrics: tuple[str, ...]  # allowed, names in stats.METRICS; the first is the default
+    # allowed, names in stats.METRICS; the first is the default. One of the user's own is, too, but of_tokens
+    metrics: tuple[str, ...]
     decode: Callable[[Array], Array]  # stored outputs -> what the metrics compare with the labels
     count_outputs: Callable[[TaskConfig], int] = lambda task: len(task.label_names)  # K
     encode: Callable[[TaskConfig, Array], Array] = lambda task, labels: labels  # labels -> what the loss is given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
@@ -15,7 +15,7 @@ from selfpretrain.kinds import CLASSES, Array, get_kind
 from selfpretrain.numbers import format_counted
 from selfpretrain.report.comparisons import Interval, get_seeds, to_interval
 from selfpretrain.report.findings import Calibration, Ensemble, Entry, Panel, Reliability, Summary
-from selfpretrain.runs.results import DONE, AlignedRuns, StudyResults, read_runs
+from selfpretrain.runs.results import DONE, AlignedRuns, StudyResults
 from selfpretrain.stats import Estimate
 from selfpretrain.stats.calibration import (
     TEMPERATURES,
@@ -70,7 +70,7 @@ def analyse(summary: Summary, results: StudyResults) -> None:
 
 def _read_outputs(panel: Panel, results: StudyResults, notes: list[str]) -> list[Outputs]:
     """Of the conditions that have a score, those whose runs all have validation predictions, too."""
-    task, names = results.tasks[panel.task], " and ".join(results.study.analyses)
+    names = " and ".join(results.study.analyses)
     scored = [entry.condition for entry in panel.entries if entry.score]
     notes += [f"no {names} of {e.condition}, which has no score" for e in panel.entries if e.condition not in scored]
     cells = [
@@ -78,9 +78,9 @@ def _read_outputs(panel: Panel, results: StudyResults, notes: list[str]) -> list
         if (cell.model, cell.task, cell.status) == (panel.model, panel.task, DONE) and cell.condition in scored
     ]  # fmt: skip
     # all conditions at once, so that their examples are in one order
-    test, _ = read_runs(cells, task, decoded=False)
+    test, _ = results.read_runs(cells, panel.task, decoded=False)
     test = test and test.leave_out(results.left_out.get(panel.task, frozenset()))
-    validation, problems = read_runs(cells, task, "validation", decoded=False)
+    validation, problems = results.read_runs(cells, panel.task, "validation", decoded=False)
     lacking: dict[str, str] = {}
     for cell in cells:
         if cell.run_id in problems:
@@ -124,7 +124,7 @@ def _add_ensembles(
             continue
         rows, others, seeds = (list(column) for column in zip(*pairs, strict=True))
         sides = probabilities[conditions[0]][rows], probabilities[conditions[1]][others]
-        sampling: dict[str, Any] = {"num_replicates": study.num_replicates, "confidence": study.confidence}
+        sampling = _list_sampling(first.test, study)
         try:
             found = compare_ensembles(*sides, first.test.labels, panel.metric, seeds, **sampling)
         except UserError as error:
@@ -153,17 +153,17 @@ def _add_calibration(
     panel: Panel, outputs: Sequence[Outputs], summary: Summary, study: StudyConfig, notes: list[str]
 ) -> None:
     for each in outputs:
-        entry, seeds = each.entry, get_seeds(each.test.cells)
+        entry = each.entry
         assert entry.score is not None
         try:
-            reliabilities = [_measure(each, scaled, seeds, study) for scaled in (False, True)]
+            reliabilities = [_measure(each, scaled, study) for scaled in (False, True)]
         except UserError as error:
             notes.append(f"no calibration of {entry.condition}: {error}")
             continue
         labels = each.validation.labels
         runs = zip(each.validation.predictions, each.temperatures, strict=True)
         values = np.stack([compute_temperature_values(run, labels, temperature) for run, temperature in runs])
-        temperature = to_interval(_estimate(build_mean(values), seeds, len(labels), study, (0.0, math.inf)))
+        temperature = to_interval(_estimate(build_mean(values), each.validation, study, (0.0, math.inf)))
         summary.calibrations.append(
             Calibration(
                 panel.model, panel.task, panel.metric, entry.condition, entry.score, entry.num_seeds, temperature,
@@ -172,11 +172,11 @@ def _add_calibration(
         )  # fmt: skip
 
 
-def _measure(outputs: Outputs, scaled: bool, seeds: Sequence[Hashable], study: StudyConfig) -> Reliability:
+def _measure(outputs: Outputs, scaled: bool, study: StudyConfig) -> Reliability:
     probabilities, labels = outputs.compute_probabilities(scaled), outputs.test.labels
 
     def estimate(scorer: Scorer, bounds: tuple[float, float]) -> Estimate:
-        return _estimate(scorer, seeds, len(labels), study, bounds)
+        return _estimate(scorer, outputs.test, study, bounds)
 
     square = estimate(build_debiased_square(probabilities, labels), (0.0, 1.0))
     return Reliability(
@@ -187,11 +187,12 @@ def _measure(outputs: Outputs, scaled: bool, seeds: Sequence[Hashable], study: S
     )
 
 
-def _estimate(
-    scorer: Scorer, seeds: Sequence[Hashable], num_examples: int, study: StudyConfig, bounds: tuple[float, float]
-) -> Estimate:
-    sampling: dict[str, Any] = {"num_replicates": study.num_replicates, "confidence": study.confidence}
-    return estimate_score(scorer, seeds, num_examples, bounds=bounds, **sampling)[0]
+def _estimate(scorer: Scorer, runs: AlignedRuns, study: StudyConfig, bounds: tuple[float, float]) -> Estimate:
+    return estimate_score(scorer, get_seeds(runs.cells), len(runs.ids), bounds=bounds, **_list_sampling(runs, study))[0]
+
+
+def _list_sampling(runs: AlignedRuns, study: StudyConfig) -> dict[str, Any]:
+    return {"num_replicates": study.num_replicates, "confidence": study.confidence, "groups": runs.groups}
 
 
 _Analysis = Callable[[Panel, Sequence[Outputs], Summary, StudyConfig, list[str]], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -132,7 +133,7 @@ def list_explanations(summary: Summary) -> list[str]:
         f"{summary.reference}, are what the sentences rest on: Holm-corrected over all {len(summary.list_claims())} of them. "
         "Other rows are Holm-corrected among themselves, as is each table.",
     ]
-    lines += [*_explain_chance(summary), *explain_dynamics(summary)]
+    lines += [*_explain_chance(summary), *explain_dynamics(summary), *_explain_groups(summary)]
     if any(panel.decision for panel in summary.panels):
         lines.append(
             "Own against the reference, in this order: better (clear), no worse beyond the margin (the interval's lower "
@@ -176,7 +177,7 @@ def list_explanations(summary: Summary) -> list[str]:
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
         for panel in (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
-        if panel.blind_score is not None
+        if panel.blind_score is not None and math.isfinite(panel.blind_score)
     ]
     if blind:
         lines.append(f"Without reading the text: {'; '.join(dict.fromkeys(blind))}.")
@@ -191,6 +192,20 @@ def _explain_chance(summary: Summary) -> list[str]:
         "less that of what they do together. seeds: their combinations, and without pretraining the levels of initialisation."
     )
     return [f"Intervals hold over {summary.chance}.{crossed if summary.is_crossed else ''}"]
+
+
+def _explain_groups(summary: Summary) -> list[str]:
+    panels = (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))
+    sizes = {
+        panel.card: f"{panel.num_groups:,} of {panel.num_examples:,} examples" for panel in panels if panel.num_groups
+    }
+    if not sizes:
+        return []
+    listed = "; ".join(f"{card} {size}" for card, size in sizes.items())
+    return [
+        f"Groups of test examples that belong together (task.group), and are no independent draws: {listed}. Intervals and p "
+        "draw whole groups, and the number of groups, not of examples, gives the degrees of freedom."
+    ]
 
 
 def _explain_means(summary: Summary) -> list[str]:
@@ -232,7 +247,8 @@ def _explain_tallies(summary: Summary) -> list[str]:
         "Pearson's interval; sign and Wilcoxon's signed-rank test take the tasks as drawn at random, and a difference as "
         "it is, however sure. A run beats one of the other: mean over tasks, t interval over tasks (Clopper and Pearson's where all agree). clearly: Holm-corrected "
         "as in the tables before; BH: with Benjamini and Hochberg's correction over the tasks of the row, which bounds "
-        "the share of false ones among those named. No sentence rests on them, and no p here is corrected for the number of rows."
+        "the share of false ones among those named. equivalent: two one-sided tests within each task's margin (as of the sentences), "
+        "Holm-corrected over the tasks. No sentence rests on them, and no p here is corrected for the number of rows."
     ]
 
 

@@ -18,7 +18,17 @@ from selfpretrain.pretext import schedules
 from selfpretrain.pretext.schedules import OF_RULE
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED, MISSING, CellResult, StudyResults, TransferResult
+from selfpretrain.runs.results import (
+    ABSENT,
+    DIVERGED,
+    FAILED,
+    MISSING,
+    CellResult,
+    Groups,
+    StudyResults,
+    TransferResult,
+)
+from selfpretrain.sources.labelled import TaskData
 from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.chance import choose_levels, describe_chance
 from selfpretrain.study.conditions import find_condition
@@ -61,9 +71,10 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     if study.exclude_overlap:
         held = {name: list_held(audits) for name, audits in audit_study(plan).items()}
     flops = count_pretrain_flops(plan) if list_comparisons(study.pairs, study.conditions) else {}
+    groups = {name: _collect_groups(data) for name, data in plan.data.items()}
     return StudyResults(
         study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, checkpoints, is_log,
-        describe_chance(plan.settings), _collect_transfers(plan), held, pretrain_flops=flops,
+        describe_chance(plan.settings), _collect_transfers(plan), held, pretrain_flops=flops, groups=groups,
     )  # fmt: skip
 
 
@@ -88,6 +99,15 @@ def _collect_checkpoint(plan: StudyPlan, cell: Cell, condition: str) -> CellResu
     if found.status != MISSING or step is None or plan.has_start(cell):
         return found
     return dataclasses.replace(found, note=f"its finished pretraining kept no encoder after {step} steps")
+
+
+def _collect_groups(data: TaskData | None) -> Groups:
+    """Of the examples that are scored. A run is named by its data, so that those hold for every finished one."""
+    return {
+        name: dict(zip(split.ids, split.groups.tolist(), strict=True))
+        for name, split in (data.splits if data else {}).items()
+        if split.groups is not None and name != "train"
+    }
 
 
 def _collect_curve(plan: StudyPlan) -> list[tuple[float, CellResult]]:
@@ -116,7 +136,8 @@ def _collect_transfers(plan: StudyPlan) -> list[TransferResult]:
                 trained = group.choose_cells()
                 for before, cell in zip(trained, transfer.list_cells(trained), strict=bool(transfer.data)):
                     results.append(_collect_evaluation(_collect_cell(plan, before, group.condition), cell))
-            found.append(TransferResult(key, transfer.task, transfer.problem, results))
+            groups_of = _collect_groups(transfer.data)
+            found.append(TransferResult(key, transfer.task, transfer.problem, results, groups_of))
     return found
 
 

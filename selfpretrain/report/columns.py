@@ -129,6 +129,11 @@ def _count_each(entry: Entry) -> str:
     return "-".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else str(entry.num_runs)
 
 
+def fill_counted(counted: tuple[int, int] | None) -> Cell:
+    """4 of 7"""
+    return (NOT_APPLICABLE, NA, NA) if counted is None else (f"{counted[0]} of {counted[1]}", *map(str, counted))
+
+
 def fill_cross(cell: CrossCell, unit: str) -> Cell:
     if cell.value is None:
         return cell.text or "100", cell.text or "100", NA, NA, write_number(cell.p_holm)

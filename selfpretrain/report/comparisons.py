@@ -140,13 +140,19 @@ def compute_paired(
         return None
     sides = [side.keep([cell.pretrain_seed in kept for cell in side.cells]) for side in sides]
     result = compute_contrast(
-        [side.predictions for side in sides], [[cell.pretrain_seed for cell in side.cells] for side in sides], weights,
-        sides[0].labels, _choose_metric(metric, *sides), num_replicates=study.num_replicates, confidence=study.confidence,
+        [side.predictions for side in sides], [_list_pretrainings(side) for side in sides], weights, sides[0].labels,
+        _choose_metric(metric, *sides), num_replicates=study.num_replicates, confidence=study.confidence,
+        groups=sides[0].groups,
     )  # fmt: skip
     is_conditional = any(find_condition(side.cells[0].condition).from_released for side in sides)
     seeds = len(kept), len(kept)
     found = Difference(to_interval(result.contrast), result.p, seeds, result.variance, is_conditional)
     return Paired(found, result.scores)
+
+
+def _list_pretrainings(runs: AlignedRuns) -> list[Any]:
+    """The pretraining of each run: its seed's number, or its levels of crossed factors."""
+    return [Levels(c.levels.values()) if len(c.levels) > 1 else c.pretrain_seed for c in runs.cells]
 
 
 def list_shared_seeds(sides: Iterable[AlignedRuns]) -> set[int]:
@@ -180,11 +186,14 @@ def compute_share(
 
 
 def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:
-    """The metric, the seeds and example ids of each side, and how intervals are made, as the statistics name them."""
+    """The metric, the seeds and example ids of each side, their groups, and how intervals are made, as the statistics name
+    them.
+    """
     seeds = {f"{name}_seeds": get_seeds(side.cells) for name, side in sides.items()}
     ids = {f"{name}_ids": side.ids for name, side in sides.items()}
     sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
-    return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
+    groups = next(iter(sides.values())).groups
+    return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling, "groups": groups}
 
 
 def correct(family: Iterable[Difference | None]) -> None:

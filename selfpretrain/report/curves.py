@@ -7,7 +7,7 @@ from dataclasses import replace
 from selfpretrain.numbers import format_score
 from selfpretrain.report.comparisons import compute_difference, compute_score
 from selfpretrain.report.findings import LABELS, MARGIN, TOKENS, Curve, CurvePoint, Panel
-from selfpretrain.runs.results import DONE, AlignedRuns, CellResult, StudyResults, read_runs
+from selfpretrain.runs.results import DONE, AlignedRuns, CellResult, StudyResults
 from selfpretrain.study.conditions import OWN
 
 
@@ -39,9 +39,10 @@ def build_token_curves(results: StudyResults) -> list[Curve]:
 
 
 def _build_token_curve(cells: list[tuple[float, CellResult]], results: StudyResults) -> Curve:
-    first, task, study = cells[0][1], results.tasks[cells[0][1].task], results.study
+    first, study = cells[0][1], results.study
+    task = results.tasks[first.task]
     curve = Curve(TOKENS, first.model, first.task, str(task.metric))
-    aligned, _ = read_runs([cell for _, cell in cells], task, "validation")
+    aligned, _ = results.read_runs([cell for _, cell in cells], first.task, "validation")
     if aligned is None:
         return curve
     tokens = {cell.run_id: amount for amount, cell in cells}

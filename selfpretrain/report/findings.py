@@ -86,12 +86,13 @@ class Panel:
     num_labels: int  # training examples
     metric: str
     num_examples: int  # test examples; 0 if no run is done
-    blind_score: float | None  # what a model reaches that never looks at the text
+    blind_score: float | None  # what a model reaches that never looks at the text; -inf where that has no score
     blind_rule: str
     entries: list[Entry]
     has_control: bool = False  # pretraining begins at the structured start, which the study also has by itself
     pooled: Entry | None = None  # the texts of all other tasks as one procedure, a seed number being a seed
     num_overlapping: int = 0  # test examples whose text is in the training split, too
+    num_groups: int | None = None  # that intervals take the test examples in; None: one by one
     versus_reference: Difference | None = None  # own - reference
     decision: Decision | None = None  # on versus_reference
     margin_rule: str = ""  # where the decision's margin comes from, in words
@@ -102,6 +103,11 @@ class Panel:
     def is_absent(self) -> bool:
         """The task's data cannot be got."""
         return all(entry.state == ABSENT for entry in self.entries)
+
+    @property
+    def num_units(self) -> int:
+        """What intervals resample: test examples, or groups of them."""
+        return self.num_groups or self.num_examples
 
     def find(self, condition: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.condition == condition), None)
@@ -171,6 +177,9 @@ class TaskTally:
     improvement: Interval  # chance that a run of it beats one of the other
     clear: tuple[int, int]  # tasks on which it is clearly above, and clearly below: Holm, as in the tables
     discovered: tuple[int, int]  # the same with Benjamini and Hochberg's correction over these tasks
+    # of own against the reference: tasks on which it is equivalent within the margin (Holm over the tasks' tests), and of how
+    # many that have one
+    equivalent: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -76,4 +76,4 @@ def _stack(entries: Sequence[Entry]) -> FloatArray:
 
 
 def _count(panels: Sequence[Panel]) -> list[int]:
-    return [panel.num_examples for panel in panels]
+    return [panel.num_units for panel in panels]

@@ -131,7 +131,7 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
     low, high = min(values), max(values)
     span = max(high - low, 0.01)
     blind = panels[0].blind_score
-    if blind is not None:
+    if blind is not None and math.isfinite(blind):
         if low - 0.6 * span <= blind <= high + 0.6 * span:
             axes.axvline(blind, color="black", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
             low, high = min(low, blind), max(high, blind)

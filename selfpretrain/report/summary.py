@@ -33,7 +33,6 @@ from selfpretrain.runs.results import (
     AlignedRuns,
     CellResult,
     StudyResults,
-    read_runs,
 )
 from selfpretrain.sources.splits import MIN_ROWS
 from selfpretrain.stats import METRICS, Estimate, decide
@@ -127,13 +126,15 @@ def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], resu
     task = results.tasks[key]
     metric = task.metric or get_kind(task.label_kind).metrics[0]  # of a card whose data would say it
     study, overlap = results.study, frozenset(results.overlaps.get(key, ()))
-    aligned, problems = read_runs([cell for cells in groups.values() for cell in cells if cell.status == DONE], task)
+    done = [cell for cells in groups.values() for cell in cells if cell.status == DONE]
+    aligned, problems = results.read_runs(done, key)
     aligned = aligned and aligned.leave_out(results.left_out.get(key, frozenset()))
     has_control = results.init_schemes.get(model) == START and START in groups and study.baseline != START
     panel = Panel(model, key, task.name, results.num_labels.get(key, 0), metric, 0, None, "", [], has_control)
     runs: dict[str, AlignedRuns] = {}
     if aligned is not None:
         panel.num_examples = len(aligned.ids)
+        panel.num_groups = None if aligned.groups is None else len(set(aligned.groups.tolist()))
         panel.num_overlapping = sum(1 for example in aligned.ids if example in overlap)
         panel.blind_score, panel.blind_rule = METRICS[metric].compute_blind(aligned.labels)
         runs = {name: aligned.select(name) for name in {cell.condition for cell in aligned.cells}}
@@ -157,11 +158,9 @@ def _build_panel(model: str, key: str, groups: dict[str, list[CellResult]], resu
 
 def _score_apart(runs: AlignedRuns, metric: str, overlap: frozenset[str], study: StudyConfig) -> float | None:
     """The score on the test examples whose text is not in the training split; None where that is not defined."""
-    kept = [place for place, example in enumerate(runs.ids) if example not in overlap]
-    if not kept:
+    apart = runs.leave_out(overlap)
+    if not apart.ids:
         return None
-    ids = [runs.ids[place] for place in kept]
-    apart = AlignedRuns(ids, runs.labels[kept], runs.predictions[:, kept], runs.cells)
     try:
         return compute_score(apart, metric, study).interval.point
     except UserError:  # what is left may have one class only

@@ -17,6 +17,7 @@ from selfpretrain.report.columns import (
     Table,
     build_table,
     fill_benefit,
+    fill_counted,
     fill_cross,
     fill_difference,
     fill_number,
@@ -214,6 +215,7 @@ def build_tally_table(summary: Summary) -> Table:
         "a run beats one of the other": name_interval("improvement"),
         "clearly above, below": ("clearly_higher", "clearly_lower"),
         "likewise, BH": ("discovered_higher", "discovered_lower"),
+        "equivalent": ("equivalent", "tested_equivalent"),
     }
     rows: list[list[Cell]] = [
         [
@@ -226,6 +228,7 @@ def build_tally_table(summary: Summary) -> Table:
             (format_p(tally.p_wilcoxon), repr(tally.p_wilcoxon)),
             fill_number(tally.improvement),
             *((f"{above}, {below}", str(above), str(below)) for above, below in (tally.clear, tally.discovered)),
+            fill_counted(tally.equivalent),
         ]
         for tally in summary.tallies
     ]

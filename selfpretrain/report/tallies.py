@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from selfpretrain.report.comparisons import Difference, to_interval
 from selfpretrain.report.findings import Panel, Summary, TaskTally
 from selfpretrain.report.means import choose_largest
+from selfpretrain.stats import compute_equivalence, compute_holm
 from selfpretrain.stats.tallies import compute_benjamini_hochberg, compute_improvement, count_signs
 from selfpretrain.study.conditions import OWN
 
@@ -49,7 +50,20 @@ def _build_tally(
     return TaskTally(
         model, condition, against, len(found), counted.higher, counted.lower, to_interval(counted.share),
         counted.p_sign, counted.p_wilcoxon, to_interval(improvement), _split(clear), _split(discovered),
+        None if against == summary.baseline else _count_equivalent([panel for panel, _ in found], alpha),
     )  # fmt: skip
+
+
+def _count_equivalent(panels: Sequence[Panel], alpha: float) -> tuple[int, int] | None:
+    """On how many tasks own equals the reference within the decision's margin, and of how many: two one-sided tests each,
+    Holm-corrected over them. None where all are of checkpoints only.
+    """
+    p_values = [
+        compute_equivalence((versus.delta.point, versus.variance), panel.decision.margin).p
+        for panel in panels
+        if (versus := panel.versus_reference) and panel.decision and not versus.is_of_checkpoints
+    ]
+    return (int((compute_holm(p_values) < alpha).sum()), len(p_values)) if p_values else None
 
 
 def _find(panel: Panel, condition: str, against: str, summary: Summary) -> Difference | None:

@@ -22,7 +22,8 @@ def build_transfers(
         for cell in found.cells:
             groups.setdefault(cell.model, {}).setdefault(cell.condition, []).append(cell)
         # its own examples: what is known of the task's own holds for none of them
-        own = replace(results, tasks={found.task: found.test_set}, overlaps={}, num_labels={}, init_schemes={})
+        task, groups_of = {found.task: found.test_set}, {found.task: found.groups}
+        own = replace(results, tasks=task, groups=groups_of, overlaps={}, num_labels={}, init_schemes={})
         panels = [build_panel(model, found.task, cells, own) for model, cells in groups.items()]
         transfers.append(Transfer(found.task, found.test_set.name, found.problem, panels))
     correct(entry.gain for transfer in transfers for panel in transfer.panels for entry in panel.entries)

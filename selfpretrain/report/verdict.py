@@ -184,7 +184,8 @@ def _describe_difference(difference: Difference) -> str:
 
 def _describe_room(panel: Panel, summary: Summary) -> str:
     baseline = panel.find(summary.baseline)
-    if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT:
+    ends_at_1 = METRICS[panel.metric].high == 1
+    if baseline is None or baseline.score is None or baseline.score.point < NEARLY_PERFECT or not ends_at_1:
         return ""
     scored = f"{format_score(baseline.score.point)} {METRICS[panel.metric].words}"
     return f"{summary.baseline_name} already scores {scored}: there is hardly room to help"
@@ -210,14 +211,15 @@ def _describe_need(decision: Decision, difference: Difference, panel: Panel, sum
         return f"{most}; more levels of a factor (study.seed_factors) narrow the seeds' part"
     setting = "study.seed_factors" if summary.seed_factors else "study.pretrain_seeds"
     seeds, examples = decision.needed_seeds, decision.needed_examples
+    units = "groups of test examples" if panel.num_groups else "test examples"
     if seeds and examples:
-        need = f"about {seeds} seeds a side and {examples:,} test examples together would decide it"
+        need = f"about {seeds} seeds a side and {examples:,} {units} together would decide it"
     elif seeds:
         need = f"about {seeds} seeds a side would decide it ({setting})"
     elif examples:
-        need = f"about {examples:,} test examples would decide it, more seeds alone would not"
+        need = f"about {examples:,} {units} would decide it, more seeds alone would not"
     else:
-        need = "a thousand times as many seeds and test examples would not decide it"
+        need = f"a thousand times as many seeds and {units} would not decide it"
     return f"if the difference stays what it is, {need}; {most}"
 
 
@@ -225,7 +227,9 @@ def _name_largest(difference: Difference, panel: Panel, base: str) -> str:
     """The largest part of a difference's variance, in words."""
     largest = difference.variance.find_largest()
     if largest == "examples":
-        return f"the {panel.num_examples:,} test examples"
+        return f"the {panel.num_examples:,} test examples" + (
+            f" in {panel.num_groups:,} groups" if panel.num_groups else ""
+        )
     side = base if largest == "base seeds" else OWN
     if find_condition(side).is_released:
         return "the fine-tunings of the released checkpoint"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ DONE, FAILED, DIVERGED, MISSING, RUNNING = "done", "failed", "diverged", "missin
 ABSENT = "absent"  # it cannot be run, since data cannot be got
 # the first that any of several cells has is said of them all
 STATUSES = (FAILED, DIVERGED, DONE, RUNNING, MISSING, ABSENT)
+
+Groups = dict[str, dict[str, int]]  # split -> example -> its group; empty where each example stands by itself
 
 _NEW_DATA = "the task's data changed between the runs: set another runtime.runs_dir for the new data"
 
@@ -50,6 +52,7 @@ class TransferResult:
     test_set: TaskConfig  # as it was read, or as its card has it
     problem: str  # why there are no cells
     cells: list[CellResult]  # of the fine-tunings' models, conditions and seeds, in the folders of their evaluations
+    groups: Groups = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class StudyResults:
     # (model, task, condition) -> FLOPs by formula of what is pretrained for a run; absent where it is not known
     pretrain_flops: dict[tuple[str, str, str], float] = field(default_factory=dict)
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # task -> test examples that no number counts
+    # task -> which of its examples belong together (task.group), by its data: nothing of it is stored with predictions
+    groups: dict[str, Groups] = field(default_factory=dict)
 
     def leave_out(self, left_out: dict[str, frozenset[str]]) -> StudyResults:
         """The same runs of these tasks, without these test examples; what is measured on others is gone, too."""
@@ -92,6 +97,14 @@ class StudyResults:
         }
         return replace(self, cells=cells, left_out=left_out, **gone)
 
+    def read_runs(
+        self, cells: Sequence[CellResult], key: str, split: str = "test", decoded: bool = True
+    ) -> tuple[AlignedRuns | None, dict[str, str]]:
+        """:func:`read_runs` of a task of the study, with the groups of its examples."""
+        aligned, problems = read_runs(cells, self.tasks[key], split, decoded)
+        groups = self.groups.get(key, {}).get(split)
+        return aligned and aligned.group(groups), problems
+
 
 @dataclass(frozen=True)
 class AlignedRuns:
@@ -102,13 +115,23 @@ class AlignedRuns:
     # [runs, examples] or [runs, examples, classes]: decoded, as the task's metrics want them, or outputs as stored
     predictions: Array
     cells: tuple[CellResult, ...]  # [runs]
+    groups: Array | None = None  # [examples], equal where examples belong together; None: each by itself
+
+    def group(self, groups: Mapping[str, int] | None) -> AlignedRuns:
+        """With the group of each example; UserError for one that has none."""
+        if groups is None:
+            return self
+        lacking = next((example for example in self.ids if example not in groups), None)
+        if lacking is not None:
+            raise UserError(f"example {lacking} of {self.cells[0].folder} has no group; {_NEW_DATA}")
+        return replace(self, groups=np.array([groups[example] for example in self.ids], np.uint64))
 
     def leave_out(self, examples: Collection[str]) -> AlignedRuns:
         """Without these examples."""
         kept = [row for row, example in enumerate(self.ids) if example not in examples]
-        return replace(
-            self, ids=[self.ids[row] for row in kept], labels=self.labels[kept], predictions=self.predictions[:, kept]
-        )
+        ids = [self.ids[row] for row in kept]
+        groups = None if self.groups is None else self.groups[kept]
+        return replace(self, ids=ids, labels=self.labels[kept], predictions=self.predictions[:, kept], groups=groups)
 
     def select(self, *conditions: str) -> AlignedRuns:
         """The runs of one condition, or of several."""

@@ -1,7 +1,7 @@
 """What was worked out once, kept beside the runs, so that the next process need not do it again.
 
     <runs_dir>/fingerprints/<key>    a fingerprint, as text
-    <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>-labels.npy; and as columns
+    <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>-labels.npy  <split>-groups.npy; and as columns
                                      (selfpretrain.sources.strings) <split>-ids  <split>-<number> (texts)  own (its own text),
                                      and labels that are text
 
@@ -91,6 +91,8 @@ def _save_task(data: TaskData, documents: TextRows | None, folder: Path) -> None
         for number in range(num_texts):
             write_strings(folder / f"{name}-{number}", (texts[number] for texts in split.texts))
         _save_labels(folder / f"{name}-labels", split.labels)
+        if split.groups is not None:
+            np.save(folder / f"{name}-groups.npy", split.groups, allow_pickle=False)
     if documents is not None:
         write_strings(folder / "own", (text for (text,) in documents))
     facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap, "num_texts": num_texts}
@@ -105,7 +107,8 @@ def load_task(folder: Path) -> TaskData:
     for name in SPLITS:
         texts = TextRows([Strings.load(folder / f"{name}-{number}") for number in range(facts["num_texts"])])
         labels = _load_labels(folder / f"{name}-labels")
-        splits[name] = Split(Strings.load(folder / f"{name}-ids"), texts, labels)
+        groups = None if task.group is None else np.load(folder / f"{name}-groups.npy", allow_pickle=False)
+        splits[name] = Split(Strings.load(folder / f"{name}-ids"), texts, labels, groups)
     return TaskData(task, splits, facts["fingerprint"], facts["notes"], tuple(facts["overlap"]))
 
 

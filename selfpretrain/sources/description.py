@@ -157,6 +157,18 @@ def compute_neighbours(labels: np.ndarray) -> tuple[float, float, float]:
     return equal / (num - 1), mean / (num - 1), p
 
 
+def describe_groups(column: str, parts: Mapping[str, Split]) -> str:
+    """How many groups of examples each split has, and how many of them are in training, too."""
+    groups = {name: np.unique(part.groups) for name, part in parts.items() if part.groups is not None}
+    counts = [f"{name} {len(found):,} of {len(parts[name].ids):,} examples" for name, found in groups.items()]
+    line = f"groups (equal {column!r}): {', '.join(counts)}; intervals take the examples group by group"
+    known = groups.pop("train", np.array([], np.uint64))
+    seen = {name: len(np.intersect1d(found, known)) for name, found in groups.items()}
+    if not any(seen.values()):
+        return line
+    return f"warning: {line}; in training, too: {', '.join(f'{count:,} of {name}' for name, count in seen.items())}"
+
+
 def describe_overlap(parts: Mapping[str, Split], overlaps: Mapping[str, Sequence[str]]) -> str:
     shares = [f"{name} {len(ids):,} of {len(parts[name].ids):,}" for name, ids in overlaps.items()]
     line = f"examples whose text is in training too: {', '.join(shares)}"

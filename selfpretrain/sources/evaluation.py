@@ -49,6 +49,7 @@ def _read_test(task: TaskConfig, table: Table, notes: list[str]) -> tasks.TaskDa
     table = options.spread(resolved, table)
     parts = {"test": tasks.read_split(resolved, table, "test", columns, notes)[0]}
     labels.check_variety(resolved, parts["test"].labels, table.name, is_scored=True)
+    notes = [*notes, *tasks.check_groups(resolved, parts)]
     return tasks.TaskData(resolved, parts, tasks.compute_fingerprint(resolved, parts), notes)
 
 

@@ -123,6 +123,7 @@ def _read_hub(task: TaskConfig, split: str, source: str, notes: list[str]) -> Ta
             )
         notes.append(f"{split}: the hub holds {lack}; not the published data set")
     wanted = [*get_columns(task.text), *get_columns(task.label), *get_columns(task.options), *task.corpus_columns]
+    wanted += get_columns(task.group)
     for column in wanted:
         if column not in data.column_names:
             raise UserError(f"{name} has no column {column!r}; its columns are {', '.join(data.column_names)}")

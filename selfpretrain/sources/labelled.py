@@ -22,10 +22,12 @@ class Split:
     ids: Sequence[str]
     texts: Sequence[tuple[str, ...]]  # one or two strings per example, then its options if it has some
     labels: np.ndarray  # of the form of the task's kind: [N] or [N, K]
+    groups: np.ndarray | None = None  # uint64 [N], equal where task.group says the same; None: each by itself
 
     def take(self, rows: np.ndarray) -> Split:
         """The examples in these rows, in their order."""
-        return Split(take(self.ids, rows), take(self.texts, rows), self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(take(self.ids, rows), take(self.texts, rows), self.labels[rows], groups)
 
 
 @dataclass(frozen=True)

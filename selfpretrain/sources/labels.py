@@ -30,6 +30,7 @@ from selfpretrain.sources.columns import (
 from selfpretrain.sources.tables import Table
 from selfpretrain.stats import METRICS
 from selfpretrain.stats.entities import count_sums
+from selfpretrain.stats.functions import is_own
 from selfpretrain.stats.inputs import check_labels
 
 MAX_CLASSES = 80  # in a small file; a tenth of the rows in a larger one
@@ -70,8 +71,9 @@ def resolve(task: TaskConfig, train: Table) -> TaskConfig:
             f"name them in this order: {', '.join(map(str, values[:10]))}"
         )
     metric = task.metric or metrics[0]
-    if metric not in metrics:
-        raise UserError(f"task.metric={metric} does not fit labels of kind {name}; allowed: {', '.join(metrics)}")
+    if metric not in metrics and (kind.of_tokens or not is_own(metric)):
+        own = "" if kind.of_tokens else ", or one of your own: <module>:<function>"
+        raise UserError(f"task.metric={metric} does not fit labels of kind {name}; allowed: {', '.join(metrics)}{own}")
     if METRICS[metric].is_of_class_1 and len(names) != 2:
         raise UserError(
             f"task.metric={metric} needs two classes, {train.name} has {len(names)}; use task.metric=macro_f1"

@@ -88,12 +88,15 @@ def sort_by_hash(documents: TextRows) -> TextRows:
     return documents.take(sort_rows("order", map("\n".join, documents), documents))
 
 
-def compute_order(texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None) -> np.ndarray:
-    """Rows in the order of a hash of their texts; equal texts by label, then by id if there are ids.
+def compute_order(
+    texts: Sequence[tuple[str, ...]], labels: np.ndarray, ids: Sequence[str] | None, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows in the order of a hash of their texts; equal texts by label, then by id and by group if there are such.
 
     What is equal in all of them may stand in any order: no result can tell.
     """
-    return sort_rows("order", map("\0".join, texts), texts, labels.tolist(), *([ids] if ids else []))
+    ties = [labels.tolist(), *([ids] if ids else []), *([] if groups is None else [groups.tolist()])]
+    return sort_rows("order", map("\0".join, texts), texts, *ties)
 
 
 def name_by_content(texts: Sequence[tuple[str, ...]]) -> Sequence[str]:
@@ -160,6 +163,48 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
             quotas[stratum] -= len(rows)
             left.subtract(wanted)
             held_out[rows] = True
+    return held_out
+
+
+def join(keys: Iterable[str], groups: np.ndarray) -> list[str] | None:
+    """One name, made of their keys, for all examples that have a key or a group in common, or have it by way of others.
+
+    None where the groups, uint64 [N], join no two keys: what is cut by its keys then keeps them whole, too.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    texts, of_text = np.unique(compute_hashes("group", keys), return_inverse=True)
+    of_group = np.unique(groups, return_inverse=True)[1] + len(texts)
+    size = int(of_group.max()) + 1
+    links = coo_array((np.ones(len(of_text), bool), (of_text, of_group)), (size, size))
+    components = connected_components(links, directed=False)[1][: len(texts)]
+    _, firsts, numbers = np.unique(components, return_index=True, return_inverse=True)
+    if len(firsts) == len(texts):
+        return None
+    return [f"{least:016x}" for least in texts[firsts][numbers][of_text].tolist()]  # of a component the least key
+
+
+def cut_whole(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.ndarray:
+    """:func:`cut` for equal keys of so many examples that no stratum's share would hold them; bool [N], True where held out.
+
+    All of a key are held out where that brings the number nearer to ``size``, whatever their strata; of fewer than two
+    keys the smallest are added, since nothing could be resampled of one. Each stratum keeps at least one example.
+    """
+    left, held_out = Counter(strata.tolist()), np.zeros(len(keys), dtype=bool)
+
+    def hold_out(rows: list[int]) -> bool:
+        wanted = Counter(strata[rows].tolist())
+        if any(left[stratum] <= count for stratum, count in wanted.items()):
+            return False
+        left.subtract(wanted)
+        held_out[rows] = True
+        return True
+
+    groups = list(_iter_equal(purpose, keys))
+    num_held = sum(2 * (size - len(keys) + left.total()) > len(rows) and hold_out(rows) for rows in groups)
+    for rows in sorted(groups, key=len):
+        num_held += num_held < 2 and not held_out[rows[0]] and hold_out(rows)
     return held_out
 
 

@@ -23,10 +23,11 @@ from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits, tagging
-from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.columns import format_rows, get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.strings import Strings, TextRows, hold, take
 from selfpretrain.sources.tables import Table
+from selfpretrain.stats.inputs import check_metric
 
 _read: dict[str, TaskData] = {}
 
@@ -50,6 +51,10 @@ def _load_whole(task: TaskConfig, runs_dir: str) -> tuple[TaskData, TextRows]:
     if task.loader == "docs":
         from selfpretrain.sources.docs import load_docs_task
 
+        if task.group is not None:
+            raise UserError(
+                f"task.group={task.group} names a column, and task={task.name} has none; set task.group=null"
+            )
         resolved, parts, notes = load_docs_task(task, runs_dir)
         documents = TextRows([hold(column) for column in zip(*parts["train"].texts, strict=True)])
     elif task.loader in ("hub", "local"):
@@ -84,6 +89,7 @@ def read_task(task: TaskConfig, runs_dir: str) -> TaskData:
     if key not in _read:
         folder = _keep(task, runs_dir)
         _read[key] = load_task(task, runs_dir) if folder is None else cache.load_task(folder)
+        check_metric(str(_read[key].task.metric))  # a function of the user's may be gone since the data were kept
     return _read[key]
 
 
@@ -156,10 +162,12 @@ def _load(task: TaskConfig, key_of: splits.KeyOf) -> tuple[TaskConfig, dict[str,
     for name in SPLITS:
         source = tables.get(name, tables["train"]).name
         labels.check_variety(resolved, parts[name].labels, f"{source} ({name} split)", is_scored=name != "train")
+    parts = {name: parts[name] for name in SPLITS}
+    notes += check_groups(resolved, parts)
     if get_kind(resolved.label_kind).form is VALUES and not resolved.score_range:
         scores = parts["train"].labels
         resolved = dataclasses.replace(resolved, score_range=[float(scores.min()), float(scores.max())])
-    return resolved, {name: parts[name] for name in SPLITS}, documents, notes
+    return resolved, parts, documents, notes
 
 
 def is_test_set(task: TaskConfig) -> bool:
@@ -194,11 +202,11 @@ def check_columns(task: TaskConfig) -> list[str]:
     return columns
 
 
-def _read_texts(table: Table, columns: list[str], rows: np.ndarray) -> list[Strings]:
+def _read_texts(table: Table, columns: list[str], rows: np.ndarray, setting: str = "task.text") -> list[Strings]:
     """The columns' cells in these rows as text; UserError, by row, for what no UTF-8 file and no tokenizer can hold."""
     texts = []
     for column in columns:
-        cells = take(table.get(column, "task.text"), rows)
+        cells = take(table.get(column, setting), rows)
         if not isinstance(cells, Strings):
             # None or NaN, which is not equal to itself
             made = ["" if cell is None or cell != cell else str(cell) for cell in cells]
@@ -252,10 +260,36 @@ def read_split(
         options.check_right(task, name, table.name, texts, values[rows], rows, notes)
     given = local.read_ids(task, table)
     ids = take(given, rows) if given else None
-    order = splits.compute_order(texts, values[rows], ids)
+    groups = None if task.group is None else _read_groups(table, task.group, rows)
+    order = splits.compute_order(texts, values[rows], ids, groups)
     ordered = texts.take(order)
     names = take(ids, order) if ids else splits.name_by_content(ordered)
-    return Split(names, ordered, values[rows][order]), rows[order]
+    return Split(names, ordered, values[rows][order], None if groups is None else groups[order]), rows[order]
+
+
+def _read_groups(table: Table, column: str, rows: np.ndarray) -> np.ndarray:
+    """What stands for each row's group, uint64 [N], equal where its cell is."""
+    (cells,) = _read_texts(table, [column], rows, "task.group")
+    blank = [row for row, cell in zip(rows.tolist(), cells, strict=True) if not cell.strip()]
+    if blank:
+        raise UserError(
+            f"{table.name}, {format_rows(blank)}: no group in column {column!r} ({len(blank)} of {table.num_rows} rows); give "
+            f"every row one, or set task.group=null to take each example by itself"
+        )
+    return splits.compute_hashes("group", cells)
+
+
+def check_groups(task: TaskConfig, parts: dict[str, Split]) -> list[str]:
+    """A note on the groups of the examples; none without task.group. UserError where a split to score has one only."""
+    if task.group is None:
+        return []
+    for name, part in parts.items():
+        if name != "train" and part.groups is not None and len(np.unique(part.groups)) < 2:
+            raise UserError(
+                f"task={task.name}: all {len(part.ids)} {name} examples are of one group in column {task.group!r}, so nothing "
+                f"can be resampled; give examples of several groups, or set task.group=null to take each by itself"
+            )
+    return [description.describe_groups(task.group, parts)]
 
 
 def _mark_blank(table: Table, columns: list[str]) -> np.ndarray:
@@ -289,15 +323,22 @@ def _cut(
 ) -> np.ndarray:
     """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
     train = parts["train"]
-    held_out = splits.cut(splits.Keys(key_of, train.texts), splits.compute_strata(train.labels), size, name)
+    keys, strata = splits.Keys(key_of, train.texts), splits.compute_strata(train.labels)
+    joined = None if train.groups is None else splits.join(keys, train.groups)
+    if joined is None:
+        held_out = splits.cut(keys, strata, size, name)
+    else:
+        held_out = splits.cut_whole(joined, strata, size, name)
     if not held_out.any():
+        of = "" if joined is None else f" in {len(set(joined))} groups (task.group={task.group}, and equal texts)"
         raise UserError(
             f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
-            f"{len(set(train.texts))} different texts; give one with task.{name}_path=<file>"
+            f"{len(set(train.texts))} different texts{of}; give one with task.{name}_path=<file>"
         )
     parts[name] = train.take(np.flatnonzero(held_out))
     parts["train"] = train.take(np.flatnonzero(~held_out))
-    notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash")
+    whole = "" if joined is None else ", whole groups"
+    notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash{whole}")
     return held_out
 
 

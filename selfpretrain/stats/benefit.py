@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats.inputs import check_comparison, check_two_examples
-from selfpretrain.stats.resampling import Drawing, compute_replicates, note_scope
+from selfpretrain.stats.inputs import check_comparison, check_two_examples, number_groups
+from selfpretrain.stats.resampling import Drawing, compute_replicates, count_units, note_scope
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     Estimate,
@@ -74,6 +74,7 @@ def compute_benefit(
     none_ids: Sequence[Any] | AnyArray | None = None,
     expt_ids: Sequence[Any] | AnyArray | None = None,
     reference_ids: Sequence[Any] | AnyArray | None = None,
+    groups: Sequence[Any] | AnyArray | None = None,
     num_replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
@@ -99,10 +100,12 @@ def compute_benefit(
     }
     name, label_array, procedures = check_comparison(sides, labels, metric, num_replicates, seed, confidence)
     check_two_examples(len(label_array))
-    drawing = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
+    numbered = number_groups(groups, len(label_array))
+    drawing = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False, groups=numbered)
     replicates = compute_replicates(procedures, label_array, metric, drawing)
     seed_scores = [average_seeds(*pair) for pair in zip(replicates.run_scores, procedures, strict=True)]
-    means = Means(replicates.points, tuple(seed_scores), np.cov(replicates.scores), len(label_array))
+    num_units = count_units(len(label_array), numbered)
+    means = Means(replicates.points, tuple(seed_scores), np.cov(replicates.scores), num_units)
     benefit, reason = means.estimate_benefit(confidence)
     return BenefitResult(
         benefit=benefit,
@@ -128,7 +131,7 @@ class Means:
     points: tuple[float, ...]
     seed_scores: tuple[FloatArray, ...]  # [seeds] of each, or a grid
     by_examples: FloatArray  # [3, 3] covariance of the scores, the examples resampled alone
-    num_examples: int
+    num_examples: int  # or groups of them
 
     @property
     def scope(self) -> str:

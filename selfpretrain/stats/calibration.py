@@ -101,7 +101,8 @@ def build_ece(probabilities: FloatArray, labels: AnyArray, num_bins: int = NUM_B
 
     def score(weights: FloatArray, confidences: FloatArray, right: BoolArray) -> FloatArray:
         bins = _find_bins(confidences, _space_edges(num_bins))
-        return np.asarray(np.abs(_sum_bins(weights, bins, confidences - right, num_bins)).sum(axis=1) / len(right))
+        gaps = _sum_bins(weights, bins, confidences - right, num_bins)
+        return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
 
     return _build_scorer(score, probabilities, labels)
 
@@ -129,7 +130,7 @@ def build_debiased_square(probabilities: FloatArray, labels: AnyArray, num_bins:
         by_chance = hits * (sizes - hits) / np.maximum(sizes - 1, 1)
         # each bin's term times its size: squares of means become those of sums over the size
         terms = (gaps**2 - by_chance) / np.maximum(sizes, 1)
-        return np.asarray(np.where(sizes > 1, terms, 0.0).sum(axis=1) / len(right))
+        return np.asarray(np.where(sizes > 1, terms, 0.0).sum(axis=1) / weights.sum(axis=1))
 
     return _build_scorer(score, probabilities, labels)
 

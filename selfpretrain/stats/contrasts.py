@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
-from selfpretrain.stats.inputs import Sides, check_comparison, check_paired, check_two_examples
-from selfpretrain.stats.resampling import Drawing, compute_replicates
+from selfpretrain.stats.inputs import Sides, check_comparison, check_paired, check_two_examples, number_groups
+from selfpretrain.stats.resampling import Drawing, compute_replicates, count_units
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     Estimate,
     Variance,
+    are_several,
     average_seeds,
     compute_score_variance,
     compute_spread,
@@ -37,7 +38,7 @@ class ContrastResult:
     p: float | None  # two-sided, of no contrast; None with one seed: nothing can be said about procedures
     variance: Variance  # of the contrast
     scores: tuple[float, ...]  # of each procedure, on all seeds and examples
-    seed_contrasts: FloatArray  # [seeds], in the order of the sorted seeds
+    seed_contrasts: FloatArray  # [seeds], in the order of the sorted seeds; of crossed factors [levels, levels, ...]
 
 
 def compute_contrast(
@@ -50,6 +51,7 @@ def compute_contrast(
     num_replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    groups: Any = None,
 ) -> ContrastResult:
     """The weighted sum of scores of procedures whose seeds are the same, with a t interval over seeds and examples.
 
@@ -57,7 +59,7 @@ def compute_contrast(
         predictions: of each procedure, [runs, examples] as ``multibootstrap`` wants them.
         seeds: of each procedure, the pretraining seed of each run; runs of one seed are averaged within it.
         weights: of each procedure's score, e.g. (1, -1, -1, 1).
-        num_replicates, seed, confidence: as for ``multibootstrap``; the examples alone are drawn.
+        num_replicates, seed, confidence, groups: as for ``multibootstrap``; the examples alone are drawn.
 
     Raises:
         UserError: for what does not fit together, seeds that one procedure has and another has not among it.
@@ -70,14 +72,15 @@ def compute_contrast(
     check_two_examples(len(label_array))
     for procedure in procedures[1:]:
         check_paired(procedures[0], procedure)
-    drawing = Drawing(num_replicates, seed, shared_seeds=True, resample_seeds=False)
+    numbered = number_groups(groups, len(label_array))
+    drawing = Drawing(num_replicates, seed, shared_seeds=True, resample_seeds=False, groups=numbered)
     replicates = compute_replicates(procedures, label_array, metric, drawing)
     factors = np.asarray(weights, dtype=np.float64)
     by_seed = [average_seeds(*side) for side in zip(replicates.run_scores, procedures, strict=True)]
-    seed_contrasts: FloatArray = factors @ np.stack(by_seed)
+    seed_contrasts: FloatArray = np.tensordot(factors, np.stack(by_seed), axes=1)
     by_examples = compute_spread(factors @ replicates.scores)
-    variance = compute_score_variance(seed_contrasts, by_examples, len(label_array))
+    variance = compute_score_variance(seed_contrasts, by_examples, count_units(len(label_array), numbered))
     point = float(factors @ np.array(replicates.points))
-    p = compute_t_p(point, variance, "two-sided") if len(seed_contrasts) > 1 else None
+    p = compute_t_p(point, variance, "two-sided") if are_several(seed_contrasts) else None
     estimate = compute_t_estimate(point, variance, confidence)
     return ContrastResult(estimate, p, variance, replicates.points, seed_contrasts)

@@ -1,4 +1,6 @@
-"""From estimates to statements: several tests at once, equivalence, and what may be said of a difference."""
+"""From estimates to statements: several tests at once, superiority, non-inferiority and equivalence by t, and what may be
+said of a difference.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from selfpretrain.stats.statistics import FloatArray
 from selfpretrain.stats.variance import Estimate, Variance, compute_t_estimate, compute_t_p
 
 MOST_SEEDS = 1000  # per side, up to which a decision by more seeds is looked for
+# a comparison by t, or (point, standard error, degrees of freedom), or (point, Variance)
+Compared = BootstrapResult | tuple[float, float, float] | tuple[float, Variance]
 _FACTORS = np.geomspace(1, 1000, 701)[1:]  # times the present examples, likewise: in steps of 1 %
 
 
@@ -49,13 +53,12 @@ class Equivalence:
     statement: str
 
 
-def compute_equivalence(
-    difference: BootstrapResult | tuple[float, float, float], margin: float, alpha: float = 0.05
-) -> Equivalence:
+def compute_equivalence(difference: Compared, margin: float, alpha: float = 0.05) -> Equivalence:
     """Two one-sided tests (Schuirmann 1987) of a difference, by t.
 
     Args:
-        difference: what ``multibootstrap`` gave with method "t", or (point, standard error, degrees of freedom).
+        difference: what ``multibootstrap`` gave with method "t", or (point, standard error, degrees of freedom), or
+            (point, Variance).
         margin: the largest difference, in the metric's unit, that still counts as none. Fix it before looking.
         alpha: level of each of the two tests.
 
@@ -63,19 +66,67 @@ def compute_equivalence(
         UserError: for a margin that is not positive, alpha outside 0 to 0.5, or a difference without these numbers.
     """
     check_margin(margin)
-    if not 0 < alpha < 0.5:
-        raise UserError(f"alpha={alpha!r}: a number between 0 and 0.5 is needed, e.g. 0.05")
+    _check_alpha(alpha)
     point, variance = _unpack(difference)
     half = variance.compute_half_width(1 - 2 * alpha)
     low, high = point - half, point + half
     inside = margin - abs(point)  # the nearer end decides
     p = variance.compute_tail(inside) if variance.total > 0 else float(inside <= 0)
     verdict = "equivalent" if p < alpha else "not shown to be equivalent"
-    conditional = isinstance(difference, BootstrapResult) and difference.scope == "checkpoints"
-    of = ", these checkpoints only" if conditional else ""
     interval = f"{1 - 2 * alpha:.0%} interval {low:+.4f} to {high:+.4f}"
-    statement = f"{verdict} within {margin:g} ({interval}, p = {p:.3g}{of})"
+    statement = f"{verdict} within {margin:g} ({interval}, p = {p:.3g}{_name_scope(difference)})"
     return Equivalence(p < alpha, p, low, high, margin, alpha, statement)
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """Outcome of one test that a difference lies above a bound. Not shown does not mean that it lies below."""
+
+    shown: bool
+    p: float  # one-sided
+    low: float  # lower end of the one-sided interval at confidence 1 - alpha, which must lie above the bound
+    bound: float  # 0 for superiority, -margin for non-inferiority
+    alpha: float
+    statement: str
+
+
+def compute_superiority(difference: Compared, alpha: float = 0.05) -> OneSided:
+    """One-sided test by t that expt is better than base.
+
+    Args and errors as in ``compute_equivalence``.
+    """
+    return _test_above(difference, 0.0, alpha, "better")
+
+
+def compute_noninferiority(difference: Compared, margin: float, alpha: float = 0.05) -> OneSided:
+    """One-sided test by t that expt is not worse than base by the margin or more.
+
+    Args:
+        margin: the loss, in the metric's unit, that no longer counts as none. Fix it before looking.
+        The rest, and errors, as in ``compute_equivalence``.
+    """
+    check_margin(margin)
+    return _test_above(difference, -margin, alpha, f"not worse by {margin:g}")
+
+
+def _test_above(difference: Compared, bound: float, alpha: float, claim: str) -> OneSided:
+    _check_alpha(alpha)
+    point, variance = _unpack(difference)
+    low = point - variance.compute_half_width(1 - 2 * alpha)
+    p = compute_t_p(point - bound, variance, "greater")
+    verdict = claim if p < alpha else f"not shown to be {claim}"
+    interval = f"at least {low:+.4f} with confidence {1 - alpha:.0%}"
+    return OneSided(p < alpha, p, low, bound, alpha, f"{verdict} ({interval}, p = {p:.3g}{_name_scope(difference)})")
+
+
+def _name_scope(difference: Compared) -> str:
+    conditional = isinstance(difference, BootstrapResult) and difference.scope == "checkpoints"
+    return ", these checkpoints only" if conditional else ""
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 0.5:
+        raise UserError(f"alpha={alpha!r}: a number between 0 and 0.5 is needed, e.g. 0.05")
 
 
 def check_margin(margin: float) -> None:
@@ -83,8 +134,10 @@ def check_margin(margin: float) -> None:
         raise UserError(f"margin={margin!r}: a positive difference in the metric's unit is needed, e.g. 0.01")
 
 
-def _unpack(difference: BootstrapResult | tuple[float, float, float]) -> tuple[float, Variance]:
+def _unpack(difference: Compared) -> tuple[float, Variance]:
     if not isinstance(difference, BootstrapResult):
+        if len(difference) == 2:
+            return difference
         point, standard_error, df = difference
         if not (math.isfinite(point) and 0 <= standard_error < math.inf and df > 0):
             wanted = "(point, standard error, degrees of freedom) are a number, one of at least 0, a positive one"

@@ -65,6 +65,7 @@ def compare_ensembles(
     *,
     num_replicates: int = 1000,
     confidence: float = 0.95,
+    groups: Sequence[Any] | AnyArray | None = None,
 ) -> EnsembleResult:
     """Ensembles of two runs against the mean of the same runs alone.
 
@@ -74,13 +75,14 @@ def compare_ensembles(
         metric: of class numbers.
         seeds: [pairs]; pairs of different seeds must not share a run. With one seed the intervals are over the
             examples alone, and p is None.
+        groups: [examples], as ``multibootstrap`` has them.
 
     Raises:
         UserError: as ``multibootstrap``.
     """
     one, other = first.argmax(axis=-1), second.argmax(axis=-1)
     together = average_probabilities(first, second).argmax(axis=-1)
-    sampling: dict[str, Any] = {"num_replicates": num_replicates, "confidence": confidence}
+    sampling: dict[str, Any] = {"num_replicates": num_replicates, "confidence": confidence, "groups": groups}
     gain = multibootstrap(
         (np.concatenate([one, other]), together), labels, metric,
         base_seeds=[*seeds, *seeds], expt_seeds=list(seeds), paired=True, **sampling,

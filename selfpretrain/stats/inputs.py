@@ -11,7 +11,7 @@ import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.stats.crossed import Levels, check_levels
-from selfpretrain.stats.metrics import CLASS_NUMBERS, COLUMNS, METRICS, SUMS
+from selfpretrain.stats.metrics import ANYTHING, CLASS_NUMBERS, COLUMNS, METRICS, SUMS
 from selfpretrain.stats.statistics import AnyArray, IntArray, Metric
 
 _WIDE = {COLUMNS: "[examples, classes] of 0 and 1", SUMS: "an example's sums, [examples, sums]"}
@@ -69,8 +69,7 @@ def check_metric(metric: Metric) -> str:
     """The metric's name; refuses an unknown one."""
     if callable(metric):
         return str(getattr(metric, "__name__", "function"))
-    if metric not in METRICS:
-        raise UserError(f"metric={metric!r} is unknown: allowed are {', '.join(METRICS)} or a function(y_true, y_pred)")
+    METRICS[metric]  # refuses an unknown one
     return metric
 
 
@@ -82,6 +81,9 @@ def check_labels(labels: Any, metric: Metric) -> AnyArray:
     if callable(metric):
         return array
     takes = METRICS[metric].takes
+    if takes == ANYTHING:
+        METRICS[metric].compute(array, array)  # refuses a function that gives no score, before anything is trained
+        return array
     if array.ndim > 1 + (takes in _WIDE):
         wanted = _WIDE.get(takes, "one label per example, [examples]")
         raise UserError(f"labels have shape {array.shape}: {metric} wants {wanted}")
@@ -118,13 +120,14 @@ def check_procedure(name: str, predictions: Any, seeds: Any, labels: AnyArray, m
         raise UserError(
             f"{name} holds {array.shape[0]} runs x {array.shape[1]} examples for {len(labels)} labels: {hint}"
         )
-    if not callable(metric):
+    if callable(metric) or METRICS[metric].takes == ANYTHING:  # a function knows itself what it takes
+        if array.dtype.kind in "fc":
+            _check_finite(name, array)
+    else:
         if array.shape[1:] != labels.shape:
             hint = "; pass outputs.argmax(-1)" if METRICS[metric].takes == CLASS_NUMBERS else ""
             raise UserError(f"{name} has {array.shape[1:]} values per run, labels have {labels.shape} ({metric}){hint}")
         _check_values(name, array, metric)
-    elif array.dtype.kind in "fc":
-        _check_finite(name, array)
     distinct, seed_of_run = _number_seeds(name, seeds, len(array))
     return Procedure(name, array, distinct, seed_of_run)
 
@@ -214,6 +217,28 @@ def check_ids(named_ids: dict[str, Any], num_examples: int) -> None:
             if left != right:
                 fix = "sort both by id first" if set(first) == set(listed) else "the sides hold different examples"
                 raise UserError(f"example {place} is {left!r} in {first_name} but {right!r} in {name}: {fix}")
+
+
+def number_groups(groups: Any, num_examples: int) -> IntArray | None:
+    """The group of each example, numbered from 0 in the order of the examples; None where none are given.
+
+    Refuses one that is missing, and a single group, of which nothing else could have been drawn.
+    """
+    if groups is None:
+        return None
+    given = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
+    if len(given) != num_examples:
+        raise UserError(f"{len(given)} groups given for {num_examples} examples: give one per example")
+    for place, group in enumerate(given):
+        if group is None or group == "" or group != group:  # NaN is not equal to itself
+            raise UserError(f"example {place} has no group ({group!r}): give every example one")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(given))}
+    if len(numbers) < 2:
+        raise UserError(
+            f"all {num_examples} examples are of one group ({given[0]!r}): how far a score hangs on it cannot be told, give at "
+            f"least 2 groups, or groups=None"
+        )
+    return np.array([numbers[group] for group in given], dtype=np.intp)
 
 
 def check_two_examples(num_examples: int) -> None:

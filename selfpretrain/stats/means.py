@@ -5,8 +5,9 @@ encoder is fine-tuned on every task, and where it is a lucky one it may be so on
 therefore the variance between the seeds' means over the tasks, which holds what the tasks have in common. Test sets are
 independent, so their parts add up, over the squared number of tasks.
 
-Scores are [tasks, seeds], a column for each pretraining, or of crossed factors [tasks, levels, levels, ...]. ``by_examples`` is each task's part by the choice of its
-examples, ``num_examples`` how many those are; the fewest give the degrees of freedom.
+Scores are [tasks, seeds], a column for each pretraining, or of crossed factors [tasks, levels, levels, ...].
+``by_examples`` is each task's part by the choice of its examples, ``num_examples`` how many those, or their groups, are; the
+fewest give the degrees of freedom.
 """
 
 from __future__ import annotations

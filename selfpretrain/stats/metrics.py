@@ -1,7 +1,8 @@
 """The metrics, each once: what it takes, its value, the sums it resamples by, where it has none. No torch.
 
 ``METRICS`` is the one table. Scores, bootstrap, reports and the checks of a user's data read it; a metric more is a row
-more, which a module of one's own may add: ``METRICS["within_one"] = NamedMetric(...)``.
+more, which a module of one's own may add: ``METRICS["within_one"] = NamedMetric(...)``. A name ``<module>:<function>`` that
+it has not is that function (``selfpretrain.stats.functions``), and a row from then on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from selfpretrain.stats import entities, statistics
+from selfpretrain.config import UserError
+from selfpretrain.stats import entities, functions, statistics
 from selfpretrain.stats.statistics import AnyArray, Metric, MetricFunction, Scorer
 
 # what the labels and predictions of one run are
+ANYTHING = "anything"  # what the kind of task gives: class numbers, numbers or columns
 CLASS_NUMBERS = "class numbers"  # whole numbers from 0 [examples]
 NUMBERS = "numbers"  # numbers [examples]
 COLUMNS = "columns"  # labels 0 or 1 and predictions numbers, [examples, classes]
@@ -29,7 +32,7 @@ class NamedMetric:
     """One metric; labels and predictions are those of ``takes``."""
 
     words: str  # its name in a sentence
-    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS | SUMS
+    takes: str  # CLASS_NUMBERS | NUMBERS | COLUMNS | SUMS | ANYTHING
     compute: MetricFunction  # (labels, predictions) of one run -> its score, by scikit-learn or SciPy
     build_scorer: Callable[[AnyArray, AnyArray], Scorer]  # (labels, predictions [runs, ...]) -> scores of resamples
     compute_blind: Callable[[AnyArray], tuple[float, str]]  # labels -> score without reading the text, and how
@@ -163,7 +166,25 @@ def _name_ratio(
     )  # fmt: skip
 
 
-METRICS: dict[str, NamedMetric] = {
+def _name_function(name: str) -> NamedMetric:
+    function = functions.load(name)
+    return NamedMetric(
+        function.words, ANYTHING, function.compute, function.build_scorer, function.compute_blind, -math.inf, math.inf
+    )
+
+
+class _Table(dict[str, NamedMetric]):
+    """By name; a UserError for one that it has not and that is no function."""
+
+    def __missing__(self, name: str) -> NamedMetric:
+        if not functions.is_own(name):
+            own = f"<module>:<function> or a {functions.FORM}"
+            raise UserError(f"metric={name!r} is unknown: allowed are {', '.join(self)}, {own}")
+        self[name] = metric = _name_function(name)
+        return metric
+
+
+METRICS: dict[str, NamedMetric] = _Table({
     "accuracy": NamedMetric(
         "accuracy", CLASS_NUMBERS, _score_by_sklearn("accuracy_score"),
         lambda labels, predictions: statistics.build_mean(predictions == labels), _choose_top_class,
@@ -197,4 +218,4 @@ METRICS: dict[str, NamedMetric] = {
     "answer_f1": _average_column("F1 of answers", 1, _answer_nothing),
     "entity_f1": _name_ratio("F1 of entities", _split_entities, lambda labels: (0.0, "tagging nothing")),
     "token_accuracy": _name_ratio("accuracy of words", _split_words, _tag_all_alike),
-}  # fmt: skip
+})  # fmt: skip

@@ -10,9 +10,16 @@ import numpy as np
 
 from selfpretrain.config import UserError
 from selfpretrain.stats.crossed import Levels
-from selfpretrain.stats.inputs import Procedure, check_comparison, check_paired, check_two_examples, choose_alternative
+from selfpretrain.stats.inputs import (
+    Procedure,
+    check_comparison,
+    check_paired,
+    check_two_examples,
+    choose_alternative,
+    number_groups,
+)
 from selfpretrain.stats.metrics import METRICS
-from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates, note_scope
+from selfpretrain.stats.resampling import Drawing, Replicates, compute_replicates, count_units, note_scope
 from selfpretrain.stats.statistics import AnyArray, FloatArray, Metric
 from selfpretrain.stats.variance import (
     ROUNDING,
@@ -61,6 +68,7 @@ class BootstrapResult:
     num_base_seeds: int
     num_expt_seeds: int
     num_examples: int
+    num_groups: int | None  # that the examples were drawn in; None: one by one
     num_replicates: int  # asked for
     num_dropped: int  # of these, left out because the metric is undefined in them
     base_run_scores: FloatArray  # [runs], on all examples
@@ -94,6 +102,7 @@ def multibootstrap(
     alternative: str | None = None,
     base_ids: Sequence[Any] | AnyArray | None = None,
     expt_ids: Sequence[Any] | AnyArray | None = None,
+    groups: Sequence[Any] | AnyArray | None = None,
     draw_order: str = "fast",
 ) -> BootstrapResult:
     """Difference of two procedures, with its chance over pretraining seeds and test examples.
@@ -120,6 +129,8 @@ def multibootstrap(
         alternative: "greater" tests expt > base, "less" expt < base, "two-sided", with t only, both. By default
             two-sided with t, greater with percentiles.
         base_ids, expt_ids: example ids of the columns; refused unless they are the same in the same order.
+        groups: [examples], equal where examples belong together and are no independent draws (the questions of one
+            passage): whole groups are then drawn, and their number gives the degrees of freedom.
         draw_order: "reference" reproduces the published code's draws from RandomState(seed), seeds sorted.
 
     Returns:
@@ -140,7 +151,8 @@ def multibootstrap(
     name, label_array, (base, expt) = check_comparison(sides, labels, metric, num_replicates, seed, confidence)
     if paired:
         check_paired(base, expt)
-    drawing = Drawing(num_replicates, seed, paired, resample_seeds, resample_examples, draw_order)
+    numbered = number_groups(groups, len(label_array))
+    drawing = Drawing(num_replicates, seed, paired, resample_seeds, resample_examples, draw_order, numbered)
     compare = _compare_by_t if method == "t" else _compare_by_percentiles
     replicates, found, own_note = compare([base, expt], label_array, metric, drawing, confidence, alternative)
 
@@ -159,6 +171,7 @@ def multibootstrap(
         num_base_seeds=base.num_seeds,
         num_expt_seeds=expt.num_seeds,
         num_examples=len(label_array),
+        num_groups=None if numbered is None else count_units(len(label_array), numbered),
         num_replicates=num_replicates,
         num_dropped=num_replicates - len(base_samples),
         base_run_scores=replicates.run_scores[0],
@@ -203,13 +216,14 @@ def _compare_by_t(
     )
     base_samples, expt_samples = replicates.scores
     by_examples = compute_spread(expt_samples - base_samples)
-    variance = compute_difference_variance(base, expt, by_examples, drawing.shared_seeds, len(labels))
+    num_units = count_units(len(labels), drawing.groups)
+    variance = compute_difference_variance(base, expt, by_examples, drawing.shared_seeds, num_units)
     base_point, expt_point = replicates.points
     point = expt_point - base_point
     bounds = (METRICS[metric].low, METRICS[metric].high) if isinstance(metric, str) else None
     p = compute_t_p(point, variance, alternative) if are_several(base) and are_several(expt) else None
-    base_variance = compute_score_variance(base, compute_spread(base_samples), len(labels))
-    expt_variance = compute_score_variance(expt, compute_spread(expt_samples), len(labels))
+    base_variance = compute_score_variance(base, compute_spread(base_samples), num_units)
+    expt_variance = compute_score_variance(expt, compute_spread(expt_samples), num_units)
     found = {
         "base": compute_t_estimate(base_point, base_variance, confidence, bounds),
         "expt": compute_t_estimate(expt_point, expt_variance, confidence, bounds),

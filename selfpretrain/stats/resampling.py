@@ -3,6 +3,10 @@
 Sellam et al. 2022 (arXiv 2106.16163): a replicate draws pretraining seeds with replacement, then examples with
 replacement, the same examples for every run of every procedure. Fine-tunings of one seed are averaged within
 it and never drawn; the drawn seeds are then averaged with equal weight.
+
+Examples that belong together (the questions of one passage) are no independent draws: with groups as many groups are
+drawn as there are, each with all its examples (the cluster bootstrap, Davison and Hinkley 1997, 3.8), so that replicates
+differ in size and a score is that of what was drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ class Drawing:
     """How replicates are drawn.
 
     order "fast" has one random stream for seeds and one for examples, so the same `seed` draws the same examples
-    in every comparison on as many examples; "reference" interleaves them as the published code does.
+    in every comparison on as many examples (or groups); "reference" interleaves them as the published code does.
     """
 
     num_replicates: int
@@ -36,6 +40,7 @@ class Drawing:
     resample_seeds: bool = True
     resample_examples: bool = True
     order: str = "fast"  # fast | reference
+    groups: IntArray | None = None  # [examples], numbers from 0: examples of one are drawn together; None: one by one
 
     def __post_init__(self) -> None:
         if self.order not in ("fast", "reference"):
@@ -119,6 +124,7 @@ def _iter_draws(
     if drawing.order == "reference":
         streams = [np.random.RandomState(drawing.seed)] * 2
     of_seeds, of_examples = streams
+    num_units = count_units(num_examples, drawing.groups)
     chunk = max(1, _CHUNK_BYTES // (4 * num_examples))
     for start in range(0, drawing.num_replicates, chunk):
         size = min(chunk, drawing.num_replicates - start)
@@ -128,14 +134,22 @@ def _iter_draws(
             if drawing.resample_seeds:
                 _draw_seeds(of_seeds, [weight[row] for weight in weights], drawing.shared_seeds)
             if drawing.resample_examples:
-                counts[row] = np.bincount(_draw(of_examples, num_examples), minlength=num_examples)
+                drawn = np.bincount(_draw(of_examples, num_units), minlength=num_units)
+                counts[row] = drawn if drawing.groups is None else drawn[drawing.groups]
         yield weights, counts
 
 
-def iter_example_counts(num_examples: int, num_replicates: int, seed: int) -> Iterator[IntArray]:
+def iter_example_counts(
+    num_examples: int, num_replicates: int, seed: int, groups: IntArray | None = None
+) -> Iterator[IntArray]:
     """How often each example is drawn, in chunks [replicates, examples]: the draws of any comparison with this seed."""
-    alone = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False)
+    alone = Drawing(num_replicates, seed, shared_seeds=False, resample_seeds=False, groups=groups)
     return (counts for _, counts in _iter_draws([], num_examples, alone))
+
+
+def count_units(num_examples: int, groups: IntArray | None) -> int:
+    """How many are drawn: examples, or groups of them."""
+    return num_examples if groups is None else int(groups.max()) + 1
 
 
 def _draw_seeds(stream: _Stream, rows: Sequence[IntArray], shared: bool) -> None:

@@ -1,8 +1,9 @@
 """Scores of every run under every resample, from multinomial counts instead of copied examples.
 
-A bootstrap replicate draws N of N examples with replacement. Whatever order they come in, the replicate
-is fully described by how often each example was drawn: a row of counts. Every metric here is a function
-of a few weighted sums, so that all replicates of all runs are a matrix product away:
+A bootstrap replicate draws N of N examples with replacement, or groups of them, and may then hold more or fewer.
+Whatever order they come in, the replicate is fully described by how often each example was drawn: a row of
+counts. Every metric here is a function of a few weighted sums, so that all replicates of all runs are a matrix
+product away:
 
 - a mean over the examples, such as accuracy: counts @ what each adds (correct or not);
 - a ratio of two sums, such as F1 of entities: the same, twice;
@@ -51,9 +52,15 @@ def _iter_blocks(num_items: int, size_of_item: int, size_of_block: int = _BLOCK_
         yield slice(start, min(start + step, num_items))
 
 
-def _to_weights(counts: IntArray) -> AnyArray:
-    """Counts as floating point numbers for matrix products whose integer results are still exact."""
-    return counts.astype(np.float32 if counts.shape[1] < _EXACT_IN_FLOAT32 else np.float64)
+def _count_drawn(counts: IntArray) -> FloatArray:
+    """How many examples each replicate holds, [replicates, 1]."""
+    return np.asarray(counts.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _to_weights(counts: IntArray) -> tuple[AnyArray, FloatArray]:
+    """Counts as floating point numbers for matrix products whose integer results are still exact; and their totals."""
+    totals = _count_drawn(counts)
+    return counts.astype(np.float32 if totals.max() < _EXACT_IN_FLOAT32 else np.float64), totals
 
 
 def _sum_columns(weights: AnyArray, columns: AnyArray) -> FloatArray:
@@ -62,7 +69,7 @@ def _sum_columns(weights: AnyArray, columns: AnyArray) -> FloatArray:
     return sums.astype(np.float64)
 
 
-def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray:
+def _sum_cells(weights: AnyArray, totals: FloatArray, cells: IntArray, num_cells: int) -> FloatArray:
     """Weighted size [replicates, runs, cells] of each cell; cells [runs, examples] holds one cell per example."""
     num_runs, num_examples = cells.shape
     if num_cells > _DENSE_CELLS:
@@ -75,7 +82,7 @@ def _sum_cells(weights: AnyArray, cells: IntArray, num_cells: int) -> FloatArray
     # The cells part the examples, so the last one is what the others leave: one column less to multiply.
     indicators = cells[:, None, :] == np.arange(num_cells - 1, dtype=cells.dtype)[None, :, None]
     others = _sum_columns(weights, indicators.reshape(-1, num_examples)).reshape(len(weights), num_runs, num_cells - 1)
-    last = num_examples - others.sum(axis=2, keepdims=True)
+    last = totals[:, :, None] - others.sum(axis=2, keepdims=True)
     return np.concatenate([others, last], axis=2)
 
 
@@ -98,9 +105,10 @@ def build_mean(values: AnyArray) -> Scorer:
     """Of a metric that is a mean over the examples: what each adds, [runs, examples], true or false or a number."""
 
     def score(counts: IntArray) -> Iterator[FloatArray]:
-        weights = _to_weights(counts) if values.dtype == bool else counts.astype(np.float64)
+        weights, totals = _to_weights(counts)
+        weights = weights if values.dtype == bool else counts.astype(np.float64)
         for block in _iter_blocks(len(values), weights.itemsize * values.shape[1]):
-            yield _sum_columns(weights, values[block]) / values.shape[1]
+            yield _sum_columns(weights, values[block]) / totals
 
     return _join(score)
 
@@ -122,14 +130,14 @@ def build_mcc(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_runs, num_examples = predictions.shape
 
     def score(counts: IntArray) -> Iterator[FloatArray]:
-        weights = _to_weights(counts)
-        true = _sum_cells(weights, labels[None], num_classes)  # [replicates, 1, classes]
-        true_spread = num_examples**2 - (true**2).sum(axis=2)
+        weights, totals = _to_weights(counts)
+        true = _sum_cells(weights, totals, labels[None], num_classes)  # [replicates, 1, classes]
+        true_spread = totals**2 - (true**2).sum(axis=2)
         for block in _iter_blocks(num_runs, num_classes * (4 * num_examples + 24 * len(counts))):
             correct = _sum_columns(weights, predictions[block] == labels)
-            predicted = _sum_cells(weights, predictions[block], num_classes)
-            covariance = correct * num_examples - (predicted * true).sum(axis=2)
-            spread = true_spread * (num_examples**2 - (predicted**2).sum(axis=2))
+            predicted = _sum_cells(weights, totals, predictions[block], num_classes)
+            covariance = correct * totals - (predicted * true).sum(axis=2)
+            spread = true_spread * (totals**2 - (predicted**2).sum(axis=2))
             yield _divide(covariance, np.sqrt(spread))
 
     return _join(score)
@@ -141,10 +149,10 @@ def build_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_runs, num_examples = cells.shape
 
     def score(counts: IntArray) -> Iterator[FloatArray]:
-        weights = _to_weights(counts)
+        weights, totals = _to_weights(counts)
         positive = _sum_columns(weights, labels[None] == 1)  # [replicates, 1]
         for block in _iter_blocks(num_runs, 3 * (4 * num_examples + 24 * len(counts))):
-            sums = _sum_cells(weights, cells[block], 3)
+            sums = _sum_cells(weights, totals, cells[block], 3)
             yield _divide(2 * sums[..., 2], positive + sums[..., 1] + sums[..., 2])
 
     return _join(score)
@@ -157,10 +165,10 @@ def build_macro_f1(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_runs, num_examples = cells.shape
 
     def score(counts: IntArray) -> Iterator[FloatArray]:
-        weights = _to_weights(counts)
-        true = _sum_cells(weights, labels[None], num_classes)
+        weights, totals = _to_weights(counts)
+        true = _sum_cells(weights, totals, labels[None], num_classes)
         for block in _iter_blocks(num_runs, 2 * num_classes * (4 * num_examples + 24 * len(counts))):
-            sums = _sum_cells(weights, cells[block], 2 * num_classes)
+            sums = _sum_cells(weights, totals, cells[block], 2 * num_classes)
             hits = sums[..., 1::2]
             total = true + hits + sums[..., 0::2]
             f1 = np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
@@ -175,7 +183,7 @@ def build_pearson(labels: AnyArray, predictions: AnyArray) -> Scorer:
     num_examples = y.shape[1]
 
     def score(counts: IntArray) -> Iterator[FloatArray]:
-        weights = counts.astype(np.float64) / num_examples
+        weights = counts.astype(np.float64) / _count_drawn(counts)
         y_mean, y_square = weights @ y.T, weights @ (y**2).T
         for block in _iter_blocks(len(x), 3 * 8 * num_examples):
             x_mean, x_square = weights @ x[block].T, weights @ (x[block] ** 2).T

@@ -115,6 +115,7 @@ def compute_score_variance(seed_scores: FloatArray, by_examples: float, num_exam
     Args:
         seed_scores: [seeds] on all examples, or a grid of crossed factors (``arrange_seeds``); a single one adds nothing.
         by_examples: the spread of replicates of the mean score, the examples resampled alone.
+        num_examples: what was resampled: examples, or groups of them.
     """
     by_seeds, size = measure_mean(seed_scores)
     return Variance(0.0, by_seeds, by_examples, (1, size, num_examples))
@@ -129,6 +130,7 @@ def compute_difference_variance(
         base, expt: [seeds] scores on all examples, or grids of crossed factors; in the same order of seeds if they are
             paired.
         by_examples: the spread of replicates of the difference, the examples resampled alone.
+        num_examples: what was resampled: examples, or groups of them.
     """
     if not (are_several(base) and are_several(expt)):
         return Variance(0.0, 0.0, by_examples, (1, 1, num_examples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ class Undefined(UserError):
 
 
 def compute_metric(name: str, labels: Any, predictions: Any) -> float:
-    """The score by a metric of METRICS of class numbers, values or scores, in the shape of ``labels``.
+    """The score by a metric of METRICS, or of the user's, of class numbers, values or scores, in the shape of ``labels``.
 
     Those are class numbers or values [examples], for micro_auc 0 and 1 [examples, classes]. A model that predicts one
     class only has Matthews correlation 0 (scikit-learn's convention). macro_f1 is the mean over the classes that occur
     in labels or predictions. No number is ever made up for a score that does not exist.
 
-    Raises Undefined where the predictions have none, being constant (correlations); UserError for an unknown metric,
+    Raises Undefined where the predictions have none, being constant (correlations), or by a metric of the user's; UserError for an unknown metric,
     wrong shapes or types, NaN, and labels that no predictions could be scored on: constant (correlations), of one class
     (mcc, AUC), without class 1 (f1).
     """
@@ -34,7 +35,10 @@ def compute_metric(name: str, labels: Any, predictions: Any) -> float:
     check_procedure("predictions", given[None], [0], truth, name)
     if metric.compute_or_zero is not None and np.ptp(given) == 0:
         raise Undefined(f"all predictions equal {given[0]}: {name} needs at least two different values")
-    return float(metric.compute(truth, given))
+    score = float(metric.compute(truth, given))
+    if math.isnan(score):
+        raise Undefined(f"{name} gives no finite number for these predictions")
+    return score
 
 
 def score_split(

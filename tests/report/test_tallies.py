@@ -6,11 +6,13 @@ import csv
 import io
 
 import pytest
+from scipy import stats
 
 from selfpretrain.report.blocks import list_explanations
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
 from selfpretrain.report.write import format_csv
+from selfpretrain.stats import compute_holm
 
 NONE = [0.60, 0.61, 0.59]
 OWN = {"a": 0.80, "b": 0.70, "c": 0.55, "d": 0.62, "e": 0.61, "f": 0.75}
@@ -72,3 +74,29 @@ def test_one_seed_has_no_p_and_is_counted_all_the_same(fake_study):
         fake_study.add("none", [0.6], task).add("own", [0.7], task)
     (tally,) = summarize(fake_study.finish(num_replicates=400)).tallies
     assert (tally.higher, tally.clear, tally.discovered) == (5, (0, 0), (0, 0))
+
+
+def test_where_own_equals_the_reference_is_counted(study):
+    summary = summarize(study.finish(num_replicates=400, margin=0.15))
+    tallies = {(tally.condition, tally.against): tally for tally in summary.tallies}
+    p_values = []
+    for panel in summary.panels:
+        versus = panel.versus_reference
+        inside = 0.15 - abs(versus.delta.point)  # each test's distance to the nearer end of the margin
+        p_values.append(stats.t.sf(inside / versus.variance.standard_error, versus.variance.df))
+    by_hand = int((compute_holm(p_values) < 0.05).sum())
+    assert tallies["own", "bookwiki"].equivalent == (by_hand, 6) and 2 <= by_hand <= 5
+    assert sum(p < 0.05 for p in p_values) >= by_hand
+    assert tallies["own", "none"].equivalent is None
+    (table,) = [table for table in build_tables(summary) if table.name == "over_tasks"]
+    assert [row[-1] for row in table.rows] == ["-" if row[2] == "none" else f"{by_hand} of 6" for row in table.rows]
+    assert any(
+        "equivalent: two one-sided tests within each task's margin" in line for line in list_explanations(summary)
+    )
+
+
+def test_checkpoints_are_not_called_equivalent(fake_study):
+    for task in "abcde":
+        fake_study.add("none", [0.6], task).add("own", [0.7], task).add("bookwiki", [0.7], task)
+    tallies = {(t.condition, t.against): t for t in summarize(fake_study.finish(num_replicates=400)).tallies}
+    assert tallies["own", "bookwiki"].equivalent is None

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfpretrain.stats import Decision, Variance, compute_equivalence, compute_holm, decide, multibootstrap
+from selfpretrain.stats import (
+    Decision,
+    Variance,
+    compute_equivalence,
+    compute_holm,
+    compute_noninferiority,
+    compute_superiority,
+    decide,
+    multibootstrap,
+)
 from selfpretrain.stats.variance import compute_t_estimate, compute_t_p
 
 
@@ -67,6 +76,58 @@ def test_equivalence_refuses(settings: dict[str, float]) -> None:
         compute_equivalence((0.0, 0.1, 5.0), **settings)
     with pytest.raises(ValueError, match="standard error"):
         compute_equivalence((math.nan, 0.1, 5.0), margin=0.01)
+
+
+def test_one_sided_tests_by_hand() -> None:
+    better = compute_superiority((0.02, 0.008, 9.0))
+    assert better.p == pytest.approx(stats.t.sf(0.02 / 0.008, 9)) and better.shown
+    assert better.low == pytest.approx(0.02 - stats.t.ppf(0.95, 9) * 0.008) and better.bound == 0
+    assert better.statement.startswith("better (at least +0.0053 with confidence 95%, p = ")
+    no_worse = compute_noninferiority((-0.004, 0.008, 9.0), margin=0.02)
+    assert no_worse.p == pytest.approx(stats.t.sf((-0.004 + 0.02) / 0.008, 9)) and no_worse.shown
+    assert no_worse.low > no_worse.bound == -0.02
+    open_ = compute_noninferiority((-0.004, 0.008, 9.0), margin=0.01)
+    assert not open_.shown and open_.low < -0.01
+    assert open_.statement.startswith("not shown to be not worse by 0.01 (at least -0.0187")
+    # both sides within the margin is equivalence
+    equal, other = (compute_noninferiority((sign * 0.002, 0.004, 12.0), margin=0.01) for sign in (1, -1))
+    assert compute_equivalence((0.002, 0.004, 12.0), margin=0.01).p == pytest.approx(max(equal.p, other.p))
+
+
+def test_tests_of_two_sets_of_scores_are_welch_s() -> None:
+    """With examples that add nothing the variance is that of Welch's test of the seeds' scores."""
+    rng = np.random.default_rng(0)
+    base, expt = rng.normal(0.70, 0.01, 5), rng.normal(0.72, 0.02, 4)
+    point, variance = expt.mean() - base.mean(), Variance(base.var(ddof=1) / 5, expt.var(ddof=1) / 4, 0.0, (5, 4, 100))
+    greater = stats.ttest_ind(expt, base, equal_var=False, alternative="greater").pvalue
+    assert compute_superiority((point, variance)).p == pytest.approx(greater)
+    lower = stats.ttest_ind(expt + 0.05, base, equal_var=False, alternative="greater").pvalue
+    upper = stats.ttest_ind(expt - 0.05, base, equal_var=False, alternative="less").pvalue
+    assert compute_equivalence((point, variance), margin=0.05).p == pytest.approx(max(lower, upper))
+    assert compute_noninferiority((point, variance), margin=0.05).p == pytest.approx(lower)
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.01, math.nan, math.inf])
+def test_a_margin_is_positive(margin: float) -> None:
+    for test in (compute_noninferiority, compute_equivalence):
+        with pytest.raises(ValueError, match="a positive difference in the metric's unit is needed"):
+            test((0.0, 0.01, 9.0), margin)
+    with pytest.raises(ValueError, match=r"alpha=0\.6"):
+        compute_superiority((0.0, 0.01, 9.0), alpha=0.6)
+
+
+def test_one_sided_tests_of_a_comparison_know_its_scope() -> None:
+    runs = (np.random.default_rng(0).random((4, 300)) < 0.7).astype(int)
+    one = multibootstrap(
+        (runs[:1], runs[1:]), np.ones(300, dtype=int), "accuracy", base_seeds=[0], expt_seeds=[0, 1, 2], paired=False
+    )
+    assert compute_superiority(one).statement.endswith(", these checkpoints only)")
+    percentiles = multibootstrap(
+        (runs[:2], runs[2:]), np.ones(300, dtype=int), "accuracy", base_seeds=[0, 1], expt_seeds=[0, 1], paired=True,
+        method="percentile",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="use method='t'"):
+        compute_noninferiority(percentiles, margin=0.01)
 
 
 def judge(point: float, parts: tuple[float, float, float], *, factor: float = 1.0, **changes: Any) -> Decision:
