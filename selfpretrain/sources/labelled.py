@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfpretrain.config import TaskConfig
+from selfpretrain.sources.arrays import choose
 from selfpretrain.sources.strings import take
 
 SPLITS = ("train", "validation", "test")
@@ -25,7 +26,7 @@ class Split:
 
     def take(self, rows: np.ndarray) -> Split:
         """The examples in these rows, in their order."""
-        return Split(take(self.ids, rows), take(self.texts, rows), self.labels[rows])
+        return Split(take(self.ids, rows), take(self.texts, rows), choose(self.labels, rows))
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,15 @@ def pause_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def resume_collector() -> Iterator[None]:
+    """With it all the same, for what makes circles that hold much."""
+    was_on = gc.isenabled()
+    gc.enable()
+    try:
+        yield
+    finally:
+        if not was_on:
+            gc.disable()
