@@ -22,6 +22,8 @@ from selfpretrain.files import WRITE_ERRORS
 BLOCK_VALUES = 1 << 16  # worked on at once
 HELD_BYTES = 1 << 20  # of what is gathered, in memory; what comes before is in a file
 
+MAX_FILES = 256  # of spools at once; those of further columns hold all in memory
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -34,7 +36,7 @@ class Spool:
 
     def add(self, data: bytes) -> None:
         self._held += data
-        if len(self._held) > HELD_BYTES:
+        if len(self._held) > HELD_BYTES and (self._file is not None or len(_with_files) < MAX_FILES):
             self._spill()
 
     def finish(self) -> bytearray | mmap.mmap:
@@ -52,6 +54,7 @@ class Spool:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the spool; a map outlives it
                 weakref.finalize(self, self._file.close)
+                _with_files.add(self)
             self._file.write(self._held)
             self._file.flush()
         except OSError as error:
@@ -62,12 +65,15 @@ class Spool:
         self._held = bytearray()
 
 
+_with_files: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
 def iter_slices(size: int) -> Iterator[slice]:
     """The rows from 0 to ``size``, a block at a time."""
     return (slice(begin, min(begin + BLOCK_VALUES, size)) for begin in range(0, size, BLOCK_VALUES))
 
 
-def collect(blocks: Iterable[np.ndarray], dtype: npt.DTypeLike, shape: tuple[int, ...] = ()) -> np.ndarray:
+def collect(blocks: Iterable[npt.ArrayLike], dtype: npt.DTypeLike, shape: tuple[int, ...] = ()) -> np.ndarray:
     """The blocks, [n, *shape] each, one after the other: [N, *shape]."""
     spool = Spool()
     for block in blocks:
@@ -86,7 +92,7 @@ def collect_items(items: Iterable[Any], dtype: npt.DTypeLike) -> np.ndarray:
     if np.dtype(dtype) == object:
         return np.array(list(items), dtype)
     items = iter(items)
-    return collect(iter(lambda: list(islice(items, BLOCK_VALUES)), []), dtype)
+    return collect(iter(lambda: list[Any](islice(items, BLOCK_VALUES)), []), dtype)
 
 
 def choose(values: np.ndarray, rows: Ints) -> np.ndarray:
