@@ -122,7 +122,7 @@ def _save_labels(stem: Path, labels: np.ndarray) -> None:
 def _load_labels(stem: Path) -> np.ndarray:
     if Path(f"{stem}.utf8").is_file():
         return np.array([*Strings.load(stem)], dtype=object)
-    return np.asarray(np.load(f"{stem}.npy", allow_pickle=False))
+    return np.asarray(np.load(f"{stem}.npy", mmap_mode="c", allow_pickle=False))  # mapped, and still to be written to
 
 
 def load_documents(folder: Path) -> TextRows:

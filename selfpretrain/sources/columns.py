@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from selfpretrain.config import UserError
@@ -81,18 +81,23 @@ def infer_kind(columns: list[str], train: Table) -> str:
     """class, score or multilabel. Raises UserError where the labels leave it open."""
     if len(columns) > 1:
         return "multilabel"
-    cells = {row: value for row, value in enumerate(train.get(columns[0], "task.label")) if not is_missing(value)}
-    if any(isinstance(value, (list, tuple)) for value in cells.values()):
-        return "multilabel"
-    texts = {row: to_text(value) for row, value in cells.items()}
+    first: dict[str, int] = {}  # the row of each text of a label, in the rows' order
+    counts = Counter[str]()
+    for row, value in enumerate(train.get(columns[0], "task.label")):
+        if isinstance(value, (list, tuple)):
+            return "multilabel"
+        if not is_missing(value):
+            text = to_text(value)
+            first.setdefault(text, row)
+            counts[text] += 1
     where = f"{train.name}: column {columns[0]!r}"
-    _refuse_lists(where, texts)
-    plain = {text for text in texts.values() if PLAIN.fullmatch(text)}
-    if sum(text in plain for text in texts.values()) < MOSTLY * len(texts):
-        _refuse_written_numbers(where, texts)
+    _refuse_lists(where, first)
+    plain = {text for text in counts if PLAIN.fullmatch(text)}
+    if sum(counts[text] for text in plain) < MOSTLY * counts.total():
+        _refuse_written_numbers(where, first, counts)
     elif _infer_from_numbers(where, plain) == "score":
         return "score"
-    _refuse_missing_words(train.name, columns[0], texts)
+    _refuse_missing_words(train.name, columns[0], first, counts)
     return "class"
 
 
@@ -117,15 +122,15 @@ def _infer_from_numbers(where: str, distinct: set[str]) -> str:
     )
 
 
-def _refuse_lists(where: str, texts: dict[int, str]) -> None:
-    """Refuse cells that look like several labels each."""
-    listed = [row for row, text in texts.items() if _is_list(text)]
-    if not listed:
-        separator = _see_separator(texts.values())
-        listed = [row for row, text in texts.items() if separator and separator in text]
-    if listed:
+def _refuse_lists(where: str, first: Mapping[str, int]) -> None:
+    """Refuse cells that look like several labels each; ``first`` has the first row of each different one, in their order."""
+    listed = next(filter(_is_list, first), None)
+    if listed is None:
+        separator = _see_separator(first)
+        listed = next((text for text in first if separator and separator in text), None)
+    if listed is not None:
         raise UserError(
-            f"{where}, row {listed[0] + 1}: {texts[listed[0]]!r} may be several labels; set task.label_kind=multilabel "
+            f"{where}, row {first[listed] + 1}: {listed!r} may be several labels; set task.label_kind=multilabel "
             f"to read a list, or task.label_kind=class if it is the name of one class"
         )
 
@@ -150,25 +155,24 @@ def _see_separator(texts: Iterable[str]) -> str | None:
     return None
 
 
-def _refuse_written_numbers(where: str, texts: dict[int, str]) -> None:
+def _refuse_written_numbers(where: str, first: Mapping[str, int], counts: Counter[str]) -> None:
     """Refuse numbers written for people, 1,5 or 1,234 or 50 %: as text each would be a class of its own."""
-    written = [text for text in texts.values() if _GROUPED.fullmatch(text) or PLAIN.fullmatch(text)]
-    odd = [row for row, text in texts.items() if _WRITTEN.search(text) and _GROUPED.fullmatch(text)]
-    if odd and len(written) >= MOSTLY * len(texts):
+    written = sum(counts[text] for text in first if _GROUPED.fullmatch(text) or PLAIN.fullmatch(text))
+    odd = next((text for text in first if _WRITTEN.search(text) and _GROUPED.fullmatch(text)), None)
+    if odd is not None and written >= MOSTLY * counts.total():
         raise UserError(
-            f"{where}, row {odd[0] + 1}: {texts[odd[0]]!r} may be a number or a name; write numbers plainly, as "
+            f"{where}, row {first[odd] + 1}: {odd!r} may be a number or a name; write numbers plainly, as "
             f"1234.5, and set task.label_kind=score, or set task.label_kind=class if each is the name of a class"
         )
 
 
-def _refuse_missing_words(name: str, column: str, texts: dict[int, str]) -> None:
+def _refuse_missing_words(name: str, column: str, first: Mapping[str, int], counts: Counter[str]) -> None:
     """Refuse a rare label called NaN or null: a class, or none at all."""
-    counts = Counter(texts.values())
-    for row, text in texts.items():
-        if text.casefold() in MISSING_WORDS and counts[text] < RARE * len(texts):
+    for text, row in first.items():
+        if text.casefold() in MISSING_WORDS and counts[text] < RARE * counts.total():
             raise UserError(
                 f"{name}, row {row + 1}: no label in column {column!r}, or a class named {text!r} ({counts[text]} of "
-                f"{len(texts)} rows); remove these rows, or set task.label_kind=class, or task.label to another column"
+                f"{counts.total()} rows); remove these rows, or set task.label_kind=class, or task.label to another column"
             )
 
 
@@ -213,7 +217,7 @@ def find_separator(values: Sequence[Any], known: Container[str] = ()) -> str | N
     """The separator of lists written as ``joy|love`` in these cells: the one that cuts a cell into ``known`` labels,
     that recurs as one, or the only one there is.
     """
-    texts = [to_text(value) for value in values if isinstance(value, str) and not _LIST.fullmatch(value)]
+    texts = {to_text(value) for value in values if isinstance(value, str) and not _LIST.fullmatch(value)}
     for separator in SEPARATORS:
         parts = [[part.strip() for part in text.split(separator)] for text in texts if separator in text]
         if any(all(part in known for part in each) for each in parts):

@@ -15,6 +15,7 @@ from selfpretrain.config import TaskConfig
 from selfpretrain.kinds import ANSWERS, SETS, TAGS, VALUES, get_kind
 from selfpretrain.numbers import format_p_clause
 from selfpretrain.sources.answers import load_answers
+from selfpretrain.sources.arrays import iter_slices
 from selfpretrain.sources.columns import MISSING_WORDS, NUMBER, RARE, get_columns
 from selfpretrain.sources.labelled import Split
 from selfpretrain.stats.entities import find_entities
@@ -145,12 +146,16 @@ def compute_neighbours(labels: np.ndarray) -> tuple[float, float, float]:
     if labels.ndim == 1 and labels.dtype.kind == "f":
         middle = np.median(labels)  # where most have the highest score it is the median, and none lies above
         labels = labels > middle if (labels > middle).any() else labels < middle
-    _, kinds, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
-    num, squares, cubes = len(labels), int((counts**2).sum()), int((counts**3).sum())
+    equal, counts = 0, Counter[bytes]()
+    for block in iter_slices(len(labels)):
+        kinds, numbers = np.unique(labels[block], axis=0 if labels.ndim > 1 else None, return_counts=True)
+        counts.update({kind.tobytes(): number for kind, number in zip(kinds, numbers.tolist(), strict=True)})
+        same = labels[block.start : block.stop + 1]
+        equal += int((same[1:] == same[:-1]).reshape(len(same) - 1, -1).all(axis=1).sum())
     if len(counts) == 1:
         return 1.0, 1.0, 1.0
-    kinds = kinds.ravel()  # NumPy 2.0 gives it another axis
-    equal = int((kinds[1:] == kinds[:-1]).sum())
+    # in Python's numbers: the cubes of many rows have more than 64 bits
+    num, squares, cubes = len(labels), *(sum(count**power for count in counts.values()) for power in (2, 3))
     mean = squares / num - 1
     variance = (squares * (squares + num * (num + 1)) - 2 * num * cubes - num**3) / (num**2 * (num - 1))
     p = math.erfc((equal - mean) / math.sqrt(2 * variance)) / 2 if variance else 1.0

@@ -21,6 +21,7 @@ from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.files import WRITE_ERRORS
 from selfpretrain.kinds import CLASSES, TAGS, get_kind
 from selfpretrain.sources.columns import get_columns
+from selfpretrain.sources.labelled import resume_collector
 from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
@@ -162,7 +163,8 @@ def _load_split(builder: Any, split: str) -> Any:
     if hasattr(builder.config, "fragment_scan_options"):
         options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
         builder.config.fragment_scan_options = options
-    builder.download_and_prepare()
+    with resume_collector():
+        builder.download_and_prepare()
     return builder.as_dataset(split=split)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfpretrain.config import TaskConfig
+from selfpretrain.sources.arrays import choose
 from selfpretrain.sources.strings import take
 
 SPLITS = ("train", "validation", "test")
@@ -26,8 +27,8 @@ class Split:
 
     def take(self, rows: np.ndarray) -> Split:
         """The examples in these rows, in their order."""
-        groups = None if self.groups is None else self.groups[rows]
-        return Split(take(self.ids, rows), take(self.texts, rows), self.labels[rows], groups)
+        groups = None if self.groups is None else choose(self.groups, rows)
+        return Split(take(self.ids, rows), take(self.texts, rows), choose(self.labels, rows), groups)
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,15 @@ def pause_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def resume_collector() -> Iterator[None]:
+    """With it all the same, for what makes circles that hold much."""
+    was_on = gc.isenabled()
+    gc.enable()
+    try:
+        yield
+    finally:
+        if not was_on:
+            gc.disable()

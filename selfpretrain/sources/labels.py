@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.kinds import ANSWERS, CLASSES, SETS, TAGS, VALUES, LabelForm, get_kind
 from selfpretrain.sources import answers, options, tagging
+from selfpretrain.sources.arrays import collect_items, make_zeros
 from selfpretrain.sources.columns import (
     INTEGER,
     MAX_DIGITS,
@@ -172,7 +173,7 @@ def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple
     if form is SETS and list(task.label_names) != columns and len(columns) == 1:
         index = {name: number for number, name in enumerate(task.label_names)}
         read: Callable[[Any], Any] = partial(_read_set, index, columns[0], find_separator(cells[0], index))
-        labels = np.zeros((table.num_rows, len(index)), form.dtype)
+        labels = make_zeros(table.num_rows, form.dtype, (len(index),))
         for row, found in enumerate(_read_cells(table, cells[0], read)):
             labels[row, found] = 1
         return labels, np.ones(table.num_rows, dtype=bool)
@@ -188,8 +189,10 @@ def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple
         labelled[missing] = False
     if form is SETS:
         reads = [partial(_read_binary, column) for column in columns]
-        parsed = [_read_cells(table, *each, labelled) for each in zip(cells, reads, strict=True)]
-        return np.stack(parsed, axis=1).astype(form.dtype), labelled
+        labels = make_zeros(table.num_rows, form.dtype, (len(columns),))
+        for number, (values, read) in enumerate(zip(cells, reads, strict=True)):
+            labels[:, number] = collect_items(_read_cells(table, values, read, labelled), form.dtype)
+        return labels, labelled
     if form is VALUES:
         read = partial(_read_score, task)
     elif form is TAGS:
@@ -197,20 +200,18 @@ def parse(task: TaskConfig, table: Table, split: str, notes: list[str]) -> tuple
     else:
         assert form is CLASSES, task.label_kind
         read = partial(_read_class, task, index_classes(task))
-    return np.array(_read_cells(table, cells[0], read, labelled), form.dtype), labelled
+    return collect_items(_read_cells(table, cells[0], read, labelled), form.dtype), labelled
 
 
 def _read_cells(
     table: Table, cells: Sequence[Any], read: Callable[[Any], Any], labelled: np.ndarray | None = None
-) -> list[Any]:
+) -> Iterator[Any]:
     """What ``read`` makes of the cells, 0 where there is no label; what it refuses is told with the row."""
-    made = []
     for row, value in enumerate(cells):
         try:
-            made.append(read(value) if labelled is None or labelled[row] else 0)
+            yield read(value) if labelled is None or labelled[row] else 0
         except UserError as error:
             raise UserError(f"{table.name}, row {row + 1}: {error}") from None
-    return made
 
 
 def _read_binary(column: str, value: Any) -> float:

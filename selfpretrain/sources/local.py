@@ -10,7 +10,8 @@ from pathlib import Path
 
 from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.sources.columns import format_rows, get_columns, is_missing
-from selfpretrain.sources.splits import MIN_ROWS
+from selfpretrain.sources.splits import MIN_ROWS, find_repeated
+from selfpretrain.sources.strings import gather
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
 CARD = "local"  # its name, and that of a file that was given no other
@@ -64,16 +65,15 @@ def check_texts(table: Table, columns: Sequence[str], setting: str, optional: Co
             )
 
 
-def read_ids(task: TaskConfig, table: Table) -> list[str] | None:
+def read_ids(task: TaskConfig, table: Table) -> Sequence[str] | None:
     """The ids in column ``task.id``, all different, by row; None where none is named."""
     if task.id is None:
         return None
-    ids = [str(value) for value in table.get(task.id, "task.id")]
-    first: dict[str, int] = {}
-    for row, example_id in enumerate(ids):
-        if first.setdefault(example_id, row) != row:
-            raise UserError(
-                f"{table.name}, row {row + 1}: id {example_id!r} in column {task.id!r} is that of row "
-                f"{first[example_id] + 1} too; make ids unique, or have them made from the text: task.id=null"
-            )
+    ids = gather(map(str, table.get(task.id, "task.id")))
+    if repeated := find_repeated(ids):
+        row, first = repeated
+        raise UserError(
+            f"{table.name}, row {row + 1}: id {ids[row]!r} in column {task.id!r} is that of row "
+            f"{first + 1} too; make ids unique, or have them made from the text: task.id=null"
+        )
     return ids

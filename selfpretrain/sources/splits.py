@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from selfpretrain.sources.strings import TextRows, gather
+from selfpretrain.sources.arrays import BLOCK_VALUES, collect, iter_slices, make_zeros
+from selfpretrain.sources.strings import Numbers, TextRows, gather
 
 RULE_VERSION = 2
 KeyOf = Callable[[tuple[str, ...]], str]  # from an example's texts to its content (compute_key)
+PART_ROWS = 1 << 17  # sorted at once, about
 MIN_ROWS = 50  # fewer examples leave nothing to test on
 
 
@@ -58,34 +61,71 @@ def compute_hash(purpose: str, key: str) -> int:
 def compute_hashes(purpose: str, keys: Iterable[str]) -> np.ndarray:
     """:func:`compute_hash` of N keys, uint64 [N]."""
     empty = hashlib.blake2b(digest_size=8, person=purpose.encode()[:16])
-    digests = bytearray()
-    for key in keys:
+
+    def compute_digest(key: str) -> bytes:
         hashed = empty.copy()  # cheaper than one more from its parameters
         hashed.update(key.encode())
-        digests += hashed.digest()
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
+        return hashed.digest()
+
+    digests = map(compute_digest, keys)
+    blocks = iter(lambda: b"".join(islice(digests, BLOCK_VALUES)), b"")
+    return collect((np.frombuffer(block, ">u8") for block in blocks), np.uint64)
 
 
-def sort_rows(purpose: str, keys: Iterable[str], *ties: Sequence[Any]) -> np.ndarray:
-    """The rows, int64 [N], in the order of their keys' hashes; of equal hashes by ``ties``, then as they stand."""
-    rows, ends = _group(compute_hashes(purpose, keys))
-    if ties:
-        sizes = np.diff(ends, prepend=0)
-        for begin, end in zip((ends - sizes)[sizes > 1].tolist(), ends[sizes > 1].tolist(), strict=True):
-            rows[begin:end] = sorted(rows[begin:end].tolist(), key=lambda row: [tie[row] for tie in ties])
-    return rows
+def sort_rows(purpose: str, keys: Iterable[str], *ties: Callable[[int], Any]) -> np.ndarray:
+    """The rows, int64 [N], in the order of their keys' hashes; of equal hashes by what ``ties`` give of a row, then as they
+    stand.
+    """
+    return collect((rows for rows, _ in _iter_sorted(compute_hashes(purpose, keys), *ties)), np.int64)
 
 
-def _group(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows, int64 [N], in the order of their hashes and as they stand, and where each run of equal ones ends in it."""
-    rows = np.argsort(hashes, kind="stable")
-    ordered = hashes[rows]
-    return rows, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], [True] * (len(rows) > 0))) + 1
+def _iter_sorted(hashes: np.ndarray, *ties: Callable[[int], Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of N hashes, uint64, in the order of :func:`sort_rows`, a part at a time, and where each run of equal hashes ends in
+    it: no run is in two parts.
+    """
+    for chosen in _iter_parts(hashes, len(hashes) // PART_ROWS + 1):
+        rows = chosen[np.argsort(hashes[chosen], kind="stable")]
+        ordered = hashes[rows]
+        ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], [True] * (len(rows) > 0))) + 1
+        if ties:
+            sizes = np.diff(ends, prepend=0)
+            for begin, end in zip((ends - sizes)[sizes > 1].tolist(), ends[sizes > 1].tolist(), strict=True):
+                rows[begin:end] = sorted(rows[begin:end].tolist(), key=lambda row: [tie(row) for tie in ties])
+        yield rows, ends
+
+
+def _iter_parts(hashes: np.ndarray, num_parts: int) -> Iterator[np.ndarray]:
+    """The rows of N hashes in parts of about equal size, ascending: those of the lowest hashes first."""
+    for part in range(num_parts):
+        rows = [np.zeros(0, np.int64)]
+        for block in iter_slices(len(hashes)):
+            rows.append(np.flatnonzero((hashes[block] >> 32) * num_parts >> 32 == part) + block.start)
+        yield np.concatenate(rows)
+
+
+def find_common(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The rows, int64 ascending, whose hashes are among the ``known`` ones."""
+    marks, num_parts = np.zeros(len(hashes), bool), len(known) // PART_ROWS + 1
+    for mine, theirs in zip(_iter_parts(hashes, num_parts), _iter_parts(known, num_parts), strict=True):
+        marks[mine] = np.isin(hashes[mine], known[theirs])
+    return np.flatnonzero(marks)
+
+
+def find_repeated(keys: Sequence[str]) -> tuple[int, int] | None:
+    """The first row whose key an earlier one has, and the first that has it; None where all differ."""
+    found: list[tuple[int, int]] = []
+    for rows, ends in _iter_sorted(compute_hashes("repeated", keys)):
+        begins = ends - np.diff(ends, prepend=0)
+        for begin, end in zip(begins[ends - begins > 1].tolist(), ends[ends - begins > 1].tolist(), strict=True):
+            first: dict[str, int] = {}
+            pairs = ((row, first.setdefault(keys[row], row)) for row in rows[begin:end].tolist())
+            found += [pair for pair in pairs if pair[0] != pair[1]][:1]
+    return min(found, default=None)
 
 
 def sort_by_hash(documents: TextRows) -> TextRows:
     """Texts in the order of a hash of their content: any part of it is a fair sample, whatever order a file had."""
-    return documents.take(sort_rows("order", map("\n".join, documents), documents))
+    return documents.take(sort_rows("order", map("\n".join, documents), documents.get))
 
 
 def compute_order(
@@ -95,32 +135,38 @@ def compute_order(
 
     What is equal in all of them may stand in any order: no result can tell.
     """
-    ties = [labels.tolist(), *([ids] if ids else []), *([] if groups is None else [groups.tolist()])]
-    return sort_rows("order", map("\0".join, texts), texts, *ties)
+    ties: list[Callable[[int], Any]] = [texts.__getitem__, lambda row: labels[row : row + 1].tolist()]
+    ties += [of.__getitem__ for of in (ids, groups) if of is not None]
+    return sort_rows("order", map("\0".join, texts), *ties)
 
 
 def name_by_content(texts: Sequence[tuple[str, ...]]) -> Sequence[str]:
     """An id for each example: 16 hex digits of its texts; further ones with the same texts get -2, -3 and so on."""
     hashes = compute_hashes("id", map("\0".join, texts))
-    rows, ends = _group(hashes)
-    sizes = np.diff(ends, prepend=0)
-    numbers = np.empty(len(rows), np.int64)
-    numbers[rows] = np.arange(len(rows)) - np.repeat(ends - sizes, sizes) + 1
-    named = zip(hashes, numbers, strict=True)
+    numbers = make_zeros(len(hashes), np.int64)
+    for rows, ends in _iter_sorted(hashes):
+        sizes = np.diff(ends, prepend=0)
+        numbers[rows] = np.arange(len(rows)) - np.repeat(ends - sizes, sizes) + 1
+    named = zip(Numbers(hashes), Numbers(numbers), strict=True)
     return gather(f"{hashed:016x}" if number == 1 else f"{hashed:016x}-{number}" for hashed, number in named)
 
 
 def compute_strata(labels: np.ndarray) -> np.ndarray:
-    """The group of each example, int64 [N], whose shares a cut keeps.
+    """The group of each example, whole numbers [N], whose shares a cut keeps.
 
     Classes for int64 [N]; any label set or none for float32 [N, K]; a single group for scores, float32 [N], and for parts
     of the text, object [N].
     """
     if labels.ndim == 2:
-        return np.asarray(labels.any(axis=1), dtype=np.int64)
+        return np.asarray(labels.any(axis=1), dtype=np.int8)
     if labels.dtype.kind in "fO":
-        return np.zeros(len(labels), dtype=np.int64)
+        return np.broadcast_to(np.int64(0), len(labels))
     return labels
+
+
+def count_strata(strata: np.ndarray) -> Counter[int]:
+    """How many examples each group has, in the order in which they first occur."""
+    return Counter(iter(Numbers(strata)))
 
 
 def compute_size(split: str, num_rows: int, fraction: float | None = None) -> int:
@@ -150,7 +196,7 @@ def cut(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) -> np.
     Examples with the same key are always on one side; each stratum gives its share and keeps at least one
     example. ``purpose`` makes one cut independent of another.
     """
-    left = Counter(strata.tolist())
+    left = count_strata(strata)
     quotas = compute_quotas(left, size)
     held_out = np.zeros(len(keys), dtype=bool)
     for rows in _iter_equal(purpose, keys):
@@ -210,14 +256,14 @@ def cut_whole(keys: Sequence[str], strata: np.ndarray, size: int, purpose: str) 
 
 def _iter_equal(purpose: str, keys: Sequence[str]) -> Iterator[list[int]]:
     """The rows of each key, in the order of the keys' hashes; of equal hashes in that of the keys."""
-    rows, ends = _group(compute_hashes(purpose, keys))
-    begin = 0
-    for end in ends.tolist():
-        same: dict[str, list[int]] = {}
-        for row in rows[begin:end].tolist():
-            same.setdefault(keys[row] if end - begin > 1 else "", []).append(row)
-        yield from (same[key] for key in sorted(same))
-        begin = end
+    for rows, ends in _iter_sorted(compute_hashes(purpose, keys)):
+        begin = 0
+        for end in ends.tolist():
+            same: dict[str, list[int]] = {}
+            for row in rows[begin:end].tolist():
+                same.setdefault(keys[row] if end - begin > 1 else "", []).append(row)
+            yield from (same[key] for key in sorted(same))
+            begin = end
 
 
 def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
@@ -226,13 +272,13 @@ def subsample(keys: Sequence[str], strata: np.ndarray, size: int) -> np.ndarray:
     The order of choice is by content, so a larger sample of one stratum holds a smaller one. Of equal keys the
     earlier row is chosen, so the rows have to stand in the order of :func:`compute_order`.
     """
-    quotas = compute_quotas(Counter(strata.tolist()), size)
+    quotas = compute_quotas(count_strata(strata), size)
     for stratum in quotas:
         if quotas[stratum] == 0:  # no class may vanish: the largest gives one up
             quotas[max(quotas, key=lambda s: (quotas[s], -s))] -= 1
             quotas[stratum] = 1
     chosen: list[int] = []
-    for row in sort_rows("subsample", keys, keys).tolist():
+    for row in Numbers(sort_rows("subsample", keys, keys.__getitem__)):
         if len(chosen) == size:
             break
         stratum = int(strata[row])

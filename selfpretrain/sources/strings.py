@@ -1,33 +1,28 @@
-"""Texts by the million: a column of strings lies in two buffers, as Arrow lays it out, and not as an object for each.
+"""Texts by the million: a column of strings lies in two buffers, as Arrow lays it out, and not as an object for each; one of
+numbers in an array.
 
     <name>.utf8    the UTF-8 of all strings, one after the other
     <name>.npy     int64 [N + 1], where each begins, in bytes, and where the last one ends
 
-A column in memory takes the bytes of its text and eight more for each string; one on the disk is mapped, and so is a large one
-while it is read, from a file without a name (in ``$TMPDIR``). Choosing and ordering rows copies no text.
+One on the disk is mapped, and so is a large one while it is read (:mod:`selfpretrain.sources.arrays`). Choosing and ordering
+rows copies no text.
 """
 
 from __future__ import annotations
 
 import mmap
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from selfpretrain.config import UserError
-from selfpretrain.files import WRITE_ERRORS
+from selfpretrain.sources.arrays import Ints, Spool, choose, collect, iter_slices
 
 BLOCK_ROWS = 1_000  # strings made, or cells gathered, at once
-HELD_BYTES = 2 << 20  # of a column that is gathered, in memory; what comes before is in a file
 
 T = TypeVar("T")
-Ints = npt.NDArray[np.int64]
 
 
 class _Columnar(Sequence[T]):
@@ -79,7 +74,7 @@ class Strings(_Columnar[str]):
 
     def take(self, rows: Ints) -> Strings:
         """The strings in these rows, in their order; they share the buffers."""
-        return Strings(self._data, self._starts, rows if self._rows is None else self._rows[rows])
+        return take_together([self], rows)[0]
 
     @classmethod
     def load(cls, stem: Path) -> Strings:
@@ -88,6 +83,33 @@ class Strings(_Columnar[str]):
         with open(f"{stem}.utf8", "rb") as file:
             # an empty file cannot be mapped
             return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if starts[-1] else b"", starts)
+
+
+def take_together(columns: Sequence[Strings], rows: Ints) -> list[Strings]:
+    """The strings in these rows of each column; columns whose rows were one array have one again."""
+    before = {id(column._rows): column._rows for column in columns}
+    after = {key: rows if chosen is None else choose(chosen, rows) for key, chosen in before.items()}
+    return [Strings(column._data, column._starts, after[id(column._rows)]) for column in columns]
+
+
+class Numbers(_Columnar[Any]):
+    """N numbers, all of them ``int`` or all ``float``."""
+
+    def __init__(self, values: np.ndarray):
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(self._values[rows].tolist() for rows in iter_slices(len(self)))
+
+    def get(self, row: int) -> Any:
+        return self._values[row].item()
+
+    def take(self, rows: Ints) -> Numbers:
+        """The numbers in these rows, in their order."""
+        return Numbers(choose(self._values, rows))
 
 
 class TextRows(_Columnar[tuple[str, ...]]):
@@ -108,7 +130,7 @@ class TextRows(_Columnar[tuple[str, ...]]):
 
     def take(self, rows: Ints) -> TextRows:
         """The texts in these rows, in their order."""
-        return TextRows([column.take(rows) for column in self.columns], self.num_joined)
+        return TextRows(take_together(self.columns, rows), self.num_joined)
 
     def _join(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         if not self.num_joined:
@@ -117,53 +139,73 @@ class TextRows(_Columnar[tuple[str, ...]]):
 
 
 class Gatherer:
-    """Takes the cells of a column, some at a time, and gives them as :class:`Strings` where all are text, else as a list."""
+    """Takes the cells of a column, some at a time, and gives them packed where all are text, or all numbers of one type, else as
+    a list.
+    """
 
     def __init__(self, num_missing: int = 0):
-        self._data = bytearray()
-        self._file: IO[bytes] | None = None
-        self._sizes = [np.zeros(1, np.int64)]
+        self._packer: _TextPacker | _NumberPacker | None = None
         self._cells: list[Any] | None = [None] * num_missing if num_missing else None
 
     def extend(self, cells: Sequence[Any]) -> None:
-        encoded = _encode(cells) if self._cells is None else None
-        if encoded is not None:
-            self._data += b"".join(encoded)
-            self._sizes.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-            if len(self._data) > HELD_BYTES:
-                self._spill()
-            return
-        if self._cells is None:
-            self._cells = list(self._finish_strings())
-        self._cells.extend(cells)
+        if self._cells is None and len(cells):
+            kind = type(cells[0])
+            self._packer = self._packer or (_NumberPacker(kind) if kind in (int, float) else _TextPacker())
+            if self._packer.add(cells):
+                return
+            self._cells = list(self.finish())
+        if self._cells is not None:
+            self._cells.extend(cells)
 
     def finish(self) -> Sequence[Any]:
-        return self._finish_strings() if self._cells is None else self._cells
+        return (self._packer or _TextPacker()).finish() if self._cells is None else self._cells
 
-    def _spill(self) -> None:
-        """Move what is in memory to a file without a name, which is gone with the gatherer and the strings it gave.
 
-        UserError where the disk is full.
-        """
+class _TextPacker:
+    """Takes the cells of a column of text."""
+
+    def __init__(self) -> None:
+        self._data, self._starts, self._end = Spool(), Spool(), 0
+        self._starts.add(bytes(8))
+
+    def add(self, cells: Sequence[Any]) -> bool:
+        """Whether the cells were taken: all, or none."""
+        encoded = _encode(cells)
+        if encoded is None:
+            return False
+        self._data.add(b"".join(encoded))
+        ends = _find_ends(encoded, self._end)
+        self._starts.add(ends.tobytes())
+        self._end = int(ends[-1])
+        return True
+
+    def finish(self) -> Strings:
+        return Strings(self._data.finish(), np.frombuffer(self._starts.finish(), np.int64))
+
+
+class _NumberPacker:
+    """Takes the cells of a column of numbers that are all of one type."""
+
+    def __init__(self, kind: type):
+        self._kind, self._dtype, self._values = kind, np.int64 if kind is int else np.float64, Spool()
+
+    def add(self, cells: Sequence[Any]) -> bool:
+        """Whether the cells were taken: all, or none."""
+        if not all(type(cell) is self._kind for cell in cells):
+            return False
         try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the gatherer; a map outlives it
-                weakref.finalize(self, self._file.close)
-            self._file.write(self._data)
-            self._file.flush()
-        except OSError as error:
-            if error.errno not in WRITE_ERRORS:
-                raise
-            given = f"{tempfile.gettempdir()} cannot be written ({error.strerror})"
-            raise UserError(f"{given}; free some space there, or set TMPDIR to a folder on another disk") from error
-        self._data = bytearray()
+            self._values.add(np.array(cells, self._dtype).tobytes())
+        except OverflowError:  # a whole number of more than 64 bits
+            return False
+        return True
 
-    def _finish_strings(self) -> Strings:
-        starts, self._sizes = np.cumsum(np.concatenate(self._sizes)), []
-        if self._file is None:
-            return Strings(self._data, starts)
-        self._spill()
-        return Strings(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), starts)
+    def finish(self) -> Numbers:
+        return Numbers(np.frombuffer(self._values.finish(), self._dtype))
+
+
+def _find_ends(encoded: Sequence[bytes], begin: int) -> Ints:
+    """Where each ends of strings that stand one after the other from ``begin`` on."""
+    return begin + np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
 
 
 def _encode(cells: Sequence[Any]) -> list[bytes] | None:
@@ -175,9 +217,9 @@ def _encode(cells: Sequence[Any]) -> list[bytes] | None:
 
 
 def gather(cells: Iterable[Any]) -> Sequence[Any]:
-    """The cells as :class:`Strings` where all are text, else as a list."""
-    gatherer, cells = Gatherer(), iter(cells)
-    while block := list(islice(cells, BLOCK_ROWS)):
+    """The cells packed where all are text, or all numbers of one type, else as a list."""
+    gatherer = Gatherer()
+    for block in _iter_blocks(cells):
         gatherer.extend(block)
     return gatherer.finish()
 
@@ -185,15 +227,31 @@ def gather(cells: Iterable[Any]) -> Sequence[Any]:
 def hold(strings: Iterable[str]) -> Strings:
     """The strings, all of which UTF-8 can write, column-wise."""
     held = gather(strings)
-    assert isinstance(held, Strings) or not held
-    return held if isinstance(held, Strings) else Strings(b"", np.zeros(1, np.int64))
+    assert isinstance(held, Strings)
+    return held
 
 
 def write_strings(stem: Path, strings: Iterable[str]) -> None:
-    """Write ``<stem>.utf8`` and ``<stem>.npy``; in memory are sizes alone."""
+    """Write ``<stem>.utf8`` and ``<stem>.npy``."""
     with open(f"{stem}.utf8", "wb") as file:
-        sizes = np.fromiter((file.write(string.encode()) for string in strings), np.int64)
-    np.save(f"{stem}.npy", np.cumsum(np.append(0, sizes)), allow_pickle=False)
+        starts = collect(_iter_written(file, strings), np.int64)
+    np.save(f"{stem}.npy", starts, allow_pickle=False)
+
+
+def _iter_written(file: IO[bytes], strings: Iterable[str]) -> Iterator[Ints]:
+    """Write the strings, one after the other, and say where each begins and the last one ends, some at a time."""
+    ends = np.zeros(1, np.int64)
+    yield ends
+    for block in _iter_blocks(strings):
+        encoded = [string.encode() for string in block]
+        file.write(b"".join(encoded))
+        ends = _find_ends(encoded, int(ends[-1]))
+        yield ends
+
+
+def _iter_blocks(items: Iterable[T]) -> Iterator[list[T]]:
+    items = iter(items)
+    return iter(lambda: list(islice(items, BLOCK_ROWS)), [])
 
 
 def take(items: Sequence[T], rows: Ints) -> Sequence[T]:

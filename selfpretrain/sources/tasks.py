@@ -23,6 +23,7 @@ from selfpretrain.config import TaskConfig, UserError
 from selfpretrain.hashing import to_plain
 from selfpretrain.kinds import CLASSES, VALUES, get_kind
 from selfpretrain.sources import answers, cache, description, hub, labels, local, options, splits, tagging
+from selfpretrain.sources.arrays import choose, collect_items, find, iter_slices
 from selfpretrain.sources.columns import format_rows, get_columns
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData, pause_collector
 from selfpretrain.sources.strings import Strings, TextRows, hold, take
@@ -146,15 +147,15 @@ def _load(task: TaskConfig, key_of: splits.KeyOf) -> tuple[TaskConfig, dict[str,
     tables = {name: options.spread(resolved, table) for name, table in tables.items()}
     parts: dict[str, Split] = {}
     rows: dict[str, np.ndarray] = {}
+    in_order: dict[str, np.ndarray] = {}
     for name, table in tables.items():
-        parts[name], rows[name] = read_split(resolved, table, name, text_columns, notes)
+        parts[name], rows[name], in_order[name] = read_split(resolved, table, name, text_columns, notes)
     if get_kind(resolved.label_kind).form.dtype is not np.object_:  # parts of a text are seldom the same twice
-        in_order = {name: part.labels[np.argsort(rows[name])] for name, part in parts.items()}
         notes.append(description.describe_neighbours(in_order))
     for name, fraction in (("test", task.test_fraction), ("validation", task.validation_fraction)):
         if name not in parts:
             size = splits.compute_size(name, len(parts["train"].ids), fraction)
-            rows["train"] = rows["train"][~_cut(resolved, key_of, parts, name, size, notes)]
+            rows["train"] = choose(rows["train"], _cut(resolved, key_of, parts, name, size, notes))
     own_columns = options.expand(resolved, task.corpus_columns) or [*text_columns, *options.list_columns(resolved)]
     documents = TextRows(_read_texts(tables["train"], own_columns, rows["train"]))
     if answers.has_passages(resolved):
@@ -224,8 +225,8 @@ def read_texts(task: TaskConfig, table: Table) -> TextRows:
 
 def read_split(
     task: TaskConfig, table: Table, name: str, columns: list[str], notes: list[str]
-) -> tuple[Split, np.ndarray]:
-    """The usable examples of a table in the order of their content, and their row numbers.
+) -> tuple[Split, np.ndarray, np.ndarray]:
+    """The usable examples of a table in the order of their content, their row numbers, and their labels in the table's order.
 
     What a card's data set lacks is dropped with a note. A row number is never an id: it would tell where in the file
     the example stood, and another copy of the file would be another task.
@@ -254,17 +255,19 @@ def read_split(
         if (blank & usable).any():
             notes.append(f"{name}: {int((blank & usable).sum())} rows with an empty text dropped")
             usable = usable & ~blank
-    rows = np.flatnonzero(usable)
+    rows = find(usable)
+    values = choose(values, rows)
     texts = TextRows(_read_texts(table, [*columns, *choices], rows), len(columns) if task.join_text else 0)
     if choices:
-        options.check_right(task, name, table.name, texts, values[rows], rows, notes)
+        options.check_right(task, name, table.name, texts, values, rows, notes)
     given = local.read_ids(task, table)
     ids = take(given, rows) if given else None
     groups = None if task.group is None else _read_groups(table, task.group, rows)
-    order = splits.compute_order(texts, values[rows], ids, groups)
+    order = splits.compute_order(texts, values, ids, groups)
     ordered = texts.take(order)
     names = take(ids, order) if ids else splits.name_by_content(ordered)
-    return Split(names, ordered, values[rows][order], None if groups is None else groups[order]), rows[order]
+    in_order = None if groups is None else choose(groups, order)
+    return Split(names, ordered, choose(values, order), in_order), choose(rows, order), values
 
 
 def _read_groups(table: Table, column: str, rows: np.ndarray) -> np.ndarray:
@@ -295,15 +298,14 @@ def check_groups(task: TaskConfig, parts: dict[str, Split]) -> list[str]:
 def _mark_blank(table: Table, columns: list[str]) -> np.ndarray:
     """Where there is no text, bool [columns, N]."""
     cells = [table.get(column, "task.text") for column in columns]
-    marks = [[not str(cell or "").strip() for cell in column] for column in cells]
+    marks = [collect_items((not str(cell or "").strip() for cell in column), bool) for column in cells]
     return np.array(marks, dtype=bool).reshape(len(columns), table.num_rows)
 
 
 def find_overlaps(key_of: splits.KeyOf, parts: dict[str, Split]) -> dict[str, tuple[str, ...]]:
     """The ids of the validation and test examples whose text is in the training split, whatever its label."""
     hashes = {name: splits.compute_hashes("overlap", map(key_of, split.texts)) for name, split in parts.items()}
-    known = np.unique(hashes["train"])
-    seen = {name: np.flatnonzero(np.isin(hashes[name], known)) for name in SPLITS[1:] if name in parts}
+    seen = {name: splits.find_common(hashes[name], hashes["train"]) for name in SPLITS[1:] if name in parts}
     return {name: tuple(take(parts[name].ids, rows)) for name, rows in seen.items()}
 
 
@@ -321,7 +323,7 @@ def _check_encodable(texts: list[str], name: str, rows: np.ndarray) -> None:
 def _cut(
     task: TaskConfig, key_of: splits.KeyOf, parts: dict[str, Split], name: str, size: int, notes: list[str]
 ) -> np.ndarray:
-    """Move about ``size`` examples from train to ``name`` in ``parts``; bool [N], True where moved."""
+    """Move about ``size`` examples from train to ``name`` in ``parts``; the rows, int64, of those that stay."""
     train = parts["train"]
     keys, strata = splits.Keys(key_of, train.texts), splits.compute_strata(train.labels)
     joined = None if train.groups is None else splits.join(keys, train.groups)
@@ -335,16 +337,16 @@ def _cut(
             f"task={task.name}: no {name} split can be cut from {len(train.ids)} training examples with "
             f"{len(set(train.texts))} different texts{of}; give one with task.{name}_path=<file>"
         )
-    parts[name] = train.take(np.flatnonzero(held_out))
-    parts["train"] = train.take(np.flatnonzero(~held_out))
+    left = find(~held_out)
+    parts[name], parts["train"] = train.take(find(held_out)), train.take(left)
     whole = "" if joined is None else ", whole groups"
     notes.append(f"{name}: {int(held_out.sum())} of {len(train.ids)} training examples cut off by content hash{whole}")
-    return held_out
+    return left
 
 
 def _subsample(task: TaskConfig, key_of: splits.KeyOf, train: Split, size: int) -> Split:
     strata = splits.compute_strata(train.labels)
-    num_strata = len(np.unique(strata))
+    num_strata = len(splits.count_strata(strata))
     if size < num_strata:
         raise UserError(
             f"task.max_train_examples={size} is less than one example for each of the "
@@ -367,5 +369,13 @@ def compute_fingerprint(task: TaskConfig, parts: dict[str, Split]) -> str:
         for example, texts in zip(split.ids, split.texts, strict=True):
             # json.dumps([example, *texts]) at half its cost
             digest.update(f"[{', '.join(map(quote, (example, *texts)))}]".encode())
-        digest.update("\n".join(split.labels).encode() if split.labels.dtype == object else split.labels.tobytes())
+        for block in iter_slices(len(split.labels)):
+            digest.update(_write_labels(split.labels[block], is_first=block.start == 0))
     return digest.hexdigest()
+
+
+def _write_labels(labels: np.ndarray, is_first: bool) -> bytes:
+    """A block of labels; of text a line each."""
+    if labels.dtype != object:
+        return labels.tobytes()
+    return "\n".join(["", *labels][is_first:]).encode()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.config import UserError
-from selfpretrain.sources import strings
+from selfpretrain.sources import arrays, strings
 from selfpretrain.sources.strings import Gatherer, Strings, TextRows, gather, hold, take, write_strings
 
 WORDS = ["a", "", "caf\u00e9", "\u97f3\u697d", "\U0001f600 x", "line\nbreak", "\0", "a"]
@@ -65,7 +65,7 @@ def test_rows_across_columns_and_joined():
 
 
 def test_a_large_column_is_mapped_and_a_full_disk_is_one_line(monkeypatch):
-    monkeypatch.setattr(strings, "HELD_BYTES", 50)
+    monkeypatch.setattr(arrays, "HELD_BYTES", 50)
     texts = [f"text {number} äöü" for number in range(30)]
     gatherer = Gatherer()
     for first in range(0, 30, 7):
@@ -82,7 +82,7 @@ def test_a_large_column_is_mapped_and_a_full_disk_is_one_line(monkeypatch):
     def fail() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(strings.tempfile, "TemporaryFile", fail)
+    monkeypatch.setattr(arrays.tempfile, "TemporaryFile", fail)
     with pytest.raises(
         UserError, match=r"cannot be written \(No space left on device\); free some space there, or set TMPDIR"
     ):
