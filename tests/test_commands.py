@@ -78,6 +78,7 @@ def test_version(command):
 GROUPS = {
     "corpus": {"model", "corpus", "task"}, "corpus audit": {"study", "effort", "budget", "model", "task"}, "pretrain": {"model", "corpus", "task", "budget", "tracking"},
     "finetune": {"model", "corpus", "task", "tracking"}, "evaluate": {"task"}, "submit": set(), "export": set(),
+    "release": {"study", "effort", "budget", "model", "task"}, "release check": set(),
     "study": {"study", "effort", "budget", "model", "task", "tracking"},
     "report": {"study", "effort", "budget", "model", "task"}, "plan": {"study", "effort", "budget", "model", "task"},
 }  # fmt: skip

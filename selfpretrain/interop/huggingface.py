@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +166,14 @@ def export_huggingface(
     head: nn.Module | None = None,
     label_kind: str = "class",
     label_names: Sequence[str] = (),
+    complete: Callable[[Path], None] = lambda new: None,
 ) -> None:
     """Write a folder that transformers' ``from_pretrained`` loads with no missing weights.
 
     ``head``: None (AutoModel), a MaskedTokenHead, a ReplacedTokenHead, or a SequenceHead that transformers has:
     gelu for ELECTRA, tanh for RoBERTa and BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
     ``label_names``, in the order of the outputs, describe a SequenceHead; a score comes out scaled to 0..1.
-    Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
+    ``complete`` adds files of its own before the folder has its name. Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -193,6 +194,7 @@ def export_huggingface(
         special = _name_special_tokens(tokenizer)
         write_json(new / "special_tokens_map.json", special)
         write_json(new / "tokenizer_config.json", special | _describe_tokenizer(encoder.config, tokenizer, description))
+        complete(new)
 
 
 def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -> dict[str, Any]:
