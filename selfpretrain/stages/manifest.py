@@ -18,7 +18,7 @@ from selfpretrain.interop.weights import WEIGHTS
 from selfpretrain.runs import identity
 from selfpretrain.stages.lineage import Checkpoint
 
-MANIFEST = "release.json"
+MANIFEST = identity.RELEASE_MANIFEST
 FORMAT = 1
 
 
