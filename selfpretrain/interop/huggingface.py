@@ -23,7 +23,7 @@ from selfpretrain.interop.names import FAMILIES, get_architecture, get_huggingfa
 from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import SequenceHead
-from selfpretrain.sources.hub import explain_download_errors
+from selfpretrain.sources import hub
 from selfpretrain.train.checkpoint import save_tensors
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
@@ -77,9 +77,11 @@ def fetch_snapshot(name: str) -> Path:
     def download(weights: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*FILES, *weights]))
 
-    with explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
+    with hub.explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
         folder = download(SAFE_FILES)
-        return folder if has_safetensors(folder) else download(PICKLED_FILES)
+        folder = folder if has_safetensors(folder) else download(PICKLED_FILES)
+    hub.commits[name] = folder.name  # what a branch or tag stood for goes into the run's provenance
+    return folder
 
 
 def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:

@@ -306,6 +306,7 @@ def resolve_checkpoint(repo: str, revision: str) -> str:
     """
     import huggingface_hub
     from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
 
     name = f"{repo}@{revision}"
     if name not in commits:
@@ -316,6 +317,8 @@ def resolve_checkpoint(repo: str, revision: str) -> str:
             if isinstance(cached, str) and (constants.HF_HUB_OFFLINE or Path(cached).parent.name == revision):
                 commits[name] = Path(cached).parent.name
             else:
+                if not constants.HF_HUB_OFFLINE:
+                    get_session().head(constants.ENDPOINT, timeout=WAIT_SECONDS)  # is there a network?
                 timeout = constants.HF_HUB_ETAG_TIMEOUT
                 commits[name] = str(huggingface_hub.HfApi().model_info(repo, revision=revision, timeout=timeout).sha)
     return commits[name]
