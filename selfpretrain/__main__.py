@@ -18,6 +18,8 @@ COMMANDS = {
     "evaluate": "Score a fine-tuned encoder on a task's splits.",
     "submit": "Write a fine-tuned encoder's predictions for the server of GLUE.",
     "export": "Write an encoder as transformers or fairseq has it.",
+    "release": "Write a study's pretrainings as others release theirs: a folder and a model card for every seed and checkpoint.",
+    "release check": "Say whether a release is whole: every file, that it loads, and what it descends from.",
     "plan": "Say what a study will take: runs, FLOPs, hours here, disk, and what is done. Runs nothing.",
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
@@ -90,6 +92,29 @@ def run_export(settings: Any, overrides: list[str]) -> None:
     print_once(str(export(settings)))
 
 
+def run_release(settings: Any, overrides: list[str]) -> None:
+    from selfpretrain.study.release import release
+    from selfpretrain.study.sweep import build_plan
+
+    plan = build_plan(settings, overrides)
+    print_once(*map(str, release(plan)))
+    if waiting := [cell for cell in plan.pretrainings.values() if cell.status != "done"]:
+        print_once(
+            f"{len(waiting)} of {len(plan.pretrainings)} pretrainings are not done and not released; the same command adds them"
+        )
+
+
+def run_release_check(settings: Any, overrides: list[str]) -> None:
+    from pathlib import Path
+
+    from selfpretrain.stages.manifest import check_release
+
+    folder = Path(settings.runtime.release_dir)
+    print_once(
+        f"{folder}: {len(check_release(folder))} checkpoints, each as it was released; all load, and the lineage is whole"
+    )
+
+
 def run_study_cell(settings: Any, overrides: list[str]) -> str:
     """A job of a study, or by hand ``selfpretrain study study.cell=<file>``."""
     from hydra.core.hydra_config import HydraConfig
@@ -143,7 +168,8 @@ def print_result(run: Any) -> None:
 
 RUNNERS: dict[str, Callable[[Any, list[str]], Any]] = {
     "corpus": run_corpus, "corpus audit": run_audit, "pretrain": run_pretrain, "finetune": run_finetune,
-    "evaluate": run_evaluate, "submit": run_submit, "export": run_export, "plan": run_plan, "study": run_study_cell, "report": run_report,
+    "evaluate": run_evaluate, "submit": run_submit, "export": run_export, "release": run_release,
+    "release check": run_release_check, "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
 
 

@@ -284,7 +284,7 @@ class StudyConfig:
     general_mb: float | None = setting(None, POSITIVE, "cut that collection to this many MiB")
     offshelf: str | None = setting(None, help="the start of conditions offshelf and tapt: hf:<repo>@<revision> or hf:<folder>")
     tapt: Any = setting(None, help="settings of pretrain that condition tapt has in place of the published ones, e.g. {batch_size: 64, micro_batch_size: 8}")
-    released: dict[str, Any] = setting(dict, help="pretrainings of several seeds that others released, conditions released:<name>: {2m: {start: 'hf:<folder>/seed_{seed}', seeds: 25}}")
+    released: Any = setting(None, help="pretrainings of several seeds that others released, conditions released:<name>: {2m: {start: 'hf:<folder>/seed_{seed}', seeds: 25}}")
     pairs: list[Any] = setting(list, help="[[<condition>, <condition>], ...]: more differences, first - second, seed by seed; that of <procedure>:<text> and <text> is one by itself")
     baseline: str = setting("none", help="the condition that Benefit and p-values are measured against")
     reference: str = setting("bookwiki", help="the condition whose gain is 100 % Benefit")

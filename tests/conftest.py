@@ -89,6 +89,10 @@ def tiny(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def examples() -> list[dict[str, str]]:
+    return make_rows()
+
+
+def make_rows() -> list[dict[str, str]]:
     """80 rows of two classes, told apart by their words; all texts differ."""
     chance = random.Random(0)
     rows = []

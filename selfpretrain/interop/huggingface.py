@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from selfpretrain.interop.names import (
 from selfpretrain.interop.weights import PICKLED_FILES, SAFE_FILES, WEIGHTS, has_safetensors, load_weights
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import Pooler, SequenceHead
-from selfpretrain.sources.hub import explain_download_errors
+from selfpretrain.sources import hub
 from selfpretrain.train.checkpoint import save_tensors, set_tensors
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt"]
@@ -84,9 +84,11 @@ def fetch_snapshot(name: str) -> Path:
     def download(weights: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=[*FILES, *weights]))
 
-    with explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
+    with hub.explain_download_errors(f"init=hf:{name}", "use a copy, init=hf:<folder>"):
         folder = download(SAFE_FILES)
-        return folder if has_safetensors(folder) else download(PICKLED_FILES)
+        folder = folder if has_safetensors(folder) else download(PICKLED_FILES)
+    hub.commits[name] = folder.name  # what a branch or tag stood for goes into the run's provenance
+    return folder
 
 
 def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
@@ -194,13 +196,14 @@ def export_huggingface(
     head: nn.Module | None = None,
     label_kind: str = "class",
     label_names: Sequence[str] = (),
+    complete: Callable[[Path], None] = lambda new: None,
 ) -> None:
     """Write a folder that transformers' ``from_pretrained`` loads with no missing weights.
 
     ``head``: None (AutoModel) or BERT's Pooler, a MaskedTokenHead, a BertHead, a ReplacedTokenHead, or a SequenceHead
     that transformers has: gelu for ELECTRA, tanh for RoBERTa, pooler (or tanh) for BERT, pooling cls. ``label_kind`` (class, multilabel, score) and
     ``label_names``, in the order of the outputs, describe a SequenceHead; a score comes out scaled to 0..1.
-    Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
+    ``complete`` adds files of its own before the folder has its name. Raises UserError for a head that transformers lacks, for another kind and for a folder that holds something already.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -221,6 +224,7 @@ def export_huggingface(
         special = _name_special_tokens(tokenizer)
         write_json(new / "special_tokens_map.json", special)
         write_json(new / "tokenizer_config.json", special | _describe_tokenizer(encoder.config, tokenizer, description))
+        complete(new)
 
 
 def _describe_model(encoder: Encoder, tokenizer: Tokenizer, architecture: str) -> dict[str, Any]:

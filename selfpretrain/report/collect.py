@@ -35,6 +35,7 @@ from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining, count_pretrain_flops
 from selfpretrain.study.facts import describe_conditions, describe_data
 from selfpretrain.study.pairs import list_comparisons
+from selfpretrain.study.released import list_seeds
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import Cell, Gap, StudyPlan
@@ -156,7 +157,7 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
     if blocker is not None:
         which = f" {blocker.condition}" if cell.before else ""  # of several
         status, note = blocker.status, f"its pretraining{which} {blocker.status}: {blocker.run.note}"
-    scheme = "" if find_condition(condition).from_released else cell.settings.model.init_scheme
+    scheme = "" if find_condition(condition).is_of_others else cell.settings.model.init_scheme
     seeds = (cell.pretrain_seed, cell.finetune_seed)
     levels = choose_levels(plan.study, find_condition(condition), cell.pretrain_seed)
     return CellResult(cell.model, condition, cell.task, *seeds, status, cell.id, note, run.path, scheme, levels)
@@ -164,13 +165,15 @@ def _collect_cell(plan: StudyPlan, cell: Cell, condition: str) -> CellResult:
 
 def _collect_gap(plan: StudyPlan, gap: Gap) -> list[CellResult]:
     """The runs that there would be."""
-    seeds = itertools.product(range(plan.study.pretrain_seeds), range(plan.study.finetune_seeds))
     about = find_condition(gap.condition)
-    levels = [choose_levels(plan.study, about, number) for number in range(plan.study.pretrain_seeds)]
     return [
-        CellResult(gap.model, gap.condition, gap.task, *pair, ABSENT, "", gap.why, Path(), "", levels[pair[0]])
-        for pair in seeds
-    ]
+        CellResult(
+            gap.model, gap.condition, gap.task, number, finetune_seed, ABSENT, "", gap.why, Path(), "",
+            choose_levels(plan.study, about, number),
+        )
+        for number in list_seeds(plan.study, gap.condition)
+        for finetune_seed in range(plan.study.finetune_seeds)
+    ]  # fmt: skip
 
 
 def choose_folder(plan: StudyPlan) -> Path:
@@ -220,8 +223,11 @@ def _list_values(starts: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[
 def describe_vocabularies(plan: StudyPlan) -> str:
     """By model, whether its conditions share a vocabulary, and which."""
     cells = [group.choose_cells()[0] for group in plan.groups]
-    found = {cell.model: cell.settings.tokenizer for cell in cells}
-    words = {model: "each corpus its own" if is_own(c) else describe_vocabulary(c) for model, c in found.items()}
+    words = {cell.model: "each released start its own" for cell in cells}
+    for cell in cells:
+        if not find_condition(cell.condition).released:
+            c = cell.settings.tokenizer
+            words[cell.model] = "each corpus its own" if is_own(c) else describe_vocabulary(c)
     return "; ".join(map(": ".join, words.items()))
 
 

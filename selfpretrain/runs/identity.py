@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from selfpretrain.sources.labelled import TaskData
 # raised when the same settings would give another result
 PRETRAIN_VERSION = 4
 FINETUNE_VERSION = 5
+
+RELEASE_MANIFEST = "release.json"  # beside a released checkpoint's files: what it comes from, which decides nothing
 
 _corpus_ids: dict[str, str] = {}  # of corpora and vocabularies, by the settings that name them
 
@@ -55,11 +58,12 @@ def identify_vocabulary(settings: Settings) -> str:
 def identify_start(start: Start) -> str:
     """A start as it enters identities: a run's id, a repository at a revision, or files by their contents."""
     if start.kind == "hf" and Path(start.name).is_dir():
-        digest = hashlib.sha256()
+        deciding = []
         for file in sorted(Path(start.name).glob("*")):
-            if file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin"):
-                digest.update(file.name.encode() + file.read_bytes())
-        return f"hf:{digest.hexdigest()}"
+            is_read = file.suffix in (".json", ".txt", ".safetensors") or file.match("pytorch_model*.bin")
+            if is_read and file.name != RELEASE_MANIFEST:
+                deciding.append((file, file.stat().st_size, file.stat().st_mtime_ns))
+        return f"hf:{_hash_files(tuple(deciding))}"
     if start.kind == "fairseq":
         file = find_checkpoint(start.name)
         named = [file, *(file.parent / name for name in (DICTIONARY, PIECES, MERGES))]
@@ -70,6 +74,15 @@ def identify_start(start: Start) -> str:
             f"init={start} is neither a folder nor a repository at a revision; allowed: hf:<folder>, hf:<repo>@<revision>"
         )
     return str(start)
+
+
+@cache
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """SHA-256 (hex) of names and contents, remembered as long as sizes and times stay: a study asks for each cell."""
+    digest = hashlib.sha256()
+    for file, _, _ in files:
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def get_pretrain_seeds(seeds: SeedConfig) -> dict[str, int]:

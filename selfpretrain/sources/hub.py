@@ -303,6 +303,30 @@ def _is_absence(error: Exception) -> bool:
     return constants.HF_HUB_OFFLINE or isinstance(error, (OSError, HTTPError))
 
 
+def resolve_checkpoint(repo: str, revision: str) -> str:
+    """The commit of a model's repository that a revision stood for when this process first asked; where HF_HUB_OFFLINE is set,
+    or a commit is named, that which was downloaded before. MissingData where neither the hub nor the cache has it.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    name = f"{repo}@{revision}"
+    if name not in commits:
+        with explain_download_errors(
+            f"init=hf:{name}", "use a copy, init=hf:<folder>, or HF_HUB_OFFLINE=1 if it is in the cache"
+        ):
+            cached = huggingface_hub.try_to_load_from_cache(repo, "config.json", revision=revision)
+            if isinstance(cached, str) and (constants.HF_HUB_OFFLINE or Path(cached).parent.name == revision):
+                commits[name] = Path(cached).parent.name
+            else:
+                if not constants.HF_HUB_OFFLINE:
+                    get_session().head(constants.ENDPOINT, timeout=WAIT_SECONDS)  # is there a network?
+                timeout = constants.HF_HUB_ETAG_TIMEOUT
+                commits[name] = str(huggingface_hub.HfApi().model_info(repo, revision=revision, timeout=timeout).sha)
+    return commits[name]
+
+
 def fetch_tokenizer(name: str) -> Path:
     """The file tokenizer.json of ``<repo>@<commit>``: from the hub's cache if it is there, else downloaded.
 

@@ -89,7 +89,7 @@ def print_audit(plan: StudyPlan, console: Console) -> None:
 
 def list_unknown(plan: StudyPlan) -> list[str]:
     """The conditions whose texts cannot be audited, and the tasks whose data are missing."""
-    released = [key for key in plan.conditions if find_condition(key).from_released]
+    released = [key for key in plan.conditions if find_condition(key).is_of_others]
     lines = [f"{', '.join(released)}: what the released checkpoint was trained on is unknown"] if released else []
     return [*lines, *(f"data of {name}: missing: {reason}" for name, reason in plan.missing.items())]
 

@@ -29,7 +29,7 @@ def list_levels(study: StudyConfig) -> list[dict[str, int]]:
 
 def choose_levels(study: StudyConfig, condition: Condition, pretrain_seed: int) -> dict[str, int]:
     """Of the factors that a run of the condition has: without a pretraining there is neither data order nor masks."""
-    if condition.is_released or not study.seed_factors:
+    if condition.is_released or condition.released or not study.seed_factors:
         return {}
     levels = list_levels(study)[pretrain_seed]
     return {name: level for name, level in levels.items() if name in OF_FRESH or not condition.is_fresh}

@@ -17,6 +17,8 @@ NONE, OWN, START = "none", "own", "mimetic"  # the usual baseline, the procedure
 PRESET = "preset"  # the start (model.init_scheme) that the model's preset names
 MANY_EXAMPLES = 5000  # from which on the published recipe of pretraining further has its larger batches [TAPT]
 
+_COLOURS_OF_OTHERS = ("#117733", "#AA4499", "#999933", "#44AA99")  # by the name's letters: two names may share one
+
 HANDED_ON = (
     "the encoder alone is taken over: learning rate, optimizer and heads begin as in any pretraining, and so does the "
     "generator of replaced-token detection"
@@ -36,6 +38,7 @@ class Condition:
     mixed: tuple[Condition, ...] = ()  # in place of a corpus: the texts of these together
     staged: tuple[Condition, ...] = ()  # in place of a corpus: the texts of two in turn, for half of the steps each
     from_released: bool = False  # starts from study.offshelf, and not from nothing
+    released: str = ""  # the entry of study.released, whose starts are those of its seeds
     engine: str | None = None  # who pretrains, where it is not whom the study names
     procedures: tuple[str, ...] = ()  # whose settings stand in place of the study's
     plain: str = ""  # with procedures: the condition without them
@@ -58,7 +61,12 @@ class Condition:
     @property
     def is_fresh(self) -> bool:
         """Neither pretrained nor released."""
-        return not self.is_pretrained and not self.from_released
+        return not self.is_pretrained and not self.is_of_others
+
+    @property
+    def is_of_others(self) -> bool:
+        """Started from what others released: one checkpoint, or pretrainings of several seeds."""
+        return self.from_released or bool(self.released)
 
     @property
     def is_released(self) -> bool:
@@ -182,6 +190,12 @@ def make_by_procedures(names: tuple[str, ...], plain: str) -> Condition:
     )  # fmt: skip
 
 
+def make_released(name: str) -> Condition:
+    """Pretrainings of several seeds that others released, an entry of ``study.released``: seeds of a procedure as ours are."""
+    colour = _COLOURS_OF_OTHERS[sum(name.encode()) % len(_COLOURS_OF_OTHERS)]
+    return Condition(f"released:{name}", f"the released pretrainings {name}", colour, released=name)
+
+
 def _find_text(key: str, names: str) -> Condition:
     family, _, task = key.partition(":")
     if key in list_texts():
@@ -245,6 +259,7 @@ FAMILIES: dict[str, tuple[str, Callable[[str], Condition]]] = {  # <family>:<nam
     "own_of": ("<task>", make_own_of),
     "mix": ("<text>+<text>", make_mix),
     "fairseq": ("<text>", make_by_fairseq),
+    "released": ("<name>", make_released),
 }
 
 

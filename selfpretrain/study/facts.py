@@ -19,6 +19,7 @@ from selfpretrain.sources.labelled import TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.released import describe_released
 
 
 def describe_task(settings: Settings) -> list[str]:
@@ -61,6 +62,8 @@ def describe_conditions(plan: StudyPlan) -> dict[str, str]:
         changed = f"; in place of the published: {given}" if condition.recipe is not None and given else ""
         if condition.note:
             found[f"condition {key}"] = condition.note + changed
+    for key, released in plan.released.items():
+        found[f"condition {key}"] = describe_released(released)
     for cell in plan.corpora.values():
         if cell.settings.corpus.parts and cell.status == "done":
             parts = read_manifest(cell.folder)["source"]["parts"]

@@ -25,6 +25,7 @@ from selfpretrain.study.conditions import Condition, find_condition
 from selfpretrain.study.pairs import list_comparisons
 from selfpretrain.study.pretraining import name_stage, name_text, prepare_pretraining
 from selfpretrain.study.procedures import follow_procedures
+from selfpretrain.study.released import check_family, list_seeds, read_released
 from selfpretrain.study.snapshots import check_snapshots, list_checkpoint_steps, list_curve_steps, start_from
 from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
 from selfpretrain.study.transfer import read_transfers
@@ -102,6 +103,8 @@ class StudyPlan:
         self.gaps: list[Gap] = []
         self.init_schemes: dict[str, str] = {}
         self.tasks, self.data, self.missing = read_tasks(settings, list(self.cards.values()))
+        self.released, absent = read_released(self.study, self.conditions)
+        self.missing |= absent
         others = {name for key in self.conditions for name in find_condition(key).other_tasks} - {*self.cards}
         self.missing |= find_missing([load_task_card(name) for name in sorted(others)], settings.runtime.runs_dir)
         resolved = {data.task.name: data.task for data in self.data.values()}
@@ -109,6 +112,8 @@ class StudyPlan:
         for model in self.study.models:
             base = settings_of(model)
             self.init_schemes[model] = base.model.init_scheme
+            for condition, released in self.released.items():
+                check_family(condition, released, base.model.family)
             gaps = {name: self.cards[name] for name in self.missing if name in self.cards}
             for key, task in (self.tasks | gaps).items():
                 followed = follow_card(base, task)
@@ -141,7 +146,7 @@ class StudyPlan:
         schemes = find_condition(condition).list_schemes(base.model.init_scheme)
         recipes = [Recipe(rate, scheme) for scheme in schemes for rate in rates]
         cells: dict[Recipe, dict[tuple[int, int], Cell]] = {recipe: {} for recipe in recipes}
-        for seed in range(self.study.pretrain_seeds):
+        for seed in list_seeds(self.study, condition):
             started = self._plan_start(base, model, condition, task, seed)
             before = self._list_before(started)
             for recipe in recipes:
@@ -163,20 +168,24 @@ class StudyPlan:
 
     def _explain_gap(self, condition: str, own: str) -> str:
         """Why there can be no run for want of data; empty where these are here."""
-        if own in self.missing:
-            return self.missing[own].why
+        for name in (own, condition):
+            if name in self.missing:
+                return self.missing[name].why
         lacking = [name for name in find_condition(condition).other_tasks if name in self.missing]
         return "; ".join(f"the text of {name} ({self.missing[name].why})" for name in lacking)
 
     def _plan_start(self, base: Settings, model: str, key: str, task: TaskConfig, seed: int) -> Settings:
         """The settings of a fine-tuning up to its start; registers the corpora and the pretrainings it needs."""
         condition = find_condition(key)
-        seeds = set_levels(base.seeds, seed, list_levels(self.study)[seed])
+        levels = {} if condition.released else list_levels(self.study)[seed]
+        seeds = set_levels(base.seeds, seed, levels)
         settings = dataclasses.replace(base, task=task, corpus=CorpusConfig(), init="none", seeds=seeds)
         if condition.is_fresh:
             if is_own(settings.tokenizer):  # the vocabulary of a fresh encoder is its corpus's
                 self._register_corpus(settings, model, f"own of {task.name}")
             return settings
+        if condition.released:
+            return dataclasses.replace(settings, init=self.released[key].starts[seed])
         if condition.from_released:
             assert self.study.offshelf is not None
             settings = dataclasses.replace(settings, init=self.study.offshelf)

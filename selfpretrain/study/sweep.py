@@ -17,8 +17,10 @@ from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
 from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
+from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.facts import describe_lengths, list_conditions, list_data
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.released import list_seeds
 from selfpretrain.study.watch import Watch
 
 if TYPE_CHECKING:
@@ -188,8 +190,11 @@ def describe(plan: StudyPlan) -> Estimate | None:
 def describe_choices(plan: StudyPlan) -> str:
     """What a study compares, in one line."""
     factors = " x ".join(f"{number} {name}" for name, number in (plan.study.seed_factors or {}).items())
+    counts = {key: len(list_seeds(plan.study, key)) for key in plan.conditions if find_condition(key).released}
+    own = [str(plan.study.pretrain_seeds)] if len(counts) < len(plan.conditions) else []
+    pretrainings = ", ".join([*own, *(f"{count} of {key}" for key, count in counts.items())])
     pretraining = f"pretraining ({factors})" if factors else "pretraining"
-    seeds = f"{plan.study.pretrain_seeds} {pretraining} x {plan.study.finetune_seeds} fine-tuning seeds"
+    seeds = f"{pretrainings} {pretraining} x {plan.study.finetune_seeds} fine-tuning seeds"
     length = budget.describe(plan.settings.pretrain)
     tasks = [*plan.tasks, *(f"{name} (missing)" for name in plan.cards if name in plan.missing)]
     return (
