@@ -153,7 +153,7 @@ def _add_calibration(
     panel: Panel, outputs: Sequence[Outputs], summary: Summary, study: StudyConfig, notes: list[str]
 ) -> None:
     for each in outputs:
-        entry, seeds = each.entry, get_seeds(each.test.cells)
+        entry, seeds = each.entry, get_seeds(each.test)
         assert entry.score is not None
         try:
             reliabilities = [_measure(each, scaled, seeds, study) for scaled in (False, True)]

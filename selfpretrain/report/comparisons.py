@@ -62,8 +62,13 @@ class Score(NamedTuple):
     examples_variance: float  # the part of the interval's variance that is the choice of test examples
 
 
-def get_seeds(cells: Iterable[CellResult]) -> list[tuple[int, ...]]:
+def get_seeds(runs: AlignedRuns) -> list[tuple[int, ...]]:
     """What each run's chance comes from (:func:`get_seed`)."""
+    return list_seeds(runs.cells)
+
+
+def list_seeds(cells: Iterable[CellResult]) -> list[tuple[int, ...]]:
+    """:func:`get_seeds` of runs that may not have ended."""
     return [get_seed(cell.condition, cell.pretrain_seed, cell.finetune_seed, cell.levels) for cell in cells]
 
 
@@ -142,7 +147,7 @@ def compute_share(
 
 def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, Any]:
     """The metric, the seeds and example ids of each side, and how intervals are made, as the statistics name them."""
-    seeds = {f"{name}_seeds": get_seeds(side.cells) for name, side in sides.items()}
+    seeds = {f"{name}_seeds": get_seeds(side) for name, side in sides.items()}
     ids = {f"{name}_ids": side.ids for name, side in sides.items()}
     sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
     return {"metric": _choose_metric(metric, *sides.values()), **seeds, **ids, **sampling}
