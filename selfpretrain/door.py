@@ -21,17 +21,16 @@ from omegaconf.errors import OmegaConfBaseException
 from selfpretrain.config import (
     FAMILIES,
     SEED_FACTORS,
-    SHARE_CHECKS,
     CorpusConfig,
     FinetuneConfig,
     Limit,
-    PretrainConfig,
     Settings,
     Start,
     TaskConfig,
     UserError,
     iter_settings,
 )
+from selfpretrain.contradictions import list_contradictions
 from selfpretrain.engines import ENGINES, FINETUNE_ENGINES
 from selfpretrain.hashing import to_plain
 from selfpretrain.overrides import escape_interpolation
@@ -42,13 +41,6 @@ from selfpretrain.pretext.schedules import RULE, choose_checkpoint_shares, choos
 T = TypeVar("T")
 
 WARMUP = ("warmup_steps", "warmup_fraction")  # one of the two is set
-# settings that some kinds of weight sharing alone read
-OF_SHARING = {
-    "share_until": ("fixed",),
-    "share_unit": ("fixed", "adaptive", "multistep"),
-    "share_threshold": ("adaptive", "multistep"),
-    "share_check_every": ("adaptive", "multistep"),
-}
 # settings that name an entry of a table: what it holds is allowed
 NAMED: dict[str, Any] = {
     "objective.name": OBJECTIVES,
@@ -260,7 +252,7 @@ def check(settings: Settings) -> None:
                     raise UserError(f"{key}={value} is not known; allowed: {names}")
     Start.parse(settings.init)
     _check_schedules(settings)
-    for broken, message in _list_contradictions(settings):
+    for broken, message in list_contradictions(settings):
         if broken:
             raise UserError(message)
     for part, _ in read_parts(settings.corpus, None):
@@ -322,86 +314,6 @@ def _describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tu
     written = value if isinstance(value, str) else json.dumps(value)
     meaning = "; ".join(part for part in (words, field.metadata.get("help")) if part)
     return f"{key}={written}", str(field.type).replace("None", "null"), meaning
-
-
-def _list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
-    """Whether each rule is broken, and what to say then."""
-    m, o, p, f, c = settings.model, settings.objective, settings.pretrain, settings.finetune, settings.corpus
-    objective, packing = OBJECTIVES[o.name], BLOCK_BUILDERS[p.packing]
-    num_segments = packing.num_segments
-    families, fault = " or ".join(objective.families), objective.find_fault(m)
-    fitting = " or ".join(name for name, other in OBJECTIVES.items() if m.family in other.families)
-    narrow = " or ".join(name for name, other in BLOCK_BUILDERS.items() if other.num_segments <= m.type_vocab_size)
-    paired = " or ".join(name for name, other in BLOCK_BUILDERS.items() if other.has_next)
-    single = " or ".join(name for name, other in BLOCK_BUILDERS.items() if not other.has_next)
-    asking = " or ".join(name for name, other in OBJECTIVES.items() if other.has_next)
-    rules = [
-        (m.hidden_size % m.num_heads != 0, f"model.hidden_size={m.hidden_size} is not a multiple of model.num_heads={m.num_heads}"),
-        (m.positions == "rotary" and m.hidden_size % (2 * m.num_heads) != 0,
-         f"model.positions=rotary turns pairs of features: model.hidden_size={m.hidden_size} is not a multiple of twice "
-         f"model.num_heads={m.num_heads}"),
-        (p.seq_len > m.max_positions, f"pretrain.seq_len={p.seq_len} is longer than model.max_positions={m.max_positions}"),
-        (f.seq_len > m.max_positions, f"finetune.seq_len={f.seq_len} is longer than model.max_positions={m.max_positions}"),
-        (m.family not in objective.families,
-         f"objective.name={o.name} needs model.family={families}, not {m.family}; set objective.name={fitting}"),
-        (m.type_vocab_size < num_segments,
-         f"pretrain.packing={p.packing} needs model.type_vocab_size={num_segments}; set pretrain.packing={narrow}"),
-        (objective.has_next and not packing.has_next,
-         f"objective.name={o.name} needs to know whether a second text follows; set pretrain.packing={paired}, not {p.packing}"),
-        (packing.has_next and not objective.has_next,
-         f"pretrain.packing={p.packing} is for objective.name={asking}, not {o.name}; set pretrain.packing={single}"),
-        (f.head == "pooler" and f.pooling != "cls",
-         f"finetune.head=pooler is of the first token, not of finetune.pooling={f.pooling}; set finetune.pooling=cls"),
-        (bool(fault), fault),
-        (not isinstance(settings.task.label_map, (dict, type(None))),
-         f"task.label_map={settings.task.label_map} is no mapping; set task.label_map={{<class of the run>: <class>}}"),
-        (o.mask_token_prob + o.random_token_prob > 1,
-         f"objective.mask_token_prob={o.mask_token_prob} and objective.random_token_prob={o.random_token_prob} exceed 1 together"),
-        (p.budget == "steps" and p.budget_amount is not None,
-         f"pretrain.budget_amount={p.budget_amount} needs a budget: budget=tokens, epochs, flops or seconds; "
-         "budget=steps is set by pretrain.total_steps"),
-        (p.budget != "steps" and p.budget_amount is None,
-         f"budget={p.budget} needs an amount: set pretrain.budget_amount=<{p.budget} of each pretraining>"),
-        (c.source == "own_of" and not c.task, "corpus.source=own_of needs corpus.task=<name>"),
-        (settings.tokenizer.source == "released" and not settings.tokenizer.released,
-         "tokenizer.source=released needs tokenizer.released=<repo>@<commit>; or set tokenizer.source=general"),
-        (c.source == "card" and not c.card, "corpus.source=card needs corpus.card=<name>"),
-        ((c.source == "fairseq") != bool(c.path),
-         f"corpus.source={c.source} with corpus.path={c.path}; a folder of fairseq's is corpus=fairseq corpus.path=<folder>"),
-        (c.source == "mix" and len(c.parts) < 2,
-         "corpus.source=mix needs two texts: corpus.parts=[{source: own}, {source: card, card: <name>}]"),
-        (c.source != "mix" and bool(c.parts), f"corpus.parts is for corpus.source=mix, not {c.source}; leave it out"),
-    ]  # fmt: skip
-    for section, stage in (("pretrain", p), ("finetune", f)):
-        rules += [
-            (stage.warmup_steps is not None and stage.warmup_fraction is not None,
-             f"{section}.warmup_steps and {section}.warmup_fraction are both set; set one to null"),
-            (stage.batch_size % (stage.micro_batch_size or 1) != 0,
-             f"{section}.batch_size={stage.batch_size} is not a multiple of {section}.micro_batch_size={stage.micro_batch_size}"),
-        ]  # fmt: skip
-    return rules + _list_sharing_contradictions(settings)
-
-
-def _list_sharing_contradictions(settings: Settings) -> list[tuple[bool, str]]:
-    config, num_layers = settings.pretrain, settings.model.num_layers
-    kind, unit = config.weight_sharing, config.share_unit
-    rules = [
-        (kind != "none" and config.engine != "native",
-         f"pretrain.weight_sharing={kind} needs pretrain.engine=native, not {config.engine}"),
-        (kind != "none" and (num_layers % unit != 0 or num_layers == unit),
-         f"pretrain.weight_sharing={kind}: model.num_layers={num_layers} is no multiple (2 or more) of "
-         f"pretrain.share_unit={unit}; set one of the two"),
-        (kind in OF_SHARING["share_check_every"] and config.budget == "steps"
-         and SHARE_CHECKS * config.share_check_every >= config.total_steps,
-         f"pretrain.share_check_every={config.share_check_every} has not {SHARE_CHECKS} checks, after which layers may part, "
-         f"in pretrain.total_steps={config.total_steps}; set it below {config.total_steps / SHARE_CHECKS:g}"),
-    ]  # fmt: skip
-    for name, kinds in OF_SHARING.items():
-        value = getattr(config, name)
-        broken = kind not in kinds and value != getattr(PretrainConfig, name)
-        needed = f"pretrain.weight_sharing={' or '.join(kinds)}, not {kind}"
-        rules.append((broken, f"pretrain.{name}={value} is for {needed}; leave it out"))
-    return rules
 
 
 def register_schema() -> None:

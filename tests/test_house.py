@@ -20,6 +20,7 @@ FLOORS = [
     ["config", "seeds", "numbers", "hashing"],
     ["files", "children", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],
+    ["contradictions"],
     ["door", "endings", "progress", "devices", "kinds"],
     ["cards"],
     ["sources"],

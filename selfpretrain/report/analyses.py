@@ -188,7 +188,7 @@ def _measure(outputs: Outputs, scaled: bool, study: StudyConfig) -> Reliability:
 
 
 def _estimate(scorer: Scorer, runs: AlignedRuns, study: StudyConfig, bounds: tuple[float, float]) -> Estimate:
-    return estimate_score(scorer, get_seeds(runs.cells), len(runs.ids), bounds=bounds, **_list_sampling(runs, study))[0]
+    return estimate_score(scorer, get_seeds(runs), len(runs.ids), bounds=bounds, **_list_sampling(runs, study))[0]
 
 
 def _list_sampling(runs: AlignedRuns, study: StudyConfig) -> dict[str, Any]:

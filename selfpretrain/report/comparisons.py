@@ -71,8 +71,13 @@ class Score(NamedTuple):
     examples_variance: float  # the part of the interval's variance that is the choice of test examples
 
 
-def get_seeds(cells: Iterable[CellResult]) -> list[tuple[int, ...]]:
+def get_seeds(runs: AlignedRuns) -> list[tuple[int, ...]]:
     """What each run's chance comes from (:func:`get_seed`)."""
+    return list_seeds(runs.cells)
+
+
+def list_seeds(cells: Iterable[CellResult]) -> list[tuple[int, ...]]:
+    """:func:`get_seeds` of runs that may not have ended."""
     return [get_seed(cell.condition, cell.pretrain_seed, cell.finetune_seed, cell.levels) for cell in cells]
 
 
@@ -189,7 +194,7 @@ def _settle(metric: str, study: StudyConfig, **sides: AlignedRuns) -> dict[str, 
     """The metric, the seeds and example ids of each side, their groups, and how intervals are made, as the statistics name
     them.
     """
-    seeds = {f"{name}_seeds": get_seeds(side.cells) for name, side in sides.items()}
+    seeds = {f"{name}_seeds": get_seeds(side) for name, side in sides.items()}
     ids = {f"{name}_ids": side.ids for name, side in sides.items()}
     sampling = {"num_replicates": study.num_replicates, "confidence": study.confidence}
     groups = next(iter(sides.values())).groups

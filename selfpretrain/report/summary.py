@@ -12,7 +12,14 @@ from selfpretrain.kinds import get_kind
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.report.analyses import analyse
 from selfpretrain.report.averages import build_averages
-from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
+from selfpretrain.report.comparisons import (
+    compute_difference,
+    compute_score,
+    compute_share,
+    correct,
+    get_seeds,
+    list_seeds,
+)
 from selfpretrain.report.cross import build_crosses
 from selfpretrain.report.curves import build_label_curves, build_token_curves
 from selfpretrain.report.dynamics import build_dynamics, describe_separations
@@ -178,8 +185,8 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
         PARTIAL if state == DONE and counts[RUNNING] + counts[MISSING] else state,
         counts,
         num_runs=len(runs.cells) if runs else 0,
-        num_seeds=len(set(get_seeds(runs.cells))) if runs else 0,
-        num_seeds_planned=len(set(get_seeds(cells))),
+        num_seeds=len(set(get_seeds(runs))) if runs else 0,
+        num_seeds_planned=len(set(list_seeds(cells))),
         start=cells[0].init_scheme if condition.is_fresh else "",
         notes=_list_failures(cells),
     )
@@ -226,7 +233,7 @@ def _pool_others(
         return None
     runs = aligned.select(*keys)
     found, key = compute_score(runs, panel.metric, study), make_own_of("others").key
-    num_seeds = len(set(get_seeds(runs.cells)))
+    num_seeds = len(set(get_seeds(runs)))
     pooled = Entry(panel.model, panel.task, key, DONE, {DONE: len(runs.cells)}, len(runs.cells), num_seeds, num_seeds)
     pooled.run_scores, pooled.score, pooled.examples_variance = (
         _list_scores(runs, found.singles),

@@ -17,8 +17,9 @@ from selfpretrain.config import (
     TokenizerConfig,
     UserError,
 )
+from selfpretrain.contradictions import OF_SHARING
 from selfpretrain.data.tokenizer import Tokenizer
-from selfpretrain.door import OF_SHARING, WARMUP, check, to_dataclass
+from selfpretrain.door import WARMUP, check, to_dataclass
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs import budget, identity
 from selfpretrain.sources import hub

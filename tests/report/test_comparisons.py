@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from selfpretrain.config import StudyConfig, UserError
+from selfpretrain.report.columns import fill_seeds
 from selfpretrain.report.comparisons import compute_difference, compute_score, compute_share, correct, get_seeds
+from selfpretrain.report.means import compute_mean_score
+from selfpretrain.report.summary import summarize
 from selfpretrain.runs.results import read_runs
 from selfpretrain.stats import multibootstrap
+from selfpretrain.stats.crossed import compute_crossed_variance
 
 STUDY = StudyConfig(num_replicates=200)
 
@@ -102,3 +108,29 @@ def test_an_undefined_metric_is_said(fake_study):
     fake_study.add("own", [0.5])
     with pytest.raises(UserError, match="f1"):
         compute_score(read(fake_study, "own"), "f1", STUDY)
+
+
+def test_crossed_seeds_have_the_variance_of_their_factors(fake_study):
+    """A pretrained condition's runs are a grid; without a pretraining those of one initialisation are its fine-tunings."""
+    grid = np.array([[0.60, 0.62, 0.61], [0.70, 0.73, 0.74]])
+    fake_study.add("none", [0.5, 0.52, 0.51, 0.53, 0.5, 0.52]).add("own", grid.ravel()).add(
+        "bookwiki", 0.1 + grid.ravel()
+    )
+    levels = [{"init": init, "data": data} for init in range(2) for data in range(3)]
+    for place, cell in enumerate(fake_study.cells):
+        given = {"init": levels[cell.pretrain_seed]["init"]} if cell.condition == "none" else levels[cell.pretrain_seed]
+        fake_study.cells[place] = dataclasses.replace(cell, levels=given)
+    summary = summarize(fake_study.finish(seed_factors={"init": 2, "data": 3}))
+    none, own, _ = summary.panels[0].entries
+    variance, df = compute_crossed_variance(grid)
+    assert own.gain.variance.expt == pytest.approx(variance) and own.gain.variance.sizes[1] == pytest.approx(df + 1)
+    assert own.gain.variance.base == pytest.approx(np.var([0.51, 1.55 / 3], ddof=1) / 2)
+    assert (none.num_seeds, none.num_seeds_planned, own.num_seeds, own.num_seeds_planned) == (2, 2, 6, 6)
+    assert (fill_seeds(none)[0], fill_seeds(own)[0]) == ("2 x 3", "6")
+    assert own.run_scores[4]["levels"] == {"init": 1, "data": 1}
+    # how many seeds would decide what is open is not told
+    decision = summary.panels[0].decision
+    assert (decision.needed_seeds, decision.needed_examples) == (None, None)
+    entries, panels = [own], summary.panels
+    mean = compute_mean_score(entries, panels, 0.95)
+    assert (mean.low, mean.high) == pytest.approx((own.score.low, own.score.high))

@@ -7,7 +7,7 @@ import pytest
 from selfpretrain.config import SeedConfig, StudyConfig, UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.report.collect import collect_results
-from selfpretrain.report.comparisons import get_seeds
+from selfpretrain.report.comparisons import list_seeds as list_run_seeds
 from selfpretrain.runs.identity import get_pretrain_seeds
 from selfpretrain.stats import Levels
 from selfpretrain.study.chance import describe_chance, list_levels, set_levels
@@ -42,8 +42,8 @@ def test_crossed_runs_have_every_combination_and_keep_the_other_seeds(make_plan)
     cells = collect_results(plan, []).cells
     of_none = [cell for cell in cells if cell.condition == "none"]
     assert len({cell.run_id for cell in of_none}) == 6
-    assert get_seeds(of_none) == [(init, 0) for init in range(2) for _ in range(3)]
-    of_own = get_seeds(cell for cell in cells if cell.condition == "own")
+    assert list_run_seeds(of_none) == [(init, 0) for init in range(2) for _ in range(3)]
+    of_own = list_run_seeds(cell for cell in cells if cell.condition == "own")
     assert of_own == [Levels((init, data)) for init in range(2) for data in range(3)]
     assert all(isinstance(seed, Levels) for seed in of_own)
 
@@ -53,7 +53,7 @@ def test_a_factor_that_a_condition_has_not_leaves_its_fine_tunings(make_plan):
     assert list_seeds(plan, "own") == [(0, 0, 0, 0), (0, 1, 0, 1000)]
     of_none = [cell for cell in collect_results(plan, []).cells if cell.condition == "none"]
     assert {seeds[0] for seeds in list_seeds(plan, "none")} == {0}
-    assert get_seeds(of_none) == [(0, 0), (1, 0)]
+    assert list_run_seeds(of_none) == [(0, 0), (1, 0)]
 
 
 def test_nothing_set_leaves_every_id(make_plan):
