@@ -32,7 +32,7 @@ from selfpretrain.stats.power import (
 from selfpretrain.study.conditions import OWN, find_condition
 from selfpretrain.study.plan import Group, StudyPlan
 
-SEED = "pretraining seed"  # the factor that runs of a study differ by
+SEED = "seed"  # of a pretraining: the factor that runs of a study differ by
 REQUIRED = ("seeds", "finetuning", "examples")
 ALLOWED = (*REQUIRED, "seeds_x_examples", "finetuning_x_examples")
 EXAMPLE = "{seeds: .01, finetuning: .005, examples: .4}"
