@@ -1,14 +1,15 @@
 """How often the statistics are right: made-up studies whose truth is known, through the shipped functions.
 
-    python -m benchmarks coverage [part=all|accuracy|metrics|families|decisions|benefit|means|one_seed] [simulations=2000]
+    python -m benchmarks coverage [part=all|accuracy|metrics|families|decisions|benefit|means|one_seed|power] [simulations=2000]
 
 Each cell draws studies (``simulation``) and asks ``multibootstrap`` by both methods, ``compute_holm``, ``decide`` and
-``compute_benefit``, and of the cross-task matrix the means of its rows (``stats.means``) and columns. A quarter of the studies of a cell has a difference, the others none. Written to
+``compute_benefit``, of the cross-task matrix the means of its rows (``stats.means``) and columns, and ``stats.power``. A quarter of the studies of a cell has a difference, the others none. Written to
 ``results/coverage.json`` and ``coverage.md`` after every cell.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import sys
@@ -27,7 +28,17 @@ from benchmarks.simulation import SCORES, Study, World, draw_study
 from selfpretrain.config import UserError
 from selfpretrain.files import make_folder, read_json, write_json, write_text
 from selfpretrain.stats import BootstrapResult, compute_benefit, compute_holm, decide, multibootstrap
+from selfpretrain.stats.components import EXAMPLES as EXAMPLES_SOURCE
+from selfpretrain.stats.components import RunValues, estimate_example_components, estimate_run_components
 from selfpretrain.stats.means import estimate_mean_benefit, estimate_mean_difference, estimate_mean_score
+from selfpretrain.stats.power import (
+    Contrast,
+    Design,
+    compute_power,
+    estimate_example_difference,
+    expect_variance,
+    pool_chances,
+)
 
 ALPHA = 0.05
 EFFECT = 0.03  # of every fourth study
@@ -38,6 +49,8 @@ SEED_HEAVY, EXAMPLE_HEAVY = {"seed_sd": 0.022, "side_sd": 0.3}, {"seed_sd": 0.00
 DOUBTS = {"seeds": SEED_HEAVY, "examples": EXAMPLE_HEAVY}
 METHODS = ("t", "percentile")
 SEEDS, EXAMPLES = (3, 5, 10, 25), (200, 1000, 5000)
+EFFECTS = (0.06, 0.04, 0.03)  # of power, for the first numbers of seeds: neither sure nor hopeless
+LARGE = (300, 3000)  # seeds and examples of the study that components are known from
 Rows = Iterator[dict[str, Any]]
 
 
@@ -326,6 +339,50 @@ def run_one_seed(options: Options) -> Rows:
         yield {**names, "studies": len(claims), **shares, "p_given": int(sum(claims))}
 
 
+def run_power(options: Options) -> Rows:
+    """How often a difference is found, beside what ``stats.power`` says of such a study."""
+    sizes = zip(SEEDS, EFFECTS, strict=False)
+    for (num_seeds, effect), doubt, paired in itertools.product(sizes, DOUBTS, (False, True)):
+        for num_examples, num_finetunings in ((EXAMPLES[0], 1), (EXAMPLES[1], 1), (EXAMPLES[1], 3)):
+            world = World("accuracy", num_seeds, num_examples, paired, **DOUBTS[doubt], num_finetunings=num_finetunings)
+            names = describe(world, doubt)
+            generator, studies = make_generator("power", names), options.simulations // 4
+            predicted, found = simulate_power(world, effect, studies, options.replicates, generator)
+            yield {**names, "truth": effect, "studies": studies, "predicted": predicted, "found": found}
+
+
+def simulate_power(
+    world: World, effect: float, num_studies: int, replicates: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """The chance of finding this effect: predicted from the world's components, and the share of studies that do."""
+    levels = [world.find_level(SCORES[world.metric] + difference) for difference in (0.0, effect)]
+    design = Design(world.num_seeds, world.num_finetunings, world.num_examples)
+    predicted = compute_power(expect_variance(measure_contrast(world, levels, generator), design), effect, ALPHA)
+    found = [
+        get_two_sided_p(compare(draw_study(world, levels, generator), world, "t", replicates, number)) < ALPHA
+        for number in range(num_studies)
+    ]
+    return predicted, float(np.mean(found))
+
+
+def measure_contrast(world: World, levels: list[float], generator: np.random.Generator) -> Contrast:
+    """What the accuracy of two procedures varies by, from one study far larger than any."""
+    large = dataclasses.replace(world, num_seeds=LARGE[0], num_examples=LARGE[1])
+    study = draw_study(large, levels, generator)
+    base, expt = (np.asarray(runs == study.labels, dtype=np.float64) for runs in study.predictions)  # [runs, examples]
+    if world.paired:
+        by_seed = (expt - base).reshape(large.num_seeds, world.num_finetunings, -1)
+        differences = estimate_example_components(by_seed, ["seed"])
+        return Contrast(None, pool_chances([differences]), math.sqrt(differences.get_variance(EXAMPLES_SOURCE)))
+    sides = []
+    for right in (base, expt):
+        scores = right.mean(axis=1)
+        runs = RunValues(scores, right - scores[:, None], right.shape[1], [{"seed": seed} for seed in study.seeds])
+        sides.append((runs, estimate_run_components(runs)))
+    chances = [pool_chances([components]) for _, components in sides]
+    return Contrast(*chances, math.sqrt(max(0.0, estimate_example_difference(sides))))
+
+
 PARTS: dict[str, Callable[[Options], Rows]] = {
     "accuracy": run_accuracy,
     "metrics": run_metrics,
@@ -334,4 +391,5 @@ PARTS: dict[str, Callable[[Options], Rows]] = {
     "benefit": run_benefit,
     "means": run_means,
     "one_seed": run_one_seed,
+    "power": run_power,
 }

@@ -10,6 +10,7 @@ LOWEST_COVERAGE, LOWEST_SINGLE, HIGHEST_TYPE1 = 0.93, 0.91, 0.065  # what is ask
 HIGHEST_TYPE1_OF_THREE = 0.08
 HIGHEST_FAMILY = 0.07
 OVER_COVERED = 0.97
+FURTHEST_POWER = 0.05  # between predicted and found
 
 INTRODUCTION = """Made from the JSON beside it by `python -m benchmarks coverage`. Studies are drawn from a probit model whose truth is
 known (`benchmarks/simulation.py`): seed, fine-tuning, example difficulty, seed x example. 95 % intervals should cover
@@ -30,6 +31,7 @@ def render_coverage(results: dict[str, Any]) -> str:
         "benefit": ("Benefit %, Fieller's interval", _render_benefit),
         "means": ("Means of the cross-task matrix, by t", _render_means),
         "one_seed": ("One seed a side, by t", _render_one_seed),
+        "power": ("Power, predicted and found, by t", _render_power),
     }
     blocks = ["# Coverage of the statistics", INTRODUCTION]
     for part, (title, render) in renderers.items():
@@ -191,3 +193,22 @@ def _render_one_seed(rows: list[dict[str, Any]]) -> list[str]:
     ]
     header = (*NAMES, "studies", "covered: these checkpoints", "covered: the procedures", "p given")
     return [_tabulate(header, table)]
+
+
+def _render_power(rows: list[dict[str, Any]]) -> list[str]:
+    table = [
+        [
+            *_name(row),
+            f"{row['truth']:+.2f}",
+            str(row["studies"]),
+            *(_format(row[key]) for key in ("predicted", "found")),
+        ]
+        for row in rows
+    ]
+    explained = (
+        "Predicted: by `stats.power` from the components of one study of 300 seeds and 3,000 examples. Found: share of the "
+        "studies with p below .05."
+    )
+    most = max((abs(row["predicted"] - row["found"]) for row in rows), default=math.nan)
+    asked = f"Asked: within {FURTHEST_POWER}. The furthest apart are {_format(most)}."
+    return [explained, _tabulate((*NAMES, "truth", "studies", "predicted", "found"), table), asked]

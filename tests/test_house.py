@@ -45,7 +45,7 @@ OWNERS = {
     "matplotlib": {"selfpretrain.report"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
-                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts",
+                 "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts", "selfpretrain.study.power",
                  "selfpretrain.model.flops", "selfpretrain.pretext.packing", "selfpretrain.pretext.batches", "selfpretrain.report.write", "selfpretrain.door", "selfpretrain.devices",
                  "selfpretrain.sources.documents", "selfpretrain.stages.corpus", "selfpretrain.stages.work"]  # fmt: skip
 

@@ -16,6 +16,7 @@ from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.dynamics_tables import explain_dynamics
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
+from selfpretrain.report.variance import explain_variance
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START
 
@@ -148,6 +149,7 @@ def list_explanations(summary: Summary) -> list[str]:
         )
     if any(entry.added for entry in summary.entries):
         lines.append(f"Added: the condition minus {START}, the start that pretraining begins at, without pretraining.")
+    lines += explain_variance(summary)
     if any(panel.task != panel.card for panel in summary.panels):
         lines.append(
             "<task>@<count>: fine-tuned on so many labelled examples; its own text is all of the training split's."

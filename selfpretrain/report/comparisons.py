@@ -53,6 +53,9 @@ class Difference:
     variance: Variance  # of delta, by source: `expt` is the first's, `base` the second's
     is_conditional: bool = False  # a side is one released checkpoint, its fine-tunings the seeds
     p_holm: float | None = None  # Holm-corrected over its family; set by correct
+    detectable: float | None = (
+        None  # what the study finds with a chance of 80 %; None where nothing is said of procedures
+    )
 
     @property
     def is_of_checkpoints(self) -> bool:

@@ -20,6 +20,15 @@ VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of 
 
 
 @dataclass
+class Source:
+    """What one source of chance does to the scores of an entry."""
+
+    name: str  # seed | fine-tuning | examples | <one> x examples
+    sd: Interval  # of a score, by it alone
+    is_negative: bool  # the estimated variance was below 0
+
+
+@dataclass
 class Entry:
     """One model, task and condition."""
 
@@ -34,6 +43,8 @@ class Entry:
     start: str = ""  # of an encoder that was not pretrained: normal | mimetic
     score: Interval | None = None
     examples_variance: float = 0.0  # the part of the score's variance that is the choice of test examples
+    interaction_variance: float = 0.0  # the part of it that runs and examples make together
+    sources: list[Source] = field(default_factory=list)  # where the variance of a score lies; empty for a single run
     run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score, levels if any
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain

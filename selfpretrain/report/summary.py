@@ -28,6 +28,7 @@ from selfpretrain.report.procedures import build_paired, list_unpaired
 from selfpretrain.report.published import build_published
 from selfpretrain.report.tallies import build_tallies
 from selfpretrain.report.transfers import build_transfers
+from selfpretrain.report.variance import find_sources, set_detectable
 from selfpretrain.report.verdict import compose
 from selfpretrain.runs.results import (
     ABSENT,
@@ -80,6 +81,7 @@ def _summarize(results: StudyResults) -> Summary:
         seed_factors=dict(study.seed_factors or {}),
     )
     _correct_families(summary)
+    set_detectable(summary)
     for panel in summary.panels:
         _decide(panel, summary, study.margin)
     summary.crosses = build_crosses(summary)
@@ -204,6 +206,10 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
         assert panel.blind_score is not None
         entry.score, entry.learned = found.interval, found.interval.low > panel.blind_score
         entry.examples_variance = found.examples_variance
+        try:
+            entry.sources, entry.interaction_variance = find_sources(runs, panel.metric, study)
+        except UserError as error:  # of a crossed design some runs are missing; its score stands all the same
+            entry.notes.append(f"where its variance lies cannot be told: {error}")
     else:
         listed = ", ".join(format_score(value) for value in found.singles)
         others = format_counted(len(found.singles), "run")

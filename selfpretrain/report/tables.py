@@ -32,14 +32,15 @@ from selfpretrain.report.columns import (
 from selfpretrain.report.dynamics_tables import build_dynamics_tables
 from selfpretrain.report.findings import LABELS, Average, Cross, Summary
 from selfpretrain.report.procedure_table import build_procedure_table
+from selfpretrain.report.variance import build_variance_table, has_sources
 from selfpretrain.study.conditions import OWN, START
 
 WITHOUT_OVERLAP = "without overlapping test examples"
 
 
 def build_tables(summary: Summary) -> list[Table]:
-    """All tables of a study: the scores, what is the start's, own against the reference, procedures, the cross-task matrices; then
-    all of them without overlapping test examples, where the study asks for that.
+    """All tables of a study: the scores, what is the start's, own against the reference, procedures, the cross-task
+    matrices, ..., where the variance lies; then all of them without overlapping test examples, where the study asks for that.
     """
     tables = [build_score_table(summary)]
     if any(panel.has_control for panel in summary.panels):
@@ -63,6 +64,8 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_ensemble_table(summary))
     if summary.calibrations:
         tables.append(build_calibration_table(summary))
+    if has_sources(summary):
+        tables.append(build_variance_table(summary))
     if summary.without_overlap:
         tables += [
             dataclasses.replace(

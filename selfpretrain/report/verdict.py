@@ -13,6 +13,7 @@ from selfpretrain.report.curves import describe_length
 from selfpretrain.report.findings import PARTIAL, TOKENS, UNDEFINED, Entry, Panel, Summary
 from selfpretrain.runs.results import ABSENT, DIVERGED, FAILED
 from selfpretrain.stats import METRICS, Decision
+from selfpretrain.stats.power import POWER
 from selfpretrain.study.conditions import OWN, find_condition
 
 NEARLY_PERFECT = 0.98  # of a metric that ends at 1: above it no pretraining has room to help
@@ -71,13 +72,16 @@ def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
         evidence = [f"{own.about.words} {_explain_state(own)}"]
         return f"no answer, because pretraining on the own text {state}.", evidence
     scored = [entry for entry in panel.entries if entry.score]
+    differences = {summary.baseline: own.gain, summary.reference: panel.versus_reference}
+    could_find = _describe_detectable(differences, own, panel)
     if not any(entry.learned for entry in scored):
-        evidence = [_describe_nothing_learned(panel, scored)]
+        evidence = [_describe_nothing_learned(panel, scored), could_find]
         return "nothing was learned, so this says nothing about pretraining.", evidence
     effect, standing = _judge_effect(own, summary), panel.decision.outcome if panel.decision else NO_REFERENCE
     evidence = [
         _describe_effect(own, effect, panel, summary),
         _describe_standing(own, panel, summary),
+        could_find,
         _describe_room(panel, summary) if effect == OPEN else "",
         _advise(own, effect, standing, panel, summary),
         *(describe_length(c) for c in summary.curves if (c.name, c.model, c.task) == (TOKENS, panel.model, panel.task)),
@@ -123,6 +127,7 @@ def _describe_others(panel: Panel, summary: Summary) -> list[str]:
         else:
             found = f" - {summary.baseline_name}: {_describe_difference(entry.gain)}"
         lines.append(f"{entry.about.words}{found}")
+    lines += [_describe_detectable({summary.baseline: e.gain}, e, panel) for e in panel.entries if e.gain]
     return [*lines, "add own to study.conditions to ask whether the own text is enough"]
 
 
@@ -180,6 +185,20 @@ def _describe_difference(difference: Difference) -> str:
     seeds = f"{format_counted(first, 'seed')} a side" if first == second else f"{first} against {second} seeds"
     conditional = ", conditional on this checkpoint" if difference.is_conditional else ""
     return f"{text}, {seeds}{conditional}"
+
+
+def _describe_detectable(differences: dict[str, Difference | None], entry: Entry, panel: Panel) -> str:
+    """The differences that the study could find, by what the entry is compared with; empty where none are of procedures."""
+    found = {name: each.detectable for name, each in differences.items() if each and each.detectable is not None}
+    if not found:
+        return ""
+    metric = METRICS[panel.metric]
+    sizes = {
+        name: f"{format_score(value)} or more" if value < metric.high - metric.low else "none that the metric can have"
+        for name, value in found.items()
+    }
+    listed = "; ".join(f"{entry.condition} - {name}: {size}" for name, size in sizes.items())
+    return f"what this study could find with a chance of {POWER:.0%}: {listed}"
 
 
 def _describe_room(panel: Panel, summary: Summary) -> str:

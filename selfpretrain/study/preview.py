@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Column, Table
 
-from selfpretrain.numbers import format_counted
+from selfpretrain.config import UserError
+from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.runs.folder import describe_machine
 from selfpretrain.stages.work import DISK_KINDS
 from selfpretrain.study.cells import FINISHED, Cell
 from selfpretrain.study.cost import Costs, list_once, measure_bytes
 from selfpretrain.study.facts import list_conditions, list_data
 from selfpretrain.study.plan import StudyPlan
+from selfpretrain.study.power import Outlook, find_known, list_explanations, look_ahead
 from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.sweep import describe_choices
 
@@ -22,13 +24,43 @@ UNKNOWN = "unknown"
 
 
 def print_preview(plan: StudyPlan, console: Console) -> None:
-    """Print the runs by wave with their FLOPs and hours, the disk they need, and how to read both."""
+    """Print the runs by wave with their FLOPs and hours, the disk they need, and how to read both; with ``power`` also what
+    the study can find and what it would take.
+
+    Raises UserError where nothing says what scores vary by, before anything is timed.
+    """
+    settings = plan.settings
+    if settings.power is None and settings.components is not None:
+        raise UserError("components says what scores vary by, for power; set power=.8, too, or leave it out")
+    known = find_known(plan) if settings.power is not None else {}
     costs, waves = Costs(plan), list_once(dict(plan.iter_waves()))
     estimate = estimate_seconds(plan, costs)
     console.print(build_work_table(plan, costs, waves, estimate))
     console.print(build_disk_table(costs, waves))
-    for line in list_remarks(plan, waves, estimate):
+    lines = list_remarks(plan, waves, estimate)
+    if known:
+        is_new = not any(cell.status in FINISHED for cells in waves.values() for cell in cells)
+        rows = look_ahead(plan, known, (estimate if is_new else estimate_seconds(plan, costs, anew=True)).cells)
+        console.print(build_power_table(plan, rows))
+        lines += list_explanations(plan, known, rows)
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def build_power_table(plan: StudyPlan, rows: Sequence[Outlook]) -> Table:
+    """A row per model and task: what it can find as planned, and the cheapest seeds and fine-tunings for ``detect``."""
+    settings = plan.settings
+    title = f"to find a difference of {format_score(settings.detect)} with a chance of {settings.power:.0%}"
+    columns = ("examples", "planned", "detectable", "alone", "cheapest", "hours")
+    table = _build_table(title, "task, model", *columns)
+    for row in rows:
+        hours = UNKNOWN if row.seconds is None else f"{row.seconds / 3600:.2f}"
+        sizes = [f"{design.seeds} x {design.finetunings}" if design else "-" for design in (row.planned, row.cheapest)]
+        found = ["-" if value is None else format_score(value) for value in (row.detectable, row.alone)]
+        name = ", ".join(filter(None, reversed(row.name)))
+        examples = f"{row.num_examples:,}" if row.num_examples else ""
+        table.add_row(name, examples, sizes[0], *found, sizes[1], hours if row.cheapest else "-")
+    return table
 
 
 def build_work_table(plan: StudyPlan, costs: Costs, waves: dict[str, list[Cell]], estimate: Estimate) -> Table:

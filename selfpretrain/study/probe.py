@@ -75,10 +75,12 @@ class Estimate:
         return f"{format_counted(count, 'run')} of another engine at the native one's speed" if count else ""
 
 
-def estimate_seconds(plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT_SECONDS) -> Estimate:
-    """The time that the unfinished cells will take, by wave. Trains throw-away models; writes nothing."""
+def estimate_seconds(
+    plan: StudyPlan, costs: Costs, limit_seconds: float = LIMIT_SECONDS, anew: bool = False
+) -> Estimate:
+    """The time that the unfinished cells will take, or anew all of them, by wave. Trains throw-away models; writes nothing."""
     waves = list_once(dict(plan.iter_waves()))
-    missing = {name: [cell for cell in cells if cell.status not in FINISHED] for name, cells in waves.items()}
+    missing = {name: [cell for cell in cells if anew or cell.status not in FINISHED] for name, cells in waves.items()}
     kinds: dict[tuple[str, str], list[Cell]] = {}
     for cell in itertools.chain(*missing.values()):
         kinds.setdefault((cell.stage, cell.model), []).append(cell)

@@ -35,10 +35,10 @@ def test_what_a_report_is_made_of(summary):
     blocks = build_blocks(summary)
     kinds = [type(block).__name__ for block in blocks]
     crosses = [f"cross_tiny_{unit}" for unit in ("score", "gain", "benefit")]
-    assert kinds == ["Title", "Sentence", *["Table"] * 5, *["Figure"] * 4, "Notes", "Facts"]
+    assert kinds == ["Title", "Sentence", *["Table"] * 6, *["Figure"] * 4, "Notes", "Facts"]
     assert set(kinds) == {kind.__name__ for kind in get_args(Block)}
-    assert [block.name for block in blocks[2:11]] == ["scores", "reference", *crosses, "scores", *crosses]
-    assert set(blocks[10].draw()) == {"png", "svg"}
+    assert [block.name for block in blocks[2:12]] == ["scores", "reference", *crosses, "variance", "scores", *crosses]
+    assert set(blocks[11].draw()) == {"png", "svg"}
     assert (blocks[-1].facts.keys(), [*blocks[-1].lasting]) == (summary.facts.keys(), ["command"])
 
 
@@ -72,7 +72,7 @@ def test_an_output_from_outside(summary, tmp_path, monkeypatch):
     save_report(summary, build_blocks(summary), tmp_path / "report")
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.startswith("<h1>Study demo</h1>\n<p>topics, tiny: ")
-    assert page.count("<table>") == 5 and '<img src="cross_tiny_gain.svg"' in page
+    assert page.count("<table>") == 6 and '<img src="cross_tiny_gain.svg"' in page
     assert "<td>.805 [." in page and "<li>command: c</li>" in page and "1 min" not in page
 
 

@@ -52,8 +52,9 @@ def test_a_gain_by_memory_alone_is_gone_without_it(memory):
     assert line.endswith(other.verdict.removeprefix("topics, tiny: ")) and panel.verdict != other.verdict
     names = [table.name for table in build_tables(summary)]
     assert names == [
-        "scores", "reference", "scores_without_overlap", "reference_without_overlap",
-    ]  # fmt: skip
+        *("scores", "reference", "variance"),
+        *(f"{name}_without_overlap" for name in ("scores", "reference", "variance")),
+    ]
     assert "Scores, without overlapping test examples" in format_markdown(build_blocks(summary))
     console = Console(file=io.StringIO(), width=120)
     print_report(build_blocks(summary), console)
@@ -74,7 +75,7 @@ def test_nothing_held_is_said_and_gives_no_second_tables(memory):
     summary = summarize(memory.finish(held={"topics": {"training split": [], "bookwiki": []}}, exclude_overlap=True))
     assert summary.without_overlap is None and "without_overlap" not in summary.to_json()
     assert "overlap: no test example is held by any of training split, bookwiki" in summary.panels[0].evidence
-    assert [table.name for table in build_tables(summary)] == ["scores", "reference"]
+    assert [table.name for table in build_tables(summary)] == ["scores", "reference", "variance"]
 
 
 def test_a_task_with_too_little_left_has_no_second_numbers(memory):

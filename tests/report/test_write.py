@@ -39,6 +39,7 @@ FILES = {
     "scores.png",
     "scores.svg",
     "reference.csv",
+    "variance.csv",
     "facts.json",
     "summary.json",
 }

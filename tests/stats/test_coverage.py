@@ -103,6 +103,7 @@ def test_the_command_writes_every_part(tmp_path, capsys, monkeypatch) -> None:
 
     monkeypatch.setattr(coverage, "SEEDS", (3, 4, 5))
     monkeypatch.setattr(coverage, "EXAMPLES", (50, 60, 70))
+    monkeypatch.setattr(coverage, "LARGE", (20, 100))
     arguments = ["coverage", "simulations=20", f"results_dir={tmp_path}"]
     for part in coverage.PARTS:  # each is added to what is there
         assert command.main([*arguments, f"part={part}"]) == 0
