@@ -330,10 +330,8 @@ class PairedDifference:
 
 
 # fields of Summary that leave no trace while empty
-_OPTIONAL = (
-    "tallies", "averages", "procedures", "dynamics", "ensembles", "calibrations", "transfers", "published", "without_overlap",
-    "chance", "seed_factors",
-)  # fmt: skip
+_OPTIONAL = "tallies averages procedures dynamics ensembles calibrations transfers published without_overlap".split()
+_OPTIONAL += ["chance", "seed_factors"]
 
 
 @dataclass
@@ -361,9 +359,8 @@ class Summary:
     warnings: list[str] = field(default_factory=list)
     without_overlap: Summary | None = None  # the same without the test examples that a text of the study holds
     chance: str = ""  # what intervals hold over, in words
-    seed_factors: dict[str, int] = field(
-        default_factory=dict
-    )  # what varies from pretraining to pretraining, if not all
+    # what varies from pretraining to pretraining, if not all
+    seed_factors: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_crossed(self) -> bool:

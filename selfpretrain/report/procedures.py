@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from selfpretrain.config import StudyConfig
 from selfpretrain.report.comparisons import Difference, compute_paired, correct, list_shared_seeds
 from selfpretrain.report.findings import MARGIN, PairedDifference, Panel, Summary
-from selfpretrain.runs.results import DONE, AlignedRuns, StudyResults, read_runs
+from selfpretrain.runs.results import DONE, AlignedRuns, StudyResults
 from selfpretrain.stats import Decision, Estimate, decide
 from selfpretrain.study.pairs import Comparison, list_comparisons
 
@@ -43,7 +43,7 @@ def _build_panel(panel: Panel, comparisons: Sequence[Comparison], results: Study
         cell for cell in results.cells
         if (cell.model, cell.task, cell.status) == (panel.model, panel.task, DONE) and cell.condition in names
     ]  # fmt: skip
-    aligned, _ = read_runs(cells, results.tasks[panel.task])
+    aligned, _ = results.read_runs(cells, panel.task)
     aligned = aligned and aligned.leave_out(results.left_out.get(panel.task, frozenset()))
     return [_compare(each, panel, aligned, results) for each in wanted]
 

@@ -41,7 +41,8 @@ def find_sources(runs: AlignedRuns, metric: str, study: StudyConfig) -> tuple[li
     """
     if len(runs.cells) < 2:
         return [], 0.0
-    values = compute_run_values(runs.predictions, runs.labels, metric, list_levels(runs), study.num_replicates)
+    levels, draws = list_levels(runs), study.num_replicates
+    values = compute_run_values(runs.predictions, runs.labels, metric, levels, draws, groups=runs.groups)
     components = estimate_run_components(values, study.confidence)
     sources = [_to_source(part, values.num_examples) for part in components.parts]
     return sources, sum_interactions(values, components) / values.num_examples

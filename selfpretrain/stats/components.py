@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import UserError
+from selfpretrain.stats.inputs import number_groups
 from selfpretrain.stats.metrics import METRICS, build_scorer
-from selfpretrain.stats.resampling import iter_example_counts
+from selfpretrain.stats.resampling import count_units, iter_example_counts
 from selfpretrain.stats.statistics import AnyArray, FloatArray, IntArray, Metric
 
 FINETUNING, EXAMPLES = "fine-tuning", "examples"
@@ -130,18 +131,22 @@ def estimate_run_components(runs: RunValues, confidence: float = 0.95) -> Compon
 
 
 def compute_run_values(
-    predictions: AnyArray, labels: AnyArray, metric: Metric, levels: Levels, num_replicates: int = 1000, seed: int = 0
-) -> RunValues:
+    predictions: AnyArray, labels: AnyArray, metric: Metric, levels: Levels, num_replicates: int = 1000, seed: int = 0,
+    groups: Any = None,
+) -> RunValues:  # fmt: skip
     """Scores of runs by any metric, and how they hang on the examples, by the draws of ``multibootstrap`` with this seed.
 
     Args:
         predictions: [runs, examples] or [runs, examples, classes], as the metric takes them.
         labels: [examples] or [examples, classes].
         levels: of each run, the level of each factor.
+        groups: [examples], equal where examples belong together: a group then counts as an example does.
 
     A score that is undefined counts as in comparisons: 0 for a metric that has a value then, else its draw is left out.
     """
     scorer, num_examples = build_scorer(metric, labels, predictions), len(labels)
+    numbered = number_groups(groups, num_examples)
+    num_units = count_units(num_examples, numbered)
     named = METRICS[metric] if isinstance(metric, str) else None
     zero = named is not None and (named.is_zero_where_undefined or named.compute_or_zero is not None)
 
@@ -149,9 +154,10 @@ def compute_run_values(
         found = scorer(counts, np.ones((len(counts), len(predictions)), dtype=bool))
         return np.nan_to_num(found) if zero else found
 
-    draws = np.concatenate([score(counts) for counts in iter_example_counts(num_examples, num_replicates, seed)])
-    defined = draws[~np.isnan(draws).any(axis=1)].T * math.sqrt(num_examples)
-    return _center(score(np.ones((1, num_examples), dtype=np.int32))[0], defined, levels, num_examples)
+    drawn = iter_example_counts(num_examples, num_replicates, seed, numbered)
+    draws = np.concatenate([score(counts) for counts in drawn])
+    defined = draws[~np.isnan(draws).any(axis=1)].T * math.sqrt(num_units)
+    return _center(score(np.ones((1, num_examples), dtype=np.int32))[0], defined, levels, num_units)
 
 
 def average_runs(runs: RunValues) -> FloatArray:

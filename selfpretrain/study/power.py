@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
 
-from selfpretrain.config import UserError
+import numpy as np
+
+from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.runs.results import DONE, AlignedRuns, CellResult, read_runs
 from selfpretrain.stats.components import Levels, compute_run_values, estimate_run_components
@@ -29,6 +31,7 @@ from selfpretrain.stats.power import (
     find_cheapest,
     pool_chances,
 )
+from selfpretrain.study.chance import WORDS
 from selfpretrain.study.conditions import OWN, find_condition
 from selfpretrain.study.plan import Group, StudyPlan
 
@@ -64,7 +67,20 @@ class Outlook:
 
 def list_levels(runs: AlignedRuns) -> Levels:
     """What each run's chance comes from besides its fine-tuning: of a released checkpoint, nothing."""
-    return [{} if find_condition(cell.condition).is_released else {SEED: cell.pretrain_seed} for cell in runs.cells]
+    return [
+        {} if find_condition(cell.condition).is_released
+        else {WORDS[name]: level for name, level in cell.levels.items()} or {SEED: cell.pretrain_seed}
+        for cell in runs.cells
+    ]  # fmt: skip
+
+
+def check_seeds(study: StudyConfig) -> None:
+    """Refuse crossed seeds: what a seed more costs and gives then hangs on the factor."""
+    factors = study.seed_factors or {}
+    if len(factors) > 1:
+        raise UserError(
+            f"power= counts seeds that are independent, and study.seed_factors={factors} crosses them; plan with one factor or none"
+        )
 
 
 def find_known(plan: StudyPlan) -> dict[tuple[str, str], Known]:
@@ -73,6 +89,7 @@ def find_known(plan: StudyPlan) -> dict[tuple[str, str], Known]:
     Raises:
         UserError: components that are none, and neither components nor runs.
     """
+    check_seeds(plan.study)
     keys = list(dict.fromkeys((group.model, group.task) for group in plan.groups))
     given = plan.settings.components
     if given is not None:
@@ -113,13 +130,20 @@ def _learn(plan: StudyPlan, groups: Sequence[Group]) -> Known | None:
     task = plan.data[groups[0].task].task
     assert task.metric is not None, task.name
     aligned, _ = read_runs(results, task)
+    test = plan.data[groups[0].task].splits["test"]
+    of_group = None if test.groups is None else dict(zip(test.ids, test.groups.tolist(), strict=True))
+    aligned = aligned and aligned.group(of_group)
     sides = []
     for condition in dict.fromkeys(group.condition for group in groups):
         runs = aligned.select(condition) if aligned else None
         if runs is None or len({tuple(levels.items()) for levels in list_levels(runs)}) < 2:
             continue
+        levels: Levels = [
+            {SEED: cell.pretrain_seed} if level else {}
+            for cell, level in zip(runs.cells, list_levels(runs), strict=True)
+        ]
         values = compute_run_values(
-            runs.predictions, runs.labels, task.metric, list_levels(runs), plan.study.num_replicates
+            runs.predictions, runs.labels, task.metric, levels, plan.study.num_replicates, groups=runs.groups
         )
         sides.append((condition, values, estimate_run_components(values)))
     if len(sides) < 2:
@@ -201,7 +225,9 @@ def _add_up(design: Design | None, prices: Prices | None, once: float) -> float 
 
 
 def _count_examples(plan: StudyPlan, key: tuple[str, str]) -> int:
-    return len(plan.data[key[1]].splits["test"].ids)
+    """Of the test split; of groups of them, those."""
+    test = plan.data[key[1]].splits["test"]
+    return len(test.ids) if test.groups is None else len(np.unique(test.groups))
 
 
 def price(groups: Iterable[Group], plan: StudyPlan, seconds: Seconds) -> tuple[Prices | None, float]:
@@ -231,7 +257,7 @@ def list_explanations(plan: StudyPlan, known: Mapping[tuple[str, str], Known], r
     claims = f"corrected by Holm's rule over {format_counted(num_claims, 'claim')} at its strictest"
     lines = [
         f"detectable: the smallest difference that is found clear, {claims}, with a chance of {settings.power:.0%}; "
-        "alone: the same of one claim without correction. Examples: of the test split. Planned and cheapest: pretraining seeds x fine-tunings of each. "
+        "alone: the same of one claim without correction. Examples: of the test split, or their groups. Planned and cheapest: pretraining seeds x fine-tunings of each. "
         "Hours: of all pretrainings and fine-tunings of such a study anew; a pretraining that several rows share is in each.",
     ]
     by_source: dict[Known, list[str]] = {}
