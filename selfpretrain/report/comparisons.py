@@ -44,6 +44,15 @@ class Interval:
 
 
 @dataclass
+class Source:
+    """What one source of chance does to the scores of an entry."""
+
+    name: str  # seed | fine-tuning | examples | <one> x examples
+    sd: Interval  # of a score, by it alone
+    is_negative: bool  # the estimated variance was below 0
+
+
+@dataclass
 class Difference:
     """One procedure minus another."""
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfpretrain.report.comparisons import Difference, Interval, get_seed
+from selfpretrain.report.comparisons import Difference, Interval, Source, get_seed
 from selfpretrain.runs.results import ABSENT, DONE
 from selfpretrain.stats import Decision
 from selfpretrain.stats.calibration import ReliabilityBin
@@ -17,15 +17,6 @@ PARTIAL, UNDEFINED = "partial", "undefined"
 LABELS, TOKENS = "labels", "tokens"  # what a curve runs along
 MARGIN = 0.01  # one point of the metric
 VOLATILE_FACTS = ("time",)  # differ between two identical studies; kept out of the files that must not differ
-
-
-@dataclass
-class Source:
-    """What one source of chance does to the scores of an entry."""
-
-    name: str  # seed | fine-tuning | examples | <one> x examples
-    sd: Interval  # of a score, by it alone
-    is_negative: bool  # the estimated variance was below 0
 
 
 @dataclass
@@ -330,8 +321,10 @@ class PairedDifference:
 
 
 # fields of Summary that leave no trace while empty
-_OPTIONAL = "tallies averages procedures dynamics ensembles calibrations transfers published without_overlap".split()
-_OPTIONAL += ["chance", "seed_factors"]
+_OPTIONAL = (
+    "tallies", "averages", "procedures", "dynamics", "ensembles", "calibrations", "transfers", "published", "without_overlap",
+    "chance", "seed_factors",
+)  # fmt: skip
 
 
 @dataclass

@@ -17,8 +17,8 @@ from selfpretrain.report.columns import (
     list_interval,
     name_interval,
 )
-from selfpretrain.report.comparisons import Difference, Interval
-from selfpretrain.report.findings import Entry, Source, Summary
+from selfpretrain.report.comparisons import Difference, Interval, Source
+from selfpretrain.report.findings import Entry, Summary
 from selfpretrain.runs.results import AlignedRuns
 from selfpretrain.stats.components import (
     EXAMPLES,
