@@ -375,7 +375,7 @@ class Settings:
     )
     components: Any = setting(
         None,
-        help="plan: standard deviations in place of those of the study's own runs: {seeds: .01, finetuning: .005, examples: .4}",
+        help="plan: standard deviations in place of those of the study's own runs: {seeds: .01, finetuning: .005, examples: .4}, examples of one example's difference between two procedures",
     )
 
     @property

@@ -84,6 +84,13 @@ class RunValues:
     num_examples: int
     levels: Levels
 
+    def select(self, rows: Sequence[int]) -> RunValues:
+        """Some of the runs."""
+        kept = list(rows)
+        return RunValues(
+            self.scores[kept], self.deviations[kept], self.num_examples, [self.levels[row] for row in kept]
+        )
+
 
 def estimate_components(scores: FloatArray, factors: Sequence[str], confidence: float = 0.95) -> Components:
     """Of scores of a balanced design.

@@ -4,7 +4,7 @@ The test is that of ``multibootstrap`` by t (``variance``). Over studies the dif
 variance that the test estimates are their expectations times a chi-square over its degrees of freedom, independent of
 it. Power is the chance that the difference exceeds the half-width that the estimated parts give, averaged over
 them: where one part is all there is, the noncentral t distribution. With few seeds the degrees of freedom are estimated
-as well, and a noncentral t with their expectation would promise up to 30 points too much at 2 seeds a side, 10 at 3.
+as well, and a noncentral t with their expectation would promise tens of points too much at 2 or 3 seeds a side.
 
 What a run and an example do together stands in two parts, that of the seeds and that of the examples, and is in the
 difference once: the test is more careful than it need be, and its power is counted as it is.
@@ -29,6 +29,7 @@ from selfpretrain.stats.variance import Variance
 POWER = 0.8  # the usual one
 MOST_SEEDS, MOST_FINETUNINGS = 100, 10  # designs that are looked at
 _NUM_NODES = 32  # of each estimated variance: power is right to .002
+_HALVINGS = 50  # of the bracket of a difference: down to rounding
 _FACTORS = np.geomspace(1, 1000, 701)[1:]  # times the present examples
 
 
@@ -145,17 +146,18 @@ def compute_power(expected: Expectation, difference: float, alpha: float = 0.05,
 
 def compute_detectable(expected: Expectation, power: float = POWER, alpha: float = 0.05, num_claims: int = 1) -> float:
     """The smallest difference that is found with this chance, in the metric's unit; infinite where none is."""
-    from scipy.optimize import brentq  # late, as in ``variance``
-
     if not alpha < power < 1:
         raise UserError(f"power={power!r}: a number between alpha={alpha:g} and 1 is needed, e.g. {POWER}")
     halves, scale = _find_half_widths(expected, alpha, num_claims), math.sqrt(expected.truth)
     if scale == 0:
         return 0.0
-    highest = float(halves.max()) + 10 * scale
-    if not math.isfinite(highest):
+    low, high = 0.0, float(halves.max()) + 10 * scale
+    if not math.isfinite(high):
         return math.inf
-    return float(brentq(lambda difference: _compute_power(halves, expected.truth, difference) - power, 0.0, highest))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _compute_power(halves, expected.truth, middle) >= power else (middle, high)
+    return high
 
 
 def find_cheapest(

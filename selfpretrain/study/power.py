@@ -38,7 +38,7 @@ from selfpretrain.study.plan import Group, StudyPlan
 SEED = "seed"  # of a pretraining: the factor that runs of a study differ by
 REQUIRED = ("seeds", "finetuning", "examples")
 ALLOWED = (*REQUIRED, "seeds_x_examples", "finetuning_x_examples")
-EXAMPLE = "{seeds: .01, finetuning: .005, examples: .4}"
+EXAMPLE = "'{seeds: .01, finetuning: .005, examples: .4}'"  # in quotes, for the shell
 Seconds = Mapping[tuple[str, str], float]  # of a run, by its stage and name
 
 
@@ -130,22 +130,20 @@ def _learn(plan: StudyPlan, groups: Sequence[Group]) -> Known | None:
     task = plan.data[groups[0].task].task
     assert task.metric is not None, task.name
     aligned, _ = read_runs(results, task)
+    if aligned is None:
+        return None
     test = plan.data[groups[0].task].splits["test"]
-    of_group = None if test.groups is None else dict(zip(test.ids, test.groups.tolist(), strict=True))
-    aligned = aligned and aligned.group(of_group)
+    aligned = aligned.group(None if test.groups is None else dict(zip(test.ids, test.groups.tolist(), strict=True)))
+    # all together, so that every run is on the same draws of the examples
+    values = compute_run_values(
+        aligned.predictions, aligned.labels, task.metric, list_levels(aligned), plan.study.num_replicates,
+        groups=aligned.groups,
+    )  # fmt: skip
     sides = []
     for condition in dict.fromkeys(group.condition for group in groups):
-        runs = aligned.select(condition) if aligned else None
-        if runs is None or len({tuple(levels.items()) for levels in list_levels(runs)}) < 2:
-            continue
-        levels: Levels = [
-            {SEED: cell.pretrain_seed} if level else {}
-            for cell, level in zip(runs.cells, list_levels(runs), strict=True)
-        ]
-        values = compute_run_values(
-            runs.predictions, runs.labels, task.metric, levels, plan.study.num_replicates, groups=runs.groups
-        )
-        sides.append((condition, values, estimate_run_components(values)))
+        runs = values.select([row for row, cell in enumerate(aligned.cells) if cell.condition == condition])
+        if len({tuple(levels.items()) for levels in runs.levels}) > 1:
+            sides.append((condition, runs, estimate_run_components(runs)))
     if len(sides) < 2:
         return None
     splits = not all(components.holds_finetuning for _, _, components in sides)
@@ -154,7 +152,7 @@ def _learn(plan: StudyPlan, groups: Sequence[Group]) -> Known | None:
     chance = pool_chances(telling)
     pairs = [estimate_example_difference([one[1:], other[1:]]) for one, other in combinations(sides, 2)]
     contrast = Contrast(chance, chance, math.sqrt(max(0.0, sum(pairs) / len(pairs))))
-    num_runs = sum(len(values.scores) for _, values, _ in sides)
+    num_runs = sum(len(runs.scores) for _, runs, _ in sides)
     names = ", ".join(condition for condition, _, _ in sides)
     return Known(contrast, f"{format_counted(num_runs, 'finished run')} of {names}", splits)
 

@@ -77,6 +77,7 @@ def make_plan(fake_study, **study):
         corpora={},
         gaps=[],
         missing={},
+        released={},
         transfers={},
         groups=[
             SimpleNamespace(

@@ -81,7 +81,7 @@ def test_hours_are_those_of_the_plans_own_estimate(make_plan):
 def test_a_pilot_is_learnt_from(make_plan, run_waves, show, monkeypatch):
     plan = make_plan("power=.8", "detect=.3", "study.finetune_seeds=2")
     with pytest.raises(
-        UserError, match=r"set components=\{seeds: .01, finetuning: .005, examples: .4\}, or run a pilot"
+        UserError, match=r"set components='\{seeds: .01, finetuning: .005, examples: .4\}', or run a pilot"
     ):
         print_preview(plan, Console(file=io.StringIO()))
     run_waves(plan, "corpora", "pretraining", "choosing rates and starts", "fine-tuning")
