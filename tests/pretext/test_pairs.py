@@ -180,7 +180,7 @@ def test_sentences_do_not_depend_on_how_much_is_looked_at_together(monkeypatch):
     tokens, sizes = make_text(documents)
     offsets = np.cumsum(sizes) - sizes
     whole = Sentences.find(tokens, offsets, sizes - 1, MARKS, 61)
-    assert (whole.ends - whole.begins).tolist() == [size for document in documents for size in document]
+    assert (whole.ends - whole.begins).tolist() == np.concatenate(documents).tolist()
     assert np.diff(whole.first).tolist() == [len(document) for document in documents]
     monkeypatch.setattr(pairs, "STEP", 7)
     parts = Sentences.find(tokens, offsets, sizes - 1, MARKS, 61)
@@ -195,7 +195,7 @@ def test_a_batch_is_a_function_of_its_step_alone():
 
     batches, fresh = build(), build()
     straight = [batches[step] for step in range(60)]
-    assert 2 * batches.blocks.num_blocks < 60 * 8  # several epochs
+    assert batches.blocks.num_blocks < 60 * 8 / 2  # several epochs
     fresh.get_held_out()
     for step in (59, 3, 17, 3, 0):
         again = fresh[step]
