@@ -21,7 +21,6 @@ from selfpretrain.config import MissingData, TaskConfig, UserError
 from selfpretrain.files import WRITE_ERRORS
 from selfpretrain.kinds import CLASSES, TAGS, get_kind
 from selfpretrain.sources.columns import get_columns
-from selfpretrain.sources.labelled import resume_collector
 from selfpretrain.sources.strings import BLOCK_ROWS, Gatherer
 from selfpretrain.sources.tables import FORMATS, Table, read_table
 
@@ -157,14 +156,22 @@ def load_hub_split(hub_id: str, config: str | None, revision: str | None, split:
 
 
 def _load_split(builder: Any, split: str) -> Any:
-    """As ``datasets.load_dataset`` does, which however keeps all that was read of a Parquet file until the file's end."""
+    """As ``datasets.load_dataset`` does, which however keeps all that was read of a Parquet file until the file's end, and some
+    for each of Arrow's threads.
+    """
+    import pyarrow
     from pyarrow.dataset import ParquetFragmentScanOptions
 
     if hasattr(builder.config, "fragment_scan_options"):
         options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
         builder.config.fragment_scan_options = options
-    with resume_collector():
+    num_threads = pyarrow.cpu_count()
+    pyarrow.set_cpu_count(1)
+    try:
         builder.download_and_prepare()
+    finally:
+        pyarrow.set_cpu_count(num_threads)
+        pyarrow.default_memory_pool().release_unused()
     return builder.as_dataset(split=split)
 
 

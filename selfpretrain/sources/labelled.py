@@ -52,15 +52,3 @@ def pause_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-@contextmanager
-def resume_collector() -> Iterator[None]:
-    """With it all the same, for what makes circles that hold much."""
-    was_on = gc.isenabled()
-    gc.enable()
-    try:
-        yield
-    finally:
-        if not was_on:
-            gc.disable()

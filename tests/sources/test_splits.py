@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from selfpretrain.sources import splits
+from selfpretrain.sources import arrays, splits
 
 
 def make_keys(num_rows: int) -> list[str]:
@@ -36,6 +36,39 @@ def test_many_hashes_are_those_of_each_and_order_the_rows():
     )
     assert splits.sort_rows("test", keys).tolist() == sorted(range(100), key=lambda row: hashes[row])
     assert splits.sort_rows("test", []).tolist() == []
+
+
+def test_rows_sorted_in_parts_are_those_sorted_at_once(monkeypatch):
+    keys = [f"text {row % 300}" for row in range(1000)]
+    strata, ids = np.arange(1000) % 3, [f"id {row}" for row in range(1000)]
+
+    def work_out():
+        names = splits.name_by_content([(key,) for key in keys])
+        held, order = splits.cut(keys, strata, 90, "test"), splits.compute_order([(key,) for key in keys], strata, ids)
+        return list(names), held.tolist(), order.tolist(), splits.sort_rows("test", []).tolist()
+
+    at_once, sizes = work_out(), []
+    monkeypatch.setattr(splits, "PART_ROWS", 100)
+    monkeypatch.setattr(arrays, "BLOCK_VALUES", 70)
+    assert work_out() == at_once
+    hashes = splits.compute_hashes("test", keys)
+    for rows, ends in splits._iter_sorted(hashes):
+        sizes.append(len(rows))
+        assert ends[-1] == len(rows) and len(ends) == len(np.unique(hashes[rows]))
+    assert len(sizes) == 11 and max(sizes) < 250
+
+
+def test_hashes_that_two_sides_share_and_keys_that_are_repeated(monkeypatch):
+    for part_rows in (10, 1000):
+        monkeypatch.setattr(splits, "PART_ROWS", part_rows)
+        one, other = (splits.compute_hashes("test", map(str, keys)) for keys in (range(90, 110), range(100)))
+        assert splits.find_common(one, other).tolist() == list(range(10))
+        assert splits.find_common(one, other[:0]).tolist() == []
+        keys = [*map(str, range(50)), "7", "3", "7"]
+        assert splits.find_repeated(keys) == (50, 7) and splits.find_repeated(keys[:50]) is None
+        monkeypatch.setattr(splits, "compute_hashes", lambda _, keys: np.zeros(len(keys), np.uint64))  # all collide
+        assert splits.find_repeated(keys) == (50, 7) and splits.find_repeated(keys[:50]) is None
+        monkeypatch.undo()
 
 
 STORED_HASH = 0x9D10952CCDCEC50

@@ -9,7 +9,7 @@ import pytest
 
 from selfpretrain.config import UserError
 from selfpretrain.sources import arrays, strings
-from selfpretrain.sources.strings import Gatherer, Strings, TextRows, gather, hold, take, write_strings
+from selfpretrain.sources.strings import Gatherer, Numbers, Strings, TextRows, gather, hold, take, write_strings
 
 WORDS = ["a", "", "caf\u00e9", "\u97f3\u697d", "\U0001f600 x", "line\nbreak", "\0", "a"]
 
@@ -52,6 +52,30 @@ def test_cells_that_are_no_text_stay_what_they_are(monkeypatch):
     late = strings.Gatherer(2)
     late.extend(["a"])
     assert late.finish() == [None, None, "a"]
+
+
+@pytest.mark.parametrize("held", [20, 1 << 20])
+def test_numbers_of_one_type_are_packed_and_come_back_as_they_were(held, monkeypatch):
+    monkeypatch.setattr(strings, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(arrays, "HELD_BYTES", held)
+    for cells in ([3, -1, 2**62, 0, 7], [0.5, -0.0, 1e300, 2.0, 3.0]):
+        found = gather(cells)
+        assert isinstance(found, Numbers) and found == cells and [*map(repr, found)] == [*map(repr, cells)]
+        assert repr(found[1]) == repr(cells[1]) and list(take(found, np.array([4, 0]))) == [cells[4], cells[0]]
+    for cell in (True, None, "a", 2**63, 1.5):
+        for place in (0, 4):
+            cells = [3, 4, 5, 6]
+            cells.insert(place, cell)
+            assert isinstance(gather(cells), list) and [*map(repr, gather(cells))] == [*map(repr, cells)]
+
+
+def test_columns_of_one_table_share_the_numbers_of_their_rows():
+    columns = [hold(WORDS), hold(WORDS[::-1])]
+    rows = TextRows(columns).take(np.arange(6)).take(np.array([2, 5, 1]))
+    assert rows.columns[0]._rows is rows.columns[1]._rows
+    assert list(rows) == [(WORDS[row], WORDS[-1 - row]) for row in (2, 5, 1)]
+    apart = TextRows([columns[0].take(np.array([1, 2])), columns[1]])
+    assert list(apart.take(np.array([1]))) == [(WORDS[2], WORDS[-2])]
 
 
 def test_rows_across_columns_and_joined():
