@@ -40,6 +40,13 @@ def test_a_difference_that_is_nothing_is_no_warning():
     assert describe_neighbours({"train": labels}).startswith("labels of")
 
 
+def test_p_of_millions_of_rows():
+    labels = np.random.default_rng(2).integers(0, 2, 4_000_000)  # the cubes of two millions have more than 63 bits
+    share, expected, p = compute_neighbours(labels)
+    z = (share - expected) * 2 * math.sqrt(len(labels))
+    assert abs(z) < 3 and p == pytest.approx(math.erfc(z / math.sqrt(2)) / 2, rel=0.01)
+
+
 def test_forms_of_labels():
     scores = np.sin(np.arange(100) / 5)
     assert compute_neighbours(scores)[2] < 1e-9
