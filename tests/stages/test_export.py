@@ -45,6 +45,7 @@ def test_a_pretraining_goes_to_fairseq_with_its_head_and_comes_back(command, tin
 def test_a_bert_goes_to_transformers_and_back_with_its_pooler(command, tiny, run, tmp_path):
     transformers = pytest.importorskip("transformers")
     overrides = ["model=bert_tiny", *(word for word in tiny if word != "model=roberta_tiny")]
+    overrides += ["finetune.head=pooler", "finetune.pooling=cls"]
     name, folder = run("pretrain", *overrides)
     pooler = load_file(folder / "encoder" / "pooler.safetensors")
     out = tmp_path / "whole"

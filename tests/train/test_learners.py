@@ -237,6 +237,7 @@ def train_stacked(folder, kind, spoil=lambda members: None, **options):
 @pytest.mark.parametrize(
     "kind",
     [
+        "nsp",
         "rtd",
         "rtd muon",
         "rtd after mlm",
