@@ -271,7 +271,8 @@ def test_unknown_command(command, arguments):
     assert outcome.err.count("\n") == 1
     assert (
         repr(arguments[0]) in outcome.err
-        and "corpus, corpus audit, pretrain, finetune, evaluate, submit, export, plan, study, report" in outcome.err
+        and "corpus, corpus audit, pretrain, finetune, evaluate, submit, export, release, release check, plan, study, report"
+        in outcome.err
     )
 
 

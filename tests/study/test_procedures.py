@@ -30,7 +30,8 @@ def get_settings(plan, condition):
 
 @pytest.mark.parametrize("name", list_procedures())
 def test_a_file_is_a_choice_and_its_settings_are_known(name):
-    settings = compose_settings("pretrain", ["model=roberta_tiny_deep", "task=agnews", f"procedure={name}"])
+    length = "pretrain.total_steps=10000"  # of three checks of gradients, at least
+    settings = compose_settings("pretrain", ["model=roberta_tiny_deep", "task=agnews", length, f"procedure={name}"])
     for key, value in load_procedure(name).changes.items():
         section, _, setting = key.partition(".")
         assert getattr(getattr(settings, section), setting) == value
