@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,3 +131,15 @@ def test_no_variance_promises_nothing(fake_study):
     fake_study.add("none", [0.5] * 2, outputs=outputs).add("own", [0.5] * 2, outputs=outputs)
     panel = summarize(fake_study.finish()).panels[0]
     assert panel.find("own").gain.detectable is None
+
+
+def test_crossed_seeds_are_told_apart_by_their_factors(fake_study):
+    fake_study.add_task("topics")
+    add_runs(fake_study, "none", 0.3, seeds=6, finetunings=1)
+    add_runs(fake_study, "own", 0.8, seeds=6, finetunings=1)
+    for row, cell in enumerate(fake_study.cells):
+        levels = {"init": cell.pretrain_seed // 3, "data": cell.pretrain_seed % 3}
+        fake_study.cells[row] = replace(cell, levels=levels)
+    entry = summarize(fake_study.finish(seed_factors={"init": 2, "data": 3})).panels[0].find("own")
+    names = [source.name for source in entry.sources]
+    assert {"initialisation", "data order"} <= {*names} and "seed" not in names

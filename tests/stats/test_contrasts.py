@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from selfpretrain.config import UserError
-from selfpretrain.stats import compute_contrast, multibootstrap
+from selfpretrain.stats import Levels, compute_contrast, multibootstrap
 from selfpretrain.stats.resampling import iter_example_counts
 
 INTERACTION = (1, -1, -1, 1)
@@ -46,6 +46,22 @@ def test_a_pair_is_the_paired_comparison():
     assert found.p == pytest.approx(expected.p) and found.variance.sizes == expected.variance.sizes
     assert found.variance.parts == pytest.approx(expected.variance.parts)
     assert found.scores == pytest.approx((expected.expt.point, expected.base.point))
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(NUM_EXAMPLES) // 10])
+def test_crossed_seeds_and_groups_of_examples_are_those_of_the_paired_comparison(groups):
+    base, expt = draw_study(np.random.default_rng(3), (0.6, 0.65), 6)
+    seeds = [Levels((init, data)) for init in range(2) for data in range(3)]
+    found = run([expt, base], (1, -1), [seeds, seeds], groups=groups)
+    expected = multibootstrap(
+        (base, expt), np.ones(NUM_EXAMPLES, int), "accuracy", base_seeds=seeds, expt_seeds=seeds, paired=True,
+        num_replicates=300, groups=groups,
+    )  # fmt: skip
+    assert found.seed_contrasts.shape == (2, 3)
+    assert found.p == pytest.approx(expected.p) and found.variance.sizes == pytest.approx(expected.variance.sizes)
+    assert found.variance.parts == pytest.approx(expected.variance.parts)
+    alone = run([expt, base], (1, -1), [range(6), range(6)])
+    assert found.variance.parts != pytest.approx(alone.variance.parts)
 
 
 def test_an_interaction_by_hand():

@@ -25,6 +25,11 @@ def test_what_lacks_a_side_is_not_compared_by_itself():
     assert list_comparisons([], ["none", "own", "bookwiki"]) == []
 
 
+def test_pretrainings_that_others_released_are_paired_by_the_number_of_their_seed():
+    names = ["released:2m", "released:1m"]
+    assert [each.conditions for each in list_comparisons([names], names)] == [("released:2m", "released:1m")]
+
+
 def test_a_pair_given_the_other_way_round_stays_so():
     found = list_comparisons([["own", "muon:own"]], ["own", "muon:own"])
     assert [each.conditions for each in found] == [("own", "muon:own")]
