@@ -12,8 +12,10 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,23 +158,22 @@ def load_hub_split(hub_id: str, config: str | None, revision: str | None, split:
 
 
 def _load_split(builder: Any, split: str) -> Any:
-    """As ``datasets.load_dataset`` does, which however keeps all that was read of a Parquet file until the file's end, and some
-    for each of Arrow's threads.
-    """
-    import pyarrow
-    from pyarrow.dataset import ParquetFragmentScanOptions
-
+    """As ``datasets.load_dataset`` does, which however reads far ahead in a Parquet file, by up to a gigabyte."""
     if hasattr(builder.config, "fragment_scan_options"):
-        options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ_BYTES, pre_buffer=False)
-        builder.config.fragment_scan_options = options
-    num_threads = pyarrow.cpu_count()
-    pyarrow.set_cpu_count(1)
-    try:
-        builder.download_and_prepare()
-    finally:
-        pyarrow.set_cpu_count(num_threads)
-        pyarrow.default_memory_pool().release_unused()
+        builder._generate_tables = partial(_iter_tables, builder._cast_table)
+    builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _iter_tables(cast: Callable[[Any], Any], files: Iterable[Any], **_: Any) -> Iterator[tuple[Any, Any]]:
+    """The rows of Parquet files, some at a time, each table with a key; ``files`` are paths, or lists of them (``datasets`` 4)."""
+    import pyarrow
+    import pyarrow.parquet
+
+    for path in chain.from_iterable([file] if isinstance(file, str) else file for file in files):
+        with pyarrow.parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+            for number, batch in enumerate(file.iter_batches(BLOCK_ROWS, use_threads=False)):
+                yield (path, number), cast(pyarrow.Table.from_batches([batch]))
 
 
 def resolve_commit(hub_id: str, config: str | None, revision: str | None, split: str) -> str:

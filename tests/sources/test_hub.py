@@ -10,6 +10,8 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from selfpretrain.cards import load_task_card, load_text_card
@@ -214,3 +216,13 @@ def test_sets_of_which_the_mirror_lacks_a_split(name):
 @needs_mirror
 def test_text_cards_of_the_mirror():
     assert all((Path(str(MIRROR)) / name).is_file() for name in load_text_card("bookwiki").mirror)
+
+
+def test_parquet_files_are_read_whether_they_come_as_paths_or_as_lists_of_them(tmp_path):
+    paths = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    for number, path in enumerate(paths):
+        pyarrow.parquet.write_table(pyarrow.table({"n": range(1500 * number, 1500 * (number + 1))}), path)
+    for files in (paths, [paths[:1], paths[1:]]):
+        found = list(hub._iter_tables(lambda table: table, files, row_groups_list=[None] * 2))
+        assert len({key for key, _ in found}) == 4
+        assert [n for _, table in found for n in table["n"].to_pylist()] == list(range(3000))
