@@ -180,7 +180,7 @@ def run_hydra(command: str) -> Any:
     from hydra.types import RunMode
 
     from selfpretrain.door import find_folder, open_config, register_schema
-    from selfpretrain.endings import guard, run_job
+    from selfpretrain.endings import guard, report_refusal, run_job
     from selfpretrain.overrides import to_typed
 
     register_schema()
@@ -191,9 +191,11 @@ def run_hydra(command: str) -> Any:
         def work() -> Any:
             return RUNNERS[command](open_config(config, overrides), overrides)
 
-        if command != "study" and HydraConfig.get().mode == RunMode.MULTIRUN:
-            return guard(lambda: run_job([to_typed(override) for override in overrides], work))
-        return guard(work)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            return guard(work)
+        if command == "study":
+            return report_refusal(work)
+        return guard(lambda: run_job([to_typed(override) for override in overrides], work))
 
     name = command.replace(" ", "_")
     return hydra.main(version_base="1.3", config_path=str(find_folder("conf")), config_name=name)(task)()

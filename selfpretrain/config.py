@@ -298,6 +298,7 @@ class StudyConfig:
     finetune_seeds: int = setting(1, at_least(1))
     seed_offset: int = setting(1000, at_least(1), "between the fine-tuning seeds of one pretraining and of the next")
     seeds_per_process: int = setting(1, at_least(1), "runs that differ in their seeds alone, trained together by one process: for a GPU; a CPU gains nothing (0.90x)")
+    cells_per_job: int = setting(1, at_least(1), "fine-tunings and evaluations that one job carries out, one after the other: short ones are not worth a job each on Slurm")
     num_replicates: int = setting(1000, at_least(200), "resamples of the test examples, behind every interval [MultiBERTs]")
     margin: float | None = setting(None, ABOVE_0_BELOW_1, "own may be worse than the reference by this much of the metric and still be enough; null: a tenth of the reference's gain where clear, else .01")
     confidence: float = setting(0.95, ABOVE_0_BELOW_1)

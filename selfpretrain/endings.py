@@ -96,6 +96,16 @@ def run_job(overrides: Sequence[str], function: Callable[[], Any]) -> Outcome:
     return Outcome(tuple(overrides))
 
 
+def report_refusal(function: Callable[[], Any]) -> Any:
+    """What the function returns, or as an Outcome what a user can cause: the process that asked for it says so."""
+    try:
+        return function()
+    except Exception as error:
+        if not (explained := explain(error)):
+            raise
+        return Outcome((), *explained)
+
+
 def end_sweep(outcomes: Sequence[Outcome]) -> None:
     """List the failures, last; exit 1 if there are any, 2 if wrong input is all there is."""
     failures = [outcome for outcome in outcomes if outcome.message]

@@ -50,7 +50,17 @@ _MIXABLE = {  # may move a result
 }
 
 # overrides that say how a study is carried out, not what it computes
-_OPERATIONAL = ("runtime.", "tracking", "study.cell", "study.seeds_per_process", "hydra", "+hydra", "++hydra", "~")
+_OPERATIONAL = (
+    "runtime.",
+    "tracking",
+    "study.cell",
+    "study.seeds_per_process",
+    "study.cells_per_job",
+    "hydra",
+    "+hydra",
+    "++hydra",
+    "~",
+)
 
 
 def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import Settings, UserError
+from selfpretrain.config import Settings, StudyConfig, UserError
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import make_folder, read_json, write_json
 from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_built, open_run
@@ -65,14 +65,17 @@ class Cell:
         return self.before if run_id is None or self.stage in ("corpus", "evaluate") else (*self.before, run_id)
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the cells that it stands on: pretrainings, and of an evaluation the fine-tuning."""
+        keys = [f"pretrain:{run_id}" for run_id in self.stands_on]
+        return (*keys, f"finetune:{self.settings.start.run_id}") if self.stage == "evaluate" else tuple(keys)
+
+    @property
     def blocker(self) -> str | None:
-        """The first of those, or of an evaluation the fine-tuning, that failed or diverged; the report shows what it blocks as
-        failed, too.
-        """
-        folder, needed = self.settings.runtime.runs_dir, [("pretrain", name) for name in self.stands_on]
-        if self.stage == "evaluate":
-            needed.append(("finetune", self.settings.start.run_id or ""))
-        return next((name for stage, name in needed if open_run(folder, stage, name).status in UNUSABLE), None)
+        """The id of the first of those that failed or diverged; the report shows what it blocks as failed, too."""
+        folder = self.settings.runtime.runs_dir
+        needed = (key.split(":", 1) for key in self.needs)
+        return next((run_id for stage, run_id in needed if open_run(folder, stage, run_id).status in UNUSABLE), None)
 
     @property
     def is_blocked(self) -> bool:
@@ -87,18 +90,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is asked to do: a cell, or cells that differ in their seeds alone."""
+    """What one process is asked to do: cells one after the other, or groups of them that differ in their seeds alone."""
 
     study: str  # its name, by which trackers group runs
-    cells: tuple[Cell, ...]
+    groups: tuple[tuple[Cell, ...], ...]  # each trained together
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for group in self.groups for cell in group]
+
+    @property
+    def stage(self) -> str:
+        return self.groups[0][0].stage
 
     def write(self) -> Path:
         """The job's file, written anew."""
-        first = self.cells[0]
+        first = self.groups[0][0]
         folder = make_folder(Path(first.settings.runtime.runs_dir) / "cells")
         path = folder / f"{first.stage}-{first.id}.json"
         content = dataclasses.asdict(self)
-        for cell in content["cells"]:
+        for cell in (cell for group in content["groups"] for cell in group):
             for section in OF_THE_JOB:
                 del cell["settings"][section]
         write_json(path, content)
@@ -112,7 +123,8 @@ class Job:
         """
         try:
             raw = read_json(Path(path))
-            return cls(raw["study"], tuple(_read_cell(cell, settings) for cell in raw["cells"]))
+            groups = tuple(tuple(_read_cell(cell, settings) for cell in group) for group in raw["groups"])
+            return cls(raw["study"], groups)
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(
                 f"study.cell={path} cannot be read ({error}); it is written and set by the study itself"
@@ -140,3 +152,12 @@ def group_seeds(cells: list[Cell], size: int) -> list[list[Cell]]:
         alone = (cell.stage == "pretrain" and has_own_steps) or cell.stage in ("corpus", "evaluate")
         alike.setdefault((*kind, cell.id) if alone else kind, []).append(cell)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
+
+
+def make_jobs(study: StudyConfig, cells: list[Cell]) -> list[Job]:
+    """Cells of one stage as jobs: ``seeds_per_process`` trained together, and ``cells_per_job`` of a task in a job."""
+    if not cells:
+        return []
+    groups = [tuple(group) for group in group_seeds(cells, study.seeds_per_process)]
+    size = max(1, study.cells_per_job // study.seeds_per_process) if cells[0].stage in OF_A_TASK else 1
+    return [Job(study.name, tuple(groups[i : i + size])) for i in range(0, len(groups), size)]

@@ -30,6 +30,10 @@ from selfpretrain.study.snapshots import check_snapshots, list_checkpoint_steps,
 from selfpretrain.study.tasks import choose_tasks, find_missing, read_tasks, refuse_missing
 from selfpretrain.study.transfer import read_transfers
 
+CORPORA, PRETRAINING, SECOND_STAGES, SELECTION = "corpora", "pretraining", "second stages", "choosing rates and starts"
+FINETUNING, CURVE, CHECKPOINTS, TRANSFER = "fine-tuning", "curve", "checkpoints", "transfer"
+WAVES = (CORPORA, PRETRAINING, SECOND_STAGES, SELECTION, FINETUNING, CURVE, CHECKPOINTS, TRANSFER)  # in order
+
 
 class Recipe(NamedTuple):
     """What is chosen on validation."""
@@ -282,22 +286,22 @@ class StudyPlan:
         return any(budget.is_unresolved(cell.settings.pretrain) for cell in self.pretrainings.values())
 
     def iter_waves(self) -> Iterator[tuple[str, list[Cell]]]:
-        """The waves in order, each as it stands when it is asked for: who runs them runs one before asking for the next."""
-        yield "corpora", list(self.corpora.values())
+        """All cells, wave by wave, as far as is known: a fine-tuning has the first recipe until one is chosen."""
+        yield CORPORA, list(self.corpora.values())
         later = [cell for cell in self.pretrainings.values() if cell.stands_on]
-        yield "pretraining", [cell for cell in self.pretrainings.values() if not cell.stands_on]
+        yield PRETRAINING, [cell for cell in self.pretrainings.values() if not cell.stands_on]
         if later:
-            yield "second stages", later
+            yield SECOND_STAGES, later
         selection = [cell for group in self.groups if len(group.recipes) > 1 for cell in group.get_selectors()]
-        yield "choosing rates and starts", unique(selection)
-        yield "fine-tuning", unique([cell for group in self.groups for cell in group.choose_cells()])
+        yield SELECTION, unique(selection)
+        yield FINETUNING, unique([cell for group in self.groups for cell in group.choose_cells()])
         if self.study.curve:
-            yield "curve", unique([cell for group in self.groups for cell in self.list_curve(group).values()])
+            yield CURVE, unique([cell for group in self.groups for cell in self.list_curve(group).values()])
         if self.study.checkpoints:
             found = [cell for group in self.groups for cells in self.list_checkpoints(group).values() for cell in cells]
-            yield "checkpoints", unique([cell for cell in found if self.has_start(cell)])
+            yield CHECKPOINTS, unique([cell for cell in found if self.has_start(cell)])
         if self.transfers:
-            yield "transfer", unique([cell for group in self.groups for cell in self.list_transfers(group)])
+            yield TRANSFER, unique([cell for group in self.groups for cell in self.list_transfers(group)])
 
 
 def check_models_of(study: StudyConfig, tasks: list[str]) -> None:

@@ -12,7 +12,7 @@ from selfpretrain.config import UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.runs.folder import describe_machine
 from selfpretrain.stages.work import DISK_KINDS
-from selfpretrain.study.cells import FINISHED, Cell
+from selfpretrain.study.cells import FINISHED, Cell, make_jobs
 from selfpretrain.study.cost import Costs, list_once, measure_bytes
 from selfpretrain.study.facts import list_conditions, list_data
 from selfpretrain.study.plan import StudyPlan
@@ -64,21 +64,26 @@ def build_power_table(plan: StudyPlan, rows: Sequence[Outlook]) -> Table:
 
 
 def build_work_table(plan: StudyPlan, costs: Costs, waves: dict[str, list[Cell]], estimate: Estimate) -> Table:
-    """A row per wave; a run that two waves share stands in the first."""
-    columns = ("cells", "done", "FLOPs", "FLOPs left", "hours left")
+    """A row per wave; a run that two waves share stands in the first. ``jobs``: what is left, as processes are asked to do it."""
+    columns = ("cells", "done", "jobs", "FLOPs", "FLOPs left", "hours left")
     table = _build_table(f"plan of study {plan.study.name}", "wave", *columns)
+    left = {name: [cell for cell in cells if cell.status not in FINISHED] for name, cells in waves.items()}
+    jobs = {name: len(make_jobs(plan.study, cells)) for name, cells in left.items()}
     for name, cells in waves.items():
-        table.add_row(*_build_row(costs, name, cells, estimate.seconds[name], estimate.unknown[name]))
+        seconds, unknown = estimate.seconds[name], estimate.unknown[name]
+        table.add_row(*_build_row(costs, name, cells, left[name], jobs[name], seconds, unknown))
     table.add_section()
-    every = [cell for cells in waves.values() for cell in cells]
-    table.add_row(*_build_row(costs, "all", every, estimate.total, sum(estimate.unknown.values())))
+    every, open_cells = ([cell for cells in each.values() for cell in cells] for each in (waves, left))
+    unknown = sum(estimate.unknown.values())
+    table.add_row(*_build_row(costs, "all", every, open_cells, sum(jobs.values()), estimate.total, unknown))
     return table
 
 
-def _build_row(costs: Costs, name: str, cells: list[Cell], seconds: float, num_unknown: int) -> tuple[str, ...]:
-    left = [cell for cell in cells if cell.status not in FINISHED]
+def _build_row(
+    costs: Costs, name: str, cells: list[Cell], left: list[Cell], jobs: int, seconds: float, num_unknown: int
+) -> tuple[str, ...]:
     hours = _format_sum(f"{seconds / 3600:.2f}", num_unknown, num_unknown < len(left)) if left else "-"
-    counts = (str(len(cells)), str(len(cells) - len(left)))
+    counts = (str(len(cells)), str(len(cells) - len(left)), str(jobs) if left else "-")
     return (name, *counts, _sum_flops(costs, cells), _sum_flops(costs, left), hours)
 
 

@@ -1,12 +1,11 @@
-"""Carrying a study out: what there is to do, the waves, and one cell."""
+"""Carrying a study out: what there is to do, and one job of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
@@ -16,9 +15,12 @@ from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
-from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
+from selfpretrain.study.cells import FINISHED, Cell, Job
 from selfpretrain.study.conditions import find_condition
+from selfpretrain.study.crew import Crew
+from selfpretrain.study.dispatch import carry_out
 from selfpretrain.study.facts import describe_lengths, list_conditions, list_data
+from selfpretrain.study.flow import Flow
 from selfpretrain.study.plan import StudyPlan
 from selfpretrain.study.released import list_seeds
 from selfpretrain.study.watch import Watch
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from selfpretrain.stages.finetune import Finetuning
     from selfpretrain.stages.pretrain import Pretraining
     from selfpretrain.study.probe import Estimate
-
-BUSY_WAIT_SECONDS = 2.0
 
 
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
@@ -41,23 +41,21 @@ def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
     return StudyPlan(settings, lambda model: compose_settings("study", [*chosen, f"model={model}"]))
 
 
-def run_study(config: Any, overrides: list[str], launch: Callable[[list[str]], list[str]]) -> StudyPlan:
-    """Run what is missing, wave by wave; returns the plan, for the report."""
+def run_study(config: Any, overrides: list[str], crew: Crew) -> StudyPlan:
+    """Run what is missing; returns the plan, for the report."""
     settings = open_config(config, overrides)
     if settings.study.cell is not None:
         raise UserError(f"study.cell={settings.study.cell} is set by the study itself; leave it out")
     plan = build_plan(settings, overrides)
     watch = Watch(plan, describe(plan))
+    is_new = any(cell.status not in FINISHED for cell in plan.corpora.values())
+    carry_out(Flow.of_corpora(plan), crew, watch)
     if plan.is_provisional:
-        run_wave("corpora", list(plan.corpora.values()), launch, watch)
         plan = build_plan(settings, overrides)
         watch = Watch(plan, describe(plan))
-    for name, cells in plan.iter_waves():
-        open_cells = [cell for cell in cells if not cell.is_blocked]
-        is_new = any(cell.status not in FINISHED for cell in open_cells)
-        run_wave(name, open_cells, launch, watch)
-        if name == "corpora" and is_new:  # whose tokenizers now say how much of the texts fits
-            print("\n".join(f"data of {task}: {line}" for task, cut in describe_lengths(plan).items() for line in cut))
+    if is_new:  # their tokenizers now say how much of the texts fits
+        print("\n".join(f"data of {task}: {line}" for task, cut in describe_lengths(plan).items() for line in cut))
+    carry_out(Flow.of_runs(plan), crew, watch)
     return plan
 
 
@@ -74,40 +72,22 @@ def end_study(plan: StudyPlan) -> None:
         raise SystemExit(FAILED)  # Hydra drops what a sweep returns
 
 
-def run_wave(name: str, cells: list[Cell], launch: Callable[[list[str]], list[str]], watch: Watch) -> None:
-    """Launch the missing cells, each by its file; those another process is computing are asked for again until they
-    are decided.
-    """
-    missing = [cell for cell in cells if cell.status not in FINISHED]
-    if not missing:
-        return
-    print(f"{name}: {len(missing)} of {len(cells)} cells to run")
-    study = watch.plan.study
-    with watch.follow(name, missing):
-        while missing:
-            groups = group_seeds(missing, study.seeds_per_process)
-            paths = [str(Job(study.name, tuple(group)).write()) for group in groups]
-            statuses = [status for joined in launch(paths) for status in joined.split("+")]
-            asked = [cell for group in groups for cell in group]
-            missing = [cell for cell, status in zip(asked, statuses, strict=True) if status == "busy"]
-            if missing:
-                time.sleep(BUSY_WAIT_SECONDS)
-
-
 def run_job(job: Job) -> str:
-    """Carry out a job's cells; returns each one's status, joined by +.
+    """Carry out a job's cells; returns each one's status, joined by +."""
+    return "+".join(status for group in job.groups for status in _run_group(group, job.study))
 
-    What cannot be done together, for whatever reason, is then done alone.
-    """
-    if len(job.cells) > 1:
+
+def _run_group(cells: Sequence[Cell], study: str) -> list[str]:
+    """What cannot be done together, for whatever reason, is then done alone."""
+    if len(cells) > 1:
         from selfpretrain.train.engine import carry_out_together
 
         try:
-            carry_out_together([build_training(cell, job.study) for cell in job.cells])
+            carry_out_together([build_training(cell, study) for cell in cells])
         except Exception as error:  # noqa: BLE001 - of all cells; each one's own follows
-            names = ", ".join(cell.name for cell in job.cells)
+            names = ", ".join(cell.name for cell in cells)
             print(f"{names} failed together, now one by one: {type(error).__name__}: {error}", file=sys.stderr)
-    return "+".join(cell.status if cell.status in FINISHED else run_cell(cell, job.study) for cell in job.cells)
+    return [cell.status if cell.status in FINISHED else run_cell(cell, study) for cell in cells]
 
 
 def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
@@ -138,7 +118,7 @@ def run_cell(cell: Cell, group: str) -> str:
     """
     from selfpretrain.stages.corpus import prepare_corpus
     from selfpretrain.stages.evaluate import evaluate
-    from selfpretrain.train.engine import carry_out
+    from selfpretrain.train import engine
 
     try:
         if cell.stage == "corpus":
@@ -146,7 +126,7 @@ def run_cell(cell: Cell, group: str) -> str:
         elif cell.stage == "evaluate":
             check_id(cell, evaluate(cell.settings, wait=False).id)
         else:
-            carry_out(build_training(cell, group), wait=False)
+            engine.carry_out(build_training(cell, group), wait=False)
     except Busy:
         return "busy"
     except Exception as error:

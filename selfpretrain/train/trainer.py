@@ -240,14 +240,24 @@ class Trainer:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """The numbers of the signals to stop that have come; 0 stands in front."""
+    """The numbers of the signals to stop that have come; 0 stands in front.
+
+    A scheduler's early signal (SIGUSR2, where somebody listens: submitit asks for the job to be queued again) is one, too, and is
+    passed on after the run is saved.
+    """
     caught = [0]
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ValueError):  # not the main thread: whoever started it decides
-            for number in (signal.SIGTERM, signal.SIGINT):
-                before = signal.signal(number, lambda number, _: caught.append(number))
-                stack.callback(signal.signal, number, before)
-        yield caught
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    numbers += [signal.SIGUSR2] if callable(signal.getsignal(signal.SIGUSR2)) else []
+    try:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ValueError):  # not the main thread: whoever started it decides
+                for number in numbers:
+                    before = signal.signal(number, lambda number, _: caught.append(number))
+                    stack.callback(signal.signal, number, before)
+            yield caught
+    finally:
+        if signal.SIGUSR2 in caught:
+            signal.raise_signal(signal.SIGUSR2)
 
 
 def time_steps(

@@ -18,11 +18,11 @@ def test_a_job_is_what_was_written(tmp_path):
     settings = dataclasses.replace(Settings(init="run:abc"), runtime=runtime)
     settings.task.text, settings.task.path = ["a ${b}"], "odd 'name', really.csv"
     cells = tuple(Cell("finetune", f"id{i}", settings, "tiny", "own", "task", i) for i in range(2))
-    path = Job("study", cells).write()
+    path = Job("study", (cells,)).write()
     other = RuntimeConfig(runs_dir=str(tmp_path), device="cpu", num_threads=1)
     found = Job.read(str(path), dataclasses.replace(Settings(), runtime=other))
     assert found == Job(
-        "study", tuple(dataclasses.replace(c, settings=dataclasses.replace(settings, runtime=other)) for c in cells)
+        "study", (tuple(dataclasses.replace(c, settings=dataclasses.replace(settings, runtime=other)) for c in cells),)
     )
 
 

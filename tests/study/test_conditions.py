@@ -194,7 +194,7 @@ def test_the_second_stage_starts_from_the_weights_of_the_first(make_plan, genera
     plan = make_plan(*general, "study.conditions=[own_then_bookwiki]", "pretrain.total_steps=4")
     run_waves(plan, "corpora")
     for wave in ("pretraining", "second stages"):  # both seeds together
-        assert run_job(Job("test", tuple(dict(plan.iter_waves())[wave]))) == "done+done"
+        assert run_job(Job("test", (tuple(dict(plan.iter_waves())[wave]),))) == "done+done"
     run_waves(plan, "fine-tuning")
     assert len(list(next(iter(plan.corpora.values())).folder.parent.glob("*/manifest.json"))) == 2
     for second, finetuning in zip(dict(plan.iter_waves())["second stages"], plan.groups[0].choose_cells(), strict=True):

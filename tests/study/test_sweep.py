@@ -182,8 +182,8 @@ def test_jobs_of_other_processes_draw_no_bars(command, monkeypatch, name):
             asked.extend(jobs)
             return [SimpleNamespace(return_value="done")]
 
-    def run_study(config, overrides, launch):
-        launch(["cells/a.json"])
+    def run_study(config, overrides, crew):
+        crew.launch("finetune", ["cells/a.json"])
         raise UserError("asked")
 
     ConfigStore.instance().store(group="hydra/launcher", name="elsewhere", node={"_target_": "elsewhere.Launcher"})

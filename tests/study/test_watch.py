@@ -85,15 +85,19 @@ def test_cells_of_other_processes_are_said_as_they_end(make_plan, run_waves, cap
     finish(cells[2], "failed")  # in an earlier session
     capfd.readouterr()
     own = Watch(plan, None)
-    with own.follow("pretraining", cells):
+    with own.follow():
+        own.expect("pretraining", cells)
         finish(cells[0])
         wait_for(lambda: len(own.waiting) == 2)
-        assert read_lines(capfd.readouterr().out)[0][:4] == ("2", "7", cells[0].name, "done")
+        announced, said = capfd.readouterr().out.splitlines()
+        assert announced == "pretraining: 3 of 3 cells to run"
+        assert read_lines(said)[0][:4] == ("2", "7", cells[0].name, "done")
         finish(cells[1], "failed")
         wait_for(lambda: len(own.waiting) == 1)
         assert capfd.readouterr().err == f"[3/7] {cells[1].name} failed: on purpose\n"
         time.sleep(0.1)
         assert capfd.readouterr() == ("", "")  # the old failure is none yet
+        own.settle(cells[2])
     assert capfd.readouterr().err == f"[4/7] {cells[2].name} failed: on purpose\n"
 
 
@@ -105,16 +109,18 @@ def test_the_time_left_goes_by_what_is_done(make_plan, run_waves, capfd, monkeyp
         (cell.stage, cell.name): 300.0 for cell in finetunings
     }
     own = Watch(plan, Estimate(cells=seconds))
-    clock = iter(float(second) for second in (0, *[180] * 99))
+    clock = iter(float(second) for second in (0, 0, *[180] * 99))
     monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
-    with own.follow("pretraining", pretrainings):
+    with own.follow():
+        own.expect("pretraining", pretrainings)
         finish(pretrainings[0])
         own.look()
     monkeypatch.undo()
     # one of two took thrice its time; the other will, too, and fine-tunings what was estimated
     assert read_lines(capfd.readouterr().out)[0][4] == "held-out loss 2.500, 0 s; about 13 min left"
     own = Watch(plan, Estimate(cells={**seconds, (finetunings[0].stage, finetunings[0].name): math.nan}))
-    with own.follow("pretraining", pretrainings[1:]):
+    with own.follow():
+        own.expect("pretraining", pretrainings[1:])
         finish(pretrainings[1])
     assert "left" not in capfd.readouterr().out
 
