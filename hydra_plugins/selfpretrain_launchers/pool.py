@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from hydra_plugins.selfpretrain_launchers.base import ProcessLauncher, Work
 
@@ -21,18 +23,23 @@ class PoolLauncher(ProcessLauncher):
     """
 
     def __init__(self, processes: int | None = None, gpus: Sequence[int] | str | None = None):
+        self.processes, self.gpus = processes, gpus
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises UserError for processes or GPUs that cannot be."""
         from joblib import cpu_count
 
         from selfpretrain.config import UserError
 
-        self.gpus = None if gpus is None else choose_gpus(gpus)
-        self.slots = len(self.gpus) if self.gpus else processes or cpu_count()
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.chosen = None if self.gpus is None else choose_gpus(self.gpus)
+        self.slots = len(self.chosen) if self.chosen else cpu_count() if self.processes is None else self.processes
         if self.slots < 1:
             raise UserError(
-                f"hydra.launcher.processes={processes} is not allowed; allowed: at least 1, or null: one for each core"
+                f"hydra.launcher.processes={self.slots} is not allowed; allowed: at least 1, or null: one for each core"
             )
         self.threads = max(1, cpu_count() // self.slots)
-        self.folder = Path(mkdtemp(prefix="selfpretrain-gpus-")) if self.gpus else None
+        self.folder = Path(mkdtemp(prefix="selfpretrain-gpus-")) if self.chosen else None
 
     def run(self, works: list[Work]) -> list[JobReturn]:
         from joblib.externals.loky import get_reusable_executor
@@ -40,7 +47,7 @@ class PoolLauncher(ProcessLauncher):
         # torch and its libraries read it when they are imported
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         executor = get_reusable_executor(
-            self.slots, timeout=None, env=threads, initializer=take_gpu, initargs=(self.gpus, self.folder)
+            self.slots, timeout=None, env=threads, initializer=take_gpu, initargs=(self.chosen, self.folder)
         )
         return [future.result() for future in [executor.submit(work) for work in works]]
 
@@ -54,7 +61,7 @@ def choose_gpus(gpus: Sequence[int] | str) -> list[int]:
     number = torch.cuda.device_count()
     chosen = list(range(number)) if gpus == "all" else [int(gpu) for gpu in gpus]
     if not chosen or not set(chosen) <= set(range(number)):
-        there = f"0 to {number - 1}" if number else "none; hydra/launcher=joblib goes without"
+        there = f"0 to {number - 1}" if number else "none; hydra/launcher=local_cores goes without"
         raise UserError(
             f"hydra/launcher=local_gpus: hydra.launcher.gpus={gpus}, and the GPUs of this machine are {there}"
         )

@@ -1,8 +1,8 @@
-"""Jobs on Slurm, by hydra-submitit-launcher; what Slurm refuses is one line."""
+"""Jobs on Slurm, by hydra-submitit-launcher; what Slurm can never give is refused before anything waits for it."""
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,37 +11,47 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+OPTIONS = ("partition", "qos", "account", "constraint", "gres", "nodes", "cpus_per_task", "gpus_per_node")
+
 
 class SlurmLauncher(Launcher):
     """The settings are submitit's. A job that Slurm requeues, or that nears its limit, goes on from its checkpoint."""
 
-    slots = None  # whatever is ready waits in Slurm's queue
-
     def __init__(self, **settings: Any):
         from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
 
-        self.submitit = Submitit(**settings)
+        self.settings, self.submitit = settings, Submitit(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises UserError for what no node could take."""
+        check(self.settings)
         self.submitit.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Raises UserError for what Slurm does not take: an unknown partition, more than any node has."""
-        from submitit.core.utils import FailedJobError
+        return self.submitit.launch(job_overrides, initial_job_idx)
 
-        from selfpretrain.config import UserError
 
-        if shutil.which("sbatch") is None:
-            raise UserError(
-                "hydra/launcher=slurm: there is no sbatch here; call the same command on a machine that submits jobs"
-            )
-        try:
-            return self.submitit.launch(job_overrides, initial_job_idx)
-        except FailedJobError as error:
-            refused = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
-            if not refused:
-                raise
-            why = refused[-1].removeprefix("sbatch: error:").strip()
-            raise UserError(
-                f"Slurm refuses the jobs: {why}; hydra.launcher.* and hydra.sweeper.resources.* say what they ask for"
-            ) from None
+def check(settings: dict[str, Any]) -> None:
+    """Ask Slurm whether any of its nodes could take such a job. UserError if none: an unknown partition, too many GPUs."""
+    from selfpretrain.config import UserError
+
+    options = [f"--{key.replace('_', '-')}={settings[key]}" for key in OPTIONS if settings.get(key) is not None]
+    options += [f"--mem={settings['mem_gb']}G"] if settings.get("mem_gb") else []
+    options += [f"--time={settings['timeout_min']}"]
+    try:
+        asked = subprocess.run(
+            ["sbatch", "--test-only", *options, "--wrap=true"], capture_output=True, text=True, timeout=60
+        )
+    except FileNotFoundError:
+        raise UserError(
+            "hydra/launcher=slurm: there is no sbatch here; call the command on a machine that submits jobs"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            "hydra/launcher=slurm: sbatch does not answer within a minute; is Slurm's controller up?"
+        ) from None
+    if asked.returncode:
+        why = (asked.stderr.strip().splitlines() or ["it does not say why"])[-1].removeprefix("sbatch: error:").strip()
+        raise UserError(
+            f"Slurm refuses {' '.join(options)}: {why}; set hydra.launcher.* or hydra.sweeper.resources.<stage>.*"
+        )

@@ -53,7 +53,7 @@ class StudySweeper(Sweeper):
             return [read_statuses(job.return_value) for job in returns]
 
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
-        slots = getattr(self.launchers["finetune"], "slots", 1)
+        slots = getattr(self.launchers["finetune"], "slots", None) if is_elsewhere else 1
         plan = run_study(own, list(arguments), Crew(launch, slots, in_thread=is_elsewhere))
         write_report(plan, Terminal(), arguments)
         end_study(plan)
