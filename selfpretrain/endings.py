@@ -1,6 +1,6 @@
 """How commands end: what a user can cause is one line and an exit code, whatever the work was.
 
-0 done   1 a run failed, or data of a study are missing   2 wrong input   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
+0 done   1 a run failed, or data of a study are missing   2 wrong input   69 one of several ranks is gone   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 from selfpretrain.config import UserError
 from selfpretrain.files import WRITE_ERRORS
 
-WRONG_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141
+WRONG_INPUT, FAILED, RANK_GONE, INTERRUPTED, PIPE_CLOSED = 2, 1, 69, 130, 141
 
 
 class Stopped(SystemExit):
