@@ -16,6 +16,7 @@ from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
+from selfpretrain.study import ranks
 from selfpretrain.study.cells import FINISHED, Cell, Job, group_seeds
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.facts import describe_lengths, list_conditions, list_data
@@ -140,6 +141,8 @@ def run_cell(cell: Cell, group: str) -> str:
     from selfpretrain.stages.evaluate import evaluate
     from selfpretrain.train.engine import carry_out
 
+    if cell.stage in ("pretrain", "finetune") and ranks.are_wanted(cell.settings.runtime):
+        return ranks.run_cell(cell, group)
     try:
         if cell.stage == "corpus":
             prepare_corpus(cell.settings)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from selfpretrain.config import RuntimeConfig
 from selfpretrain.devices import check_processes
+from selfpretrain.endings import RANK_GONE
 from selfpretrain.runs.folder import Busy, RunFolder
 from selfpretrain.train.checkpoint import list_steps
 from selfpretrain.train.liveness import Heartbeat
@@ -30,6 +31,14 @@ LOCK_POLL_SECONDS = 0.5
 
 _heartbeat: list[Heartbeat] = []  # of this process, while it is in the group
 _held: list[RunFolder] = []  # the run that the ranks work on
+
+
+class NotJoined(SystemExit):
+    """Another rank was gone before all were there."""
+
+    def __init__(self, why: str):
+        super().__init__(RANK_GONE)
+        self.message = f"the ranks did not find each other ({why}); the same command tries again"
 
 
 def start(device: torch.device, rank_timeout: float = RuntimeConfig.rank_timeout) -> tuple[int, int]:
@@ -46,9 +55,19 @@ def start(device: torch.device, rank_timeout: float = RuntimeConfig.rank_timeout
             check_processes(int(os.environ.get("LOCAL_WORLD_SIZE", world)))
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        _join("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         _heartbeat.append(Heartbeat(dist.get_rank(), dist.get_world_size(), rank_timeout, _describe_next))
     return get_rank(), get_world()
+
+
+def _join(backend: str) -> None:
+    """Join the group under the number of torchrun's attempt: its store still has the addresses of those it restarted."""
+    store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    attempt = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE, store=attempt, rank=rank, world_size=world)
+    except RuntimeError as error:  # gloo's and NCCL's
+        raise NotJoined(str(error).splitlines()[0]) from None
 
 
 def leave() -> None:
