@@ -18,6 +18,7 @@ BENCHMARKS = {
     "coverage": "how often intervals, p-values and decisions are right, in simulation",
     "sustained": "some minutes of a real pretraining run",
     "seeds": "several seeds in one process against the same in turn",
+    "ranks": "a step of two ranks against half of the work and the sum of gradients alone",
     "reading": "a task of many rows: the first time, again, and its text",
     "startup": "how long commands take to start",
     "engines": "the native engine and fairseq as engines of one pretraining: speed and held-out losses",

@@ -59,7 +59,11 @@ def run_audit(settings: Any, overrides: list[str]) -> None:
 
 def run_pretrain(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.stages.pretrain import pretrain
+    from selfpretrain.study import ranks
 
+    if ranks.are_wanted(settings.runtime):
+        ranks.run_command("pretrain", overrides, settings.runtime)
+        return
     run = pretrain(settings)
     print_result(run)
     preset = settings.model.preset
@@ -68,8 +72,12 @@ def run_pretrain(settings: Any, overrides: list[str]) -> None:
 
 def run_finetune(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.stages.finetune import finetune
+    from selfpretrain.study import ranks
     from selfpretrain.study.facts import describe_task
 
+    if ranks.are_wanted(settings.runtime):
+        ranks.run_command("finetune", overrides, settings.runtime)
+        return
     print_once(*describe_task(settings))
     print_result(finetune(settings))
 
@@ -127,9 +135,9 @@ def run_study_cell(settings: Any, overrides: list[str]) -> str:
     job = Job.read(settings.study.cell, settings)
     statuses = run_job(job)
     if HydraConfig.get().mode == RunMode.RUN:
-        print(f"{settings.study.cell}: {statuses}")
+        print_once(f"{settings.study.cell}: {statuses}")
         if not set(statuses.split("+")) <= set(FINISHED):
-            print("\n".join(describe_outcome(cell) for cell in job.cells), file=sys.stderr)
+            print_once(*map(describe_outcome, job.cells), file=sys.stderr)
             raise SystemExit(1)
     return statuses
 
@@ -150,12 +158,12 @@ def run_plan(settings: Any, overrides: list[str]) -> None:
     print_preview(build_plan(settings, overrides), Terminal())
 
 
-def print_once(*lines: str) -> None:
+def print_once(*lines: str, file: Any = None) -> None:
     """Lines for the reader: rank 0 for all that torchrun started."""
     from selfpretrain.train.distributed import get_rank
 
     if get_rank() == 0:
-        print(*lines, sep="\n")
+        print(*lines, sep="\n", file=file)
 
 
 def print_result(run: Any) -> None:
@@ -277,6 +285,8 @@ def main() -> None:
         return
     sys.argv = [f"selfpretrain {command}", *arguments[len(command.split()) :]]
     is_sweep = command == "study" and not any(argument.startswith("study.cell=") for argument in arguments)
+    if is_sweep and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        fail("a study starts torchrun itself, for each training: selfpretrain study runtime.num_processes=<N>", 2, True)
     if is_sweep and not UNSWEPT.intersection(arguments):
         sys.argv.insert(1, "--multirun")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own two lines and exits with 1

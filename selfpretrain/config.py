@@ -248,6 +248,8 @@ class RuntimeConfig:
     compile: bool = setting(False, help="torch.compile")
     compile_mode: str = setting("default", ("default", "reduce-overhead", "max-autotune"), "reduce-overhead: CUDA graphs")
     num_threads: int | None = setting(None, at_least(1), "CPU threads of torch; null: torch's choice")
+    num_processes: int = setting(1, at_least(1), "ranks of a pretraining or fine-tuning, by torchrun: one to a GPU, or cores shared by gloo")
+    rank_timeout: float = setting(60.0, POSITIVE, "seconds; a rank that is silent for longer is gone, and the others end")
     num_workers: int = setting(2, at_least(1), "processes that tokenise a corpus")
     log_every: int = setting(20, at_least(1), "steps between lines of metrics.jsonl")
     save_every: int = setting(500, at_least(1), "steps between checkpoints")

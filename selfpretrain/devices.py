@@ -48,6 +48,24 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
     return device
 
 
+def check_processes(num_processes: int, device: str = "auto") -> None:
+    """UserError where a machine has GPUs, but fewer than processes; torch is loaded only where there may be some."""
+    if device == "cpu" or not _may_have_gpu():
+        return
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    if 0 < num_gpus < num_processes:
+        raise UserError(
+            f"{num_processes} processes, but {num_gpus} GPUs here: each takes one; set runtime.num_processes={num_gpus}, or "
+            "runtime.device=cpu"
+        )
+
+
+def _may_have_gpu() -> bool:
+    return sys.platform != "linux" or any(Path(driver).exists() for driver in DRIVERS)
+
+
 def choose_autocast(precision: str) -> torch.dtype | None:
     """The dtype of autocast in a resolved precision; None for plain fp32."""
     import torch
@@ -61,7 +79,7 @@ def has_bf16(device: str, width: int) -> bool:
 
     A rule, never a measurement, since the answer enters identities. Torch is loaded only where there may be a GPU.
     """
-    if device != "cpu" and (sys.platform != "linux" or any(Path(driver).exists() for driver in DRIVERS)):
+    if device != "cpu" and _may_have_gpu():
         import torch
 
         if choose_device(RuntimeConfig(device=device)).type == "cuda":

@@ -1,6 +1,6 @@
 """How commands end: what a user can cause is one line and an exit code, whatever the work was.
 
-0 done   1 a run failed, or data of a study are missing   2 wrong input   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
+0 done   1 a run failed, or data of a study are missing   2 wrong input   69 one of several ranks is gone   75 stopped by SIGTERM   130 by Ctrl-C   141 nobody reads the output any more
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 from selfpretrain.config import UserError
 from selfpretrain.files import WRITE_ERRORS
 
-WRONG_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141
+WRONG_INPUT, FAILED, RANK_GONE, STOPPED, INTERRUPTED, PIPE_CLOSED = 2, 1, 69, 75, 130, 141
 
 
 class Stopped(SystemExit):
@@ -44,7 +44,7 @@ def guard(function: Callable[[], Any]) -> Any:
         fail(Stopped.message, INTERRUPTED)
     except SystemExit as stop:
         if hasattr(stop, "message"):
-            fail(stop.message, int(str(stop.code)))
+            fail(stop.message, int(str(stop.code)), is_shared=True)
         raise
     except BrokenPipeError:
         _forget_output()
@@ -52,7 +52,7 @@ def guard(function: Callable[[], Any]) -> Any:
     except Exception as error:
         if not (explained := explain(error)):
             raise
-        fail(*explained)
+        fail(*explained, is_shared=explained[1] == FAILED)
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
@@ -66,8 +66,10 @@ def explain(error: Exception) -> tuple[str, int] | None:
     return None
 
 
-def fail(message: str, code: int) -> NoReturn:
-    print(f"selfpretrain: {message}", file=sys.stderr)
+def fail(message: str, code: int, is_shared: bool = False) -> NoReturn:
+    """End with one line; what all of several ranks end with is said by the first."""
+    if not is_shared or os.environ.get("RANK", "0") == "0":
+        print(f"selfpretrain: {message}", file=sys.stderr)
     raise SystemExit(code) from None
 
 

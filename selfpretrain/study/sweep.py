@@ -15,6 +15,7 @@ from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import FAILED, Terminal, explain
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
+from selfpretrain.study import ranks
 from selfpretrain.study.cells import FINISHED, Cell, Job
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.crew import Crew
@@ -120,6 +121,8 @@ def run_cell(cell: Cell, group: str) -> str:
     from selfpretrain.stages.evaluate import evaluate
     from selfpretrain.train import engine
 
+    if cell.stage in ("pretrain", "finetune") and ranks.are_wanted(cell.settings.runtime):
+        return ranks.run_cell(cell, group)
     try:
         if cell.stage == "corpus":
             prepare_corpus(cell.settings)

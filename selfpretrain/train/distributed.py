@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -14,23 +16,58 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selfpretrain.runs.folder import RunFolder
+from selfpretrain.config import RuntimeConfig
+from selfpretrain.devices import check_processes
+from selfpretrain.endings import RANK_GONE
+from selfpretrain.runs.folder import Busy, RunFolder
+from selfpretrain.train.checkpoint import list_steps
+from selfpretrain.train.liveness import Heartbeat
 
 BUCKET_BYTES = 4 << 20  # of gradients that are summed at once
+PATIENCE = timedelta(
+    days=1
+)  # of a collective: rank 0 may save, or score a large test set; who is gone, a heartbeat tells
+LOCK_POLL_SECONDS = 0.5
+
+_heartbeat: list[Heartbeat] = []  # of this process, while it is in the group
+_held: list[RunFolder] = []  # the run that the ranks work on
 
 
-def start(device: torch.device) -> tuple[int, int]:
-    """(rank, world size); joins the process group when torchrun started us, until :func:`leave`."""
+class NotJoined(SystemExit):
+    """Another rank was gone before all were there."""
+
+    def __init__(self, why: str):
+        super().__init__(RANK_GONE)
+        self.message = f"the ranks did not find each other ({why}); the same command tries again"
+
+
+def start(device: torch.device, rank_timeout: float = RuntimeConfig.rank_timeout) -> tuple[int, int]:
+    """(rank, world size); joins the process group when torchrun started us, until :func:`leave`.
+
+    From then on a rank that is silent for ``rank_timeout`` seconds, or lost, ends this process (exit code 69).
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
         # its functions keep the group there is when they are first imported (an optimizer does so) as their default,
         # and with it the threads that leave() has to end
         importlib.import_module("torch.distributed.nn.functional")
         if device.type == "cuda":
+            check_processes(int(os.environ.get("LOCAL_WORLD_SIZE", world)))
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # numbers on the CPU go by gloo, so that agreeing on them waits for no kernel
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        _join("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        _heartbeat.append(Heartbeat(dist.get_rank(), dist.get_world_size(), rank_timeout, _describe_next))
     return get_rank(), get_world()
+
+
+def _join(backend: str) -> None:
+    """Join the group under the number of torchrun's attempt: its store still has the addresses of those it restarted."""
+    store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    attempt = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE, store=attempt, rank=rank, world_size=world)
+    except RuntimeError as error:  # gloo's and NCCL's
+        raise NotJoined(str(error).splitlines()[0]) from None
 
 
 def leave() -> None:
@@ -39,7 +76,26 @@ def leave() -> None:
     One that lets go of its last tensor while the interpreter ends would abort the process.
     """
     if dist.is_initialized():
+        _heartbeat.pop().stop()
         dist.destroy_process_group()
+
+
+def _describe_next() -> str:
+    """Where the run goes on once a rank is gone."""
+    if not _held:
+        return "the same command starts it again"
+    steps = list_steps(_held[-1].checkpoints)
+    return f"the same command continues run {_held[-1].id} from step {steps[-1] if steps else 0}"
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Around what waits for other ranks: where it fails because one is gone, this one ends, too."""
+    try:
+        yield
+    except RuntimeError:
+        _heartbeat[-1].end_if_lost()
+        raise
 
 
 def get_rank() -> int:
@@ -84,7 +140,8 @@ class GradientSum:
         while len(self.started) < len(self.buckets):
             self._start()
         for bucket, (flat, work) in zip(self.buckets, self.started, strict=True):
-            work.wait()
+            with _waiting():
+                work.wait()
             for parameter, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
                 parameter.grad = part.view_as(parameter)
         self.started, self.missing = [], []
@@ -102,7 +159,8 @@ class GradientSum:
     def _lay_out(self) -> None:
         """Make buckets of the parameters that have a gradient on any rank, in the order of rank 0 as far as it knows."""
         orders: list[Any] = [None] * get_world()
-        dist.all_gather_object(orders, list(self.arrived))
+        with _waiting():
+            dist.all_gather_object(orders, list(self.arrived))
         for index in dict.fromkeys(chain.from_iterable(orders)):
             parameter = self.parameters[index]
             if not self.buckets or sum(p.nbytes for p in [*self.buckets[-1], parameter]) > BUCKET_BYTES:
@@ -114,7 +172,8 @@ class GradientSum:
         bucket = self.buckets[len(self.started)]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
         flat = torch.cat([grad.flatten() for grad in grads])
-        self.started.append((flat, dist.all_reduce(flat, async_op=True)))
+        with _waiting():
+            self.started.append((flat, dist.all_reduce(flat, async_op=True)))
 
 
 def sum_measures(measures: dict[str, float]) -> dict[str, float]:
@@ -122,7 +181,8 @@ def sum_measures(measures: dict[str, float]) -> dict[str, float]:
     if get_world() == 1:
         return measures
     parts: list[Any] = [None] * get_world()
-    dist.all_gather_object(parts, measures)
+    with _waiting():
+        dist.all_gather_object(parts, measures)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in chain.from_iterable(parts)}
 
 
@@ -131,19 +191,40 @@ def find_lowest(number: int) -> int:
     if get_world() == 1:
         return number
     lowest = torch.tensor(number)
-    dist.all_reduce(lowest, dist.ReduceOp.MIN)
+    with _waiting():
+        dist.all_reduce(lowest, dist.ReduceOp.MIN)
     return int(lowest)
 
 
 def wait() -> None:
-    if get_world() > 1:
-        dist.barrier()
+    """Until all ranks are here; of numbers on the CPU, so that no kernel is waited for."""
+    find_lowest(0)
 
 
 @contextmanager
-def hold(run: RunFolder, device: torch.device, wait_for_lock: bool) -> Iterator[bool]:
-    """Lock a run: rank 0 for all ranks. Yields whether it is still to be done; ends when every rank has ended."""
-    rank, _ = start(device)
-    with run.lock(wait_for_lock) if rank == 0 else nullcontext():
+def hold(
+    run: RunFolder, device: torch.device, wait_for_lock: bool, rank_timeout: float = RuntimeConfig.rank_timeout
+) -> Iterator[bool]:
+    """Lock a run: rank 0 for all ranks. Yields whether it is still to be done; ends when every rank has ended.
+
+    ``Busy``, on all ranks, if another process holds it and that is not to be waited for.
+    """
+    rank, world = start(device, rank_timeout)
+    _held.append(run)
+    with ExitStack() as stack:
+        stack.callback(_held.pop)
+        if world == 1:
+            stack.enter_context(run.lock(wait_for_lock))
+        while world > 1 and not find_lowest(int(rank != 0 or _try_lock(stack, run))):
+            if not wait_for_lock:
+                raise Busy(run.id)
+            time.sleep(LOCK_POLL_SECONDS)
         yield bool(find_lowest(int(rank != 0 or run.status != "done")))
         wait()
+
+
+def _try_lock(stack: ExitStack, run: RunFolder) -> bool:
+    with suppress(Busy):
+        stack.enter_context(run.lock(wait=False))
+        return True
+    return False

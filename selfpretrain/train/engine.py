@@ -53,7 +53,7 @@ def carry_out(training: Training, wait: bool) -> RunFolder:
 
     Raises Diverged, (on a signal, after saving) Interrupted, and, unless to wait, Busy.
     """
-    with distributed.hold(training.run, training.device, wait) as is_open:
+    with distributed.hold(training.run, training.device, wait, training.runtime.rank_timeout) as is_open:
         if is_open:
             training.engine.train([training])
     return training.run
