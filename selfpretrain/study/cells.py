@@ -9,7 +9,6 @@ The study writes it; a job reads it and the data that its own run needs, and pla
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,7 @@ class Job:
         try:
             raw = read_json(Path(path))
             return cls(raw["study"], tuple(_read_cell(cell, settings) for cell in raw["cells"]))
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"study.cell={path} cannot be read ({error}); it is written and set by the study itself"
             ) from None

@@ -1,0 +1,8 @@
+"""Faults a study has to survive: nothing lost, nothing wrong, one line that says what happened, and the same command goes on.
+
+    OMP_NUM_THREADS=1 python -m launch.faults                 # all of them, from the root of the checkout; as root, for the mounts
+    OMP_NUM_THREADS=1 python -m launch.faults.cut_short       # one
+
+A fault is a module with ``FAULT``, its name in results/faults.md, and ``iter_cases(trial)``. One more is one more name in
+``__main__.FAULTS``; one that was tried elsewhere is added by ``launch.faults.record.add_row``.
+"""
