@@ -75,6 +75,7 @@ class Workload:
         return {
             "SELFPRETRAIN_DATA": str(self.texts), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+            "GIT_DIR": os.devnull,  # whoever works on the checkout meanwhile is not what is tried
         }  # fmt: skip
 
     def list_words(self, runs_dir: Path) -> list[str]:

@@ -18,8 +18,8 @@ PLACES = {
 }
 
 
-def fill(*_, **__):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def fill(path, *_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def read_files(folder):
