@@ -4,5 +4,9 @@
     OMP_NUM_THREADS=1 python -m launch.faults.cut_short       # one
 
 A fault is a module with ``FAULT``, its name in results/faults.md, and ``iter_cases(trial)``. One more is one more name in
-``__main__.FAULTS``; one that was tried elsewhere is added by ``launch.faults.record.add_row``.
+``__main__.FAULTS``. One that is tried by a script of its own, or elsewhere, adds its row by ``record.add_row``, or by hand:
+
+    python launch/kill_study.py --kills 50
+    python -m launch.faults.record "kill -9 at 50 random moments of a study" --cases 50
+        --seen "bit-identical to the undisturbed study" --command "python launch/kill_study.py --kills 50"
 """

@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/faults"), help="for the studies")
     given = parser.parse_args()
     trial = Trial.prepare(given.folder)
-    raise SystemExit(0 if all([try_fault(trial, name) for name in given.faults]) else 1)
+    went_well = [try_fault(trial, name) for name in given.faults]
+    raise SystemExit(0 if all(went_well) else 1)
 
 
 def try_fault(trial: Trial, name: str) -> bool:
