@@ -69,20 +69,32 @@ class Workload:
     texts: Path
     size: str = "full"
 
-    def start(self, runs_dir: Path, program: tuple[str, ...] = ("-m", "selfpretrain")) -> subprocess.Popen[bytes]:
-        """The study in a process group of its own; its output goes to <runs_dir>.log."""
-        command = [
-            sys.executable, *program, "study", "task=local", f"task.path={self.texts / 'task.csv'}", "task.text=body",
-            "task.label=topic", *MODEL, *SIZES[self.size], f"runtime.runs_dir={runs_dir}",
-        ]  # fmt: skip
-        environment = {
-            **os.environ, "SELFPRETRAIN_DATA": str(self.texts), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes have in theirs."""
+        return {
+            "SELFPRETRAIN_DATA": str(self.texts), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+            "GIT_DIR": os.devnull,  # whoever works on the checkout meanwhile is not what is tried
         }  # fmt: skip
+
+    def list_words(self, runs_dir: Path) -> list[str]:
+        """The command line, after the name of the program."""
+        return [
+            "study", "task=local", f"task.path={self.texts / 'task.csv'}", "task.text=body", "task.label=topic", *MODEL,
+            *SIZES[self.size], f"runtime.runs_dir={runs_dir}",
+        ]  # fmt: skip
+
+    def start(
+        self, runs_dir: Path, program: tuple[str, ...] = ("-m", "selfpretrain"), wrapper: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        """The study in a process group of its own, below the command ``wrapper``; its output goes to <runs_dir>.log."""
+        command = [*wrapper, sys.executable, *program, *self.list_words(runs_dir)]
         with open(get_log(runs_dir), "wb") as log:
             return subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

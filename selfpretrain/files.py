@@ -23,6 +23,13 @@ class CannotWrite(UserError):
     """A file or folder that cannot be written: a full or read-only disk, no permission, or a file in its place."""
 
 
+class Damaged(UserError):
+    """A file of ours that was cut short or changed, with what to delete: the same command then makes it anew."""
+
+    def __init__(self, path: Path, cure: Path | None = None, reason: str = "it was cut short or changed"):
+        super().__init__(f"{path} is damaged ({reason}); delete {cure or path} and run the command again")
+
+
 WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
     errno.EDQUOT: "the quota is used up; free some space, or set runtime.runs_dir to another disk",
@@ -84,8 +91,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, cure: Path | None = None) -> Any:
+    """The value in a JSON file; Damaged where it holds none, which says to delete ``cure``, the file itself if not given."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # of the bytes, or of the JSON
+        raise Damaged(path, cure) from None
 
 
 def compute_checksum(file: Path, algorithm: str = "blake2b") -> str:
@@ -142,13 +153,15 @@ def to_stem(name: str) -> str:
     return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
 
 
-def build_folder(path: Path, write: Callable[[Path], None], progress: bool = False, last: str = "") -> Path:
-    """``path``, which ``write`` fills if it is not there, or lacks the file ``last``; complete or absent at any time.
+def build_folder(
+    path: Path, write: Callable[[Path], None], progress: bool = False, is_whole: Callable[[Path], bool] = Path.exists
+) -> Path:
+    """``path``, which ``write`` fills if it is not there, or not whole; complete or absent at any time.
 
     Of two processes at once one builds it and the other waits, and says so where there is ``progress``. The lock,
     ``<path>.lock``, is freed by the operating system when its holder dies.
     """
-    if (path / last).exists():
+    if is_whole(path):
         return path
     make_folder(path.parent)
     lock = FileLock(path.with_name(f"{path.name}.lock"))
@@ -160,7 +173,9 @@ def build_folder(path: Path, write: Callable[[Path], None], progress: bool = Fal
                 print(f"{path.parent.name}/{path.name}: another process builds it, waiting", file=sys.stderr)
             held = lock.acquire()
     with held:
-        if not (path / last).exists():
+        if not is_whole(path):
+            if path.is_dir():
+                print(f"selfpretrain: {path} is damaged and made anew", file=sys.stderr)
             with new_folder(path) as new:
                 write(new)
     return path

@@ -102,10 +102,15 @@ def _damaged(folder: Path, name: str, reason: str) -> UserError:
     return UserError(f"{folder / name} is damaged ({reason}); delete the folder {folder} and run again")
 
 
+def has_manifest(folder: Path) -> bool:
+    """Whether a folder was written to its end."""
+    return (folder / "manifest.json").is_file()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A corpus's manifest, its own checksum compared; UserError where it is missing, damaged or of another format."""
     file = folder / "manifest.json"
-    if not file.is_file():
+    if not has_manifest(folder):
         raise UserError(f"{folder} is not a corpus: it holds no manifest.json; delete the folder and run again")
     try:
         manifest = read_json(file)

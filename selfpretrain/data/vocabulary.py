@@ -14,7 +14,7 @@ from typing import Any
 
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
-from selfpretrain.files import build_folder
+from selfpretrain.files import Damaged, build_folder
 from selfpretrain.hashing import ADDED, compute_id, hash_section
 from selfpretrain.sources import documents, hub
 
@@ -65,15 +65,25 @@ def prepare_vocabulary(config: TokenizerConfig, runtime: RuntimeConfig) -> Token
     folder = _get_folder(config, runtime.runs_dir)
     text = documents.iter_documents(_get_text(config), None, runtime.runs_dir)  # read if it is learnt
     build_folder(folder, lambda new: sample_vocabulary(config, text).save(new), runtime.progress)
-    return _check(Tokenizer.load(folder), config)
+    return _check(_load(folder), config)
 
 
 def find_vocabulary(config: TokenizerConfig, runs_dir: str) -> Tokenizer | None:
     """The tokenizer where it was given or made before; None for source=own, and where it would have to be made."""
     if is_own(config):
         return None
-    path = Path(config.path) if config.path is not None else _get_folder(config, runs_dir)
-    return Tokenizer.load(path) if path.exists() else None
+    if config.path is not None:
+        return Tokenizer.load(config.path) if Path(config.path).exists() else None
+    folder = _get_folder(config, runs_dir)
+    return _load(folder) if folder.exists() else None
+
+
+def _load(folder: Path) -> Tokenizer:
+    """One of ours; Damaged, where it would blame a setting that nobody gave."""
+    try:
+        return Tokenizer.load(folder)
+    except UserError:
+        raise Damaged(folder / "tokenizer.json", folder) from None
 
 
 def _get_folder(config: TokenizerConfig, runs_dir: str) -> Path:

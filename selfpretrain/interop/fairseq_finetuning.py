@@ -101,7 +101,7 @@ def check_settings(job: Any) -> None:
 def write_input(folder: Path, split: EncodedSplit, tokenizer: Tokenizer) -> None:
     """The whole sequences, special tokens among them, as fairseq's ``input0``; its dictionary has our ids."""
     dtype = choose_dtype(tokenizer.vocab_size)
-    np.concatenate(split.tokens).astype(dtype).tofile(folder / "train.bin")
+    (folder / "train.bin").write_bytes(np.concatenate(split.tokens).astype(dtype).tobytes())
     write_index(folder / "train.idx", split.lengths.astype(np.int32), dtype)
     write_dictionary(folder, tokenizer, np.ones(tokenizer.vocab_size, np.int64))
 
@@ -113,7 +113,7 @@ def write_labels(folder: Path, labels: np.ndarray, num_classes: int) -> None:
         write_text(folder / "train.label", "".join(f"{value!r}\n" for value in labels.tolist()))
         return
     ids = np.stack([labels + len(FIRST), np.full(len(labels), FIRST.index("</s>"))], axis=1)
-    ids.astype(np.int32).tofile(folder / "train.bin")
+    (folder / "train.bin").write_bytes(ids.astype(np.int32).tobytes())
     write_index(folder / "train.idx", np.full(len(labels), 2, np.int32), np.int32)
     write_text(folder / DICTIONARY, "".join(f"{number} 1\n" for number in range(num_classes)))
 

@@ -242,12 +242,15 @@ def describe_vocabularies(plan: StudyPlan) -> str:
 
 
 def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:
-    """From the start written down to the result file, by the runs that shared it; None while there is no result."""
+    """From the start written down to the result file, by the runs that shared it; None while there is no result, and where
+    the clock was set back meanwhile.
+    """
     file = cell.run.path / "result.json"
     if not file.is_file() or "started" not in provenance:
         return None
     started = datetime.strptime(provenance["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    return max(0.0, file.stat().st_mtime - started.timestamp()) / int(provenance.get("seeds_together", 1))
+    spent = file.stat().st_mtime - started.timestamp()
+    return None if spent < 0 else spent / int(provenance.get("seeds_together", 1))
 
 
 def _describe_time(seconds: Sequence[float]) -> str:

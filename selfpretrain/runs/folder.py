@@ -27,10 +27,19 @@ from filelock import FileLock, Timeout
 from selfpretrain import __version__
 from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.devices import read_cpu_fact
-from selfpretrain.files import explain_write_errors, make_folder, read_json, remove_leftovers, write_json, write_text
+from selfpretrain.files import (
+    Damaged,
+    explain_write_errors,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from selfpretrain.sources import hub
 
 STAGES = ("pretrain", "finetune", "evaluate")
+STATUSES = ("missing", "running", "done", "failed", "diverged")
 PACKAGES = ("torch", "numpy", "tokenizers", "datasets", "safetensors", "hydra-core")  # whose versions are written down
 
 
@@ -61,8 +70,9 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """missing | running | done | failed | diverged."""
-        return self._read("status") or "missing"
+        """missing | running | done | failed | diverged; a word that was cut short is that of a run that was killed."""
+        word = self._read("status") or "missing"
+        return word if word in STATUSES else "running"
 
     @property
     def note(self) -> str:
@@ -74,12 +84,17 @@ class RunFolder:
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     @property
-    def seconds(self) -> float:
-        """From the run's last start to its last status."""
-        return (self.path / "status").stat().st_mtime - (self.path / "provenance.json").stat().st_mtime
+    def seconds(self) -> float | None:
+        """From the run's last start to its last status; None where the clock was set back meanwhile."""
+        spent = (self.path / "status").stat().st_mtime - (self.path / "provenance.json").stat().st_mtime
+        return None if spent < 0 else spent
 
     def read_result(self) -> dict[str, Any]:
-        return read_json(self.path / "result.json")
+        """What :meth:`finish` stored; where that is damaged, what to delete so that the run goes on from its last checkpoint."""
+        try:
+            return read_json(self.path / "result.json", cure=self.path / "status")
+        except FileNotFoundError:
+            raise Damaged(self.path / "result.json", self.path / "status", "it is missing") from None
 
     def start(self, config_yaml: str, command: str, num_seeds: int = 1, facts: Mapping[str, Any] | None = None) -> None:
         """Write down what runs, add this start to those before (where, with which versions), mark the run as running.

@@ -11,6 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -66,6 +67,14 @@ class Spool:
 
 
 _with_files: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """``np.save``, which does not say why a file could not be written; no objects."""
+    assert not values.dtype.hasobject
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(np.ascontiguousarray(values).data)
 
 
 def iter_slices(size: int) -> Iterator[slice]:

@@ -1,12 +1,12 @@
 """What was worked out once, kept beside the runs, so that the next process need not do it again.
 
-    <runs_dir>/fingerprints/<key>    a fingerprint, as text
+    <runs_dir>/fingerprints/<key>    a fingerprint, as text, and on a second line its SHA-256
     <runs_dir>/tasks/<key>/          a task as it was read, checked and split: task.json  <split>-labels.npy  <split>-groups.npy; and as columns
                                      (selfpretrain.sources.strings) <split>-ids  <split>-<number> (texts)  own (its own text),
-                                     and labels that are text
+                                     and labels that are text; task.json holds the sizes of the others
 
 A key is of the settings and of the files' paths, sizes and times, or the commit of the hub. It also holds the code of this package, so that a rule
-that was changed is never answered from memory. Where nothing can be written everything is worked out anew.
+that was changed is never answered from memory. What was cut short is made anew; where nothing can be written everything is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ import numpy as np
 
 from selfpretrain.config import TaskConfig
 from selfpretrain.door import to_dataclass
-from selfpretrain.files import CannotWrite, build_folder, make_folder, read_json, write_json, write_text
+from selfpretrain.files import CannotWrite, Damaged, build_folder, make_folder, read_json, write_json, write_text
 from selfpretrain.hashing import to_plain
+from selfpretrain.sources.arrays import save_array
 from selfpretrain.sources.labelled import SPLITS, Split, TaskData
 from selfpretrain.sources.strings import Strings, TextRows, write_strings
+
+FACTS = "task.json"  # written last
 
 Sources = Sequence[Path | str]  # files, and what is known by its name as it never changes, such as a commit
 
@@ -41,12 +44,18 @@ def remember(runs_dir: str, parts: Sequence[Any], sources: Sources | None, compu
         return compute()
     file = Path(runs_dir) / "fingerprints" / key
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        value, _, digest = file.read_text(encoding="utf-8").partition("\n")
+        if digest == _digest(value):
+            return value
     value = compute()
     with suppress(CannotWrite):
         make_folder(file.parent)
-        write_text(file, value)
+        write_text(file, f"{value}\n{_digest(value)}")
     return value
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def _compute_key(parts: Sequence[Any], sources: Sources | None) -> str | None:
@@ -78,9 +87,18 @@ def keep_task(
     if key is None:
         return None
     try:
-        return build_folder(Path(runs_dir) / "tasks" / key, lambda new: _save_task(*load(), new))
+        return build_folder(Path(runs_dir) / "tasks" / key, lambda new: _save_task(*load(), new), is_whole=_is_whole)
     except CannotWrite:
         return None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether each file of a task has the size with which it was written."""
+    try:
+        sizes = read_json(folder / FACTS)["sizes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, Damaged):  # also where a file stands in the folder's place
+        return False
 
 
 def _save_task(data: TaskData, documents: TextRows | None, folder: Path) -> None:
@@ -92,16 +110,17 @@ def _save_task(data: TaskData, documents: TextRows | None, folder: Path) -> None
             write_strings(folder / f"{name}-{number}", (texts[number] for texts in split.texts))
         _save_labels(folder / f"{name}-labels", split.labels)
         if split.groups is not None:
-            np.save(folder / f"{name}-groups.npy", split.groups, allow_pickle=False)
+            save_array(folder / f"{name}-groups.npy", split.groups)
     if documents is not None:
         write_strings(folder / "own", (text for (text,) in documents))
     facts = {"fingerprint": data.fingerprint, "notes": data.notes, "overlap": data.overlap, "num_texts": num_texts}
-    write_json(folder / "task.json", {"task": dataclasses.asdict(data.task), **facts})
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    write_json(folder / FACTS, {"task": dataclasses.asdict(data.task), "sizes": sizes, **facts})
 
 
 def load_task(folder: Path) -> TaskData:
     """The task in a folder of :func:`keep_task`, its texts and ids mapped."""
-    facts = read_json(folder / "task.json")
+    facts = read_json(folder / FACTS)
     task = to_dataclass(facts["task"], TaskConfig)
     splits = {}
     for name in SPLITS:
@@ -116,7 +135,7 @@ def _save_labels(stem: Path, labels: np.ndarray) -> None:
     if labels.dtype == object:
         write_strings(stem, labels)
     else:
-        np.save(f"{stem}.npy", labels, allow_pickle=False)
+        save_array(Path(f"{stem}.npy"), labels)
 
 
 def _load_labels(stem: Path) -> np.ndarray:

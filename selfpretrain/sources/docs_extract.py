@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfpretrain.children import ChildEnded, map_in_children
-from selfpretrain.config import UserError
-from selfpretrain.files import build_folder, read_json, write_json
+from selfpretrain.files import Damaged, build_folder, read_json, write_json
 from selfpretrain.progress import show_progress
 from selfpretrain.sources.docs_clean import clean_docstring
 from selfpretrain.sources.splits import compute_hash, normalise
@@ -99,14 +98,14 @@ def build_documents(runs_dir: str, packages: Sequence[Package]) -> Path:
     """
     fingerprint = compute_packages_fingerprint(packages)
     folder = Path(runs_dir) / "text" / f"docs-{fingerprint[:12]}"
-    build_folder(folder, lambda new: _write_documents(new, packages, fingerprint), last="manifest.json")
-    manifest, size = read_json(folder / "manifest.json"), (folder / "documents.jsonl").stat().st_size
-    if size != manifest["bytes"]:
-        raise UserError(
-            f"{folder / 'documents.jsonl'} has {size} bytes, its manifest says {manifest['bytes']}; "
-            f"delete the folder {folder}, it is made again"
-        )
-    return folder
+    return build_folder(folder, lambda new: _write_documents(new, packages, fingerprint), is_whole=_is_whole)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return (folder / "documents.jsonl").stat().st_size == read_json(folder / "manifest.json")["bytes"]
+    except (FileNotFoundError, Damaged):
+        return False
 
 
 def iter_records(folder: Path, roles: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import IO, Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
-from selfpretrain.sources.arrays import Ints, Spool, choose, collect, iter_slices
+from selfpretrain.sources.arrays import Ints, Spool, choose, collect, iter_slices, save_array
 
 BLOCK_ROWS = 1_000  # strings made, or cells gathered, at once
 
@@ -235,7 +235,7 @@ def write_strings(stem: Path, strings: Iterable[str]) -> None:
     """Write ``<stem>.utf8`` and ``<stem>.npy``."""
     with open(f"{stem}.utf8", "wb") as file:
         starts = collect(_iter_written(file, strings), np.int64)
-    np.save(f"{stem}.npy", starts, allow_pickle=False)
+    save_array(Path(f"{stem}.npy"), starts)
 
 
 def _iter_written(file: IO[bytes], strings: Iterable[str]) -> Iterator[Ints]:

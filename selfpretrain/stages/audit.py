@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import CorpusConfig, RuntimeConfig, TaskConfig
-from selfpretrain.files import CannotWrite, make_folder, read_json, write_json
+from selfpretrain.files import CannotWrite, Damaged, make_folder, read_json, write_json
 from selfpretrain.hashing import compute_id
 from selfpretrain.progress import show_progress
 from selfpretrain.sources import documents, tasks
@@ -60,7 +60,7 @@ def audit_text(
     wanted = [tasks.read_task(dataclasses.replace(task, max_train_examples=None), runs_dir) for task in evaluated]
     text = documents.compute_fingerprint(corpus, owner, runs_dir)
     files = [_name_file(text, data, runs_dir) for data in wanted]
-    found = {file: _read(file) for file in files if file.is_file()}
+    found = {file: audit for file in files if (audit := _read(file))}
     missing = {file: data for file, data in zip(files, wanted, strict=True) if file not in found}
     if missing:
         stream = _show(documents.iter_documents(corpus, owner, runs_dir), runtime.progress)
@@ -89,8 +89,12 @@ def _name_file(text: str, data: TaskData, runs_dir: str) -> Path:
     return Path(runs_dir) / "audits" / f"{key}.json"
 
 
-def _read(file: Path) -> Audit:
-    found = read_json(file)
+def _read(file: Path) -> Audit | None:
+    """None where it is not there, or damaged: it is worked out anew then."""
+    try:
+        found = read_json(file)
+    except (FileNotFoundError, Damaged):
+        return None
     return {split: SplitAudit(**found[split]) for split in EVALUATION}
 
 

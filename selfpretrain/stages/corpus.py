@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import RuntimeConfig, Settings, UserError
-from selfpretrain.data.store import TokenWriter, choose_dtype, write_dictionary, write_manifest
+from selfpretrain.data.store import TokenWriter, choose_dtype, has_manifest, write_dictionary, write_manifest
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.data.vocabulary import describe_vocabulary, is_own, prepare_vocabulary
 from selfpretrain.data.workers import iter_encoded
@@ -48,7 +48,7 @@ def build_corpus(settings: Settings) -> Path:
     runtime = settings.runtime
     text = documents.compute_fingerprint(settings.corpus, settings.task, runtime.runs_dir)
     folder = get_corpus_folder(name_corpus(text, settings.tokenizer, runtime), runtime)
-    return build_folder(folder, lambda new: _write_corpus(new, settings, text), runtime.progress, last="manifest.json")
+    return build_folder(folder, lambda new: _write_corpus(new, settings, text), runtime.progress, has_manifest)
 
 
 def _write_corpus(folder: Path, settings: Settings, documents_fingerprint: str) -> None:

@@ -9,7 +9,6 @@ The study writes it; a job reads it and the data that its own run needs, and pla
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ class Job:
             raw = read_json(Path(path))
             groups = tuple(tuple(_read_cell(cell, settings) for cell in group) for group in raw["groups"])
             return cls(raw["study"], groups)
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"study.cell={path} cannot be read ({error}); it is written and set by the study itself"
             ) from None

@@ -153,7 +153,10 @@ def describe_outcome(cell: Cell) -> str:
     if cell.stage == "corpus":
         found = f"corpus of {read_manifest(cell.folder)['tokens']:,} tokens"
     elif cell.status == "done":
-        found = f"{_describe_result(cell, cell.run.read_result())}, {format_duration(cell.run.seconds)}"
+        seconds = cell.run.seconds
+        found = _describe_result(cell, cell.run.read_result()) + (
+            f", {format_duration(seconds)}" if seconds is not None else ""
+        )
     else:
         found = cell.run.note.partition("\n")[0]
     return f"{cell.name} {cell.status}: {found}"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from selfpretrain.config import ModelConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.door import to_dataclass
-from selfpretrain.files import compute_checksum, new_folder, read_json, remove_folder, write_json
+from selfpretrain.files import Damaged, compute_checksum, new_folder, read_json, remove_folder, write_json
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import Pooler
 
@@ -27,14 +27,18 @@ POOLER = "pooler.safetensors"
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
-def load_tensors(path: Path, checksum: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; UserError for anything damaged, absent or pickled."""
+def load_tensors(path: Path, checksum: str | None = None, cure: Path | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; UserError for anything damaged, absent or pickled.
+
+    ``cure``: what to delete so that the same command makes it anew, its folder if not given.
+    """
+    cure = cure or path.parent
     if path.suffix in PICKLE_SUFFIXES:
         raise UserError(f"{path} is a pickle, which can run code when read; convert it to safetensors first")
     if not path.exists():
-        raise UserError(f"{path} does not exist; delete {path.parent} and run the command again")
+        raise UserError(f"{path} does not exist; delete {cure} and run the command again")
     if checksum is not None and compute_checksum(path, "sha256") != checksum:
-        raise UserError(f"{path} is damaged (its checksum differs); delete {path.parent} and run the command again")
+        raise Damaged(path, cure, "its checksum differs")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -97,13 +101,15 @@ def save_json(path: Path, value: dict[str, Any]) -> None:
     write_json(path, {**value, "checksum": _digest_json(value)})
 
 
-def load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path, cure: Path | None = None) -> dict[str, Any]:
+    """What :func:`save_json` wrote; Damaged, which says to delete ``cure``, the file's folder if not given."""
+    cure = cure or path.parent
     try:
-        value = read_json(path)
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is missing or damaged; delete {path.parent} and run the command again") from None
+        value = read_json(path, cure)
+    except OSError:
+        raise UserError(f"{path} is missing; delete {cure} and run the command again") from None
     if not isinstance(value, dict) or value.pop("checksum", None) != _digest_json(value):
-        raise UserError(f"{path} is damaged; delete {path.parent} and run the command again")
+        raise Damaged(path, cure, "its checksum differs")
     return value
 
 
@@ -163,15 +169,12 @@ def save_encoder(
 
 def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
     """An encoder saved by :func:`save_encoder`."""
-    description = load_json(folder / "encoder.json")
+    description = _read_description(folder)
     tokenizer = None
     with suppress(UserError):  # it would blame a setting that nobody gave
         tokenizer = Tokenizer.load(folder / "tokenizer")
     if tokenizer is None or tokenizer.fingerprint != description["tokenizer"]:
-        raise UserError(
-            f"{folder}/tokenizer is damaged, or not the one the encoder was trained with; restore it, or delete "
-            f"{folder.parent} and run its command again"
-        )
+        raise Damaged(folder / "tokenizer", _find_cure(folder), "or not the one the encoder was trained with")
     config = to_dataclass(description["model"], ModelConfig)
     encoder = Encoder(config, description["vocab_size"], description["pad_id"])
     load_part(folder, "encoder.safetensors", encoder)
@@ -180,7 +183,7 @@ def load_encoder(folder: Path) -> tuple[Encoder, Tokenizer]:
 
 def load_pooler(folder: Path) -> Pooler | None:
     """The pooler that :func:`save_encoder` stored beside the encoder; None where there was none."""
-    description = load_json(folder / "encoder.json")
+    description = _read_description(folder)
     if POOLER not in description["checksums"]:
         return None
     pooler = Pooler(to_dataclass(description["model"], ModelConfig))
@@ -190,8 +193,19 @@ def load_pooler(folder: Path) -> Pooler | None:
 
 def load_part(folder: Path, name: str, module: nn.Module) -> Any:
     """Restore the encoder, the head or the pooler from a folder of :func:`save_encoder`; returns the head's description."""
-    description = load_json(folder / "encoder.json")
+    description = _read_description(folder)
     if name not in description["checksums"]:
         raise UserError(f"{folder} has no {name}: it is an encoder without a task; fine-tune it first")
-    set_tensors(module, load_tensors(folder / name, description["checksums"][name]), folder)
+    set_tensors(module, load_tensors(folder / name, description["checksums"][name], _find_cure(folder)), folder)
     return description["head"]
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    return load_json(folder / "encoder.json", _find_cure(folder))
+
+
+def _find_cure(folder: Path) -> Path:
+    """What to delete of the run whose encoder in ``folder`` is damaged: without its status a run goes on from its last
+    checkpoint, to the same end. An encoder from on the way is made anew by the whole run alone.
+    """
+    return folder.parent / "status" if folder.name in ("encoder", "model") else folder.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfpretrain.config import RuntimeConfig
+from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.files import remove_folder
 from selfpretrain.runs.folder import RunFolder
 from selfpretrain.tracking import Tracker
@@ -48,9 +49,11 @@ class Keeper:
     tracker: Tracker
     evaluation: Evaluation = field(default_factory=Evaluation)
     sharing: Sharing | None = None
+    logged: int = field(default=0, init=False)  # the step of the last line
 
     def log(self, done: int, row: dict[str, float]) -> None:
         """One line of metrics.jsonl and the tracker."""
+        self.logged = done
         if distributed.get_rank() == 0:
             self.run.append_metrics({"step": done, **row})
             self.tracker.log(row, step=done)
@@ -92,6 +95,7 @@ class Keeper:
             best = self.evaluation.best_score
             state: dict[str, Any] = {
                 "step": done,
+                "logged": self.logged,
                 "best_score": None if math.isinf(best) else best,
                 "best_step": self.evaluation.best_step,
                 "history": self.evaluation.history,
@@ -119,12 +123,28 @@ class Keeper:
         self.evaluation.best_step, self.evaluation.history = state["best_step"], state["history"]
         if self.sharing:
             self.sharing.set_state(state["sharing"])
-        self.run.cut_metrics(state["step"])
+        self.logged = state.get("logged", 0)  # absent in those of older versions
+        self._cut_metrics(state["step"])
         return state["step"], optimizer_state
 
+    def _cut_metrics(self, step: int) -> None:
+        """Drop lines past ``step``, and say so if others are lost: no checkpoint holds them, and no result needs them."""
+        last = self.run.cut_metrics(step)
+        if last < self.logged and distributed.get_rank() == 0:
+            file = self.run.path / "metrics.jsonl"
+            print(
+                f"selfpretrain: {file} was cut short: its lines after step {last} up to {self.logged} are lost",
+                file=sys.stderr,
+            )
+
     def load_best(self) -> None:
-        """Put the best weights seen by the evaluator into the module."""
-        checkpoint.load_checkpoint(self._name_best(), self.module)
+        """Put the best weights seen by the evaluator into the module; UserError where they are damaged or gone."""
+        best = self._name_best()
+        try:
+            checkpoint.load_checkpoint(best, self.module)
+        except UserError:  # no checkpoint after them makes them anew
+            cure = self.run.checkpoints
+            raise UserError(f"{best} is damaged or missing; delete {cure} and run the command again") from None
 
     def _name_best(self) -> Path:
         return self.run.checkpoints / f"best_{self.evaluation.best_step:09d}"

@@ -144,3 +144,14 @@ def test_what_was_downloaded_once_needs_no_network(tmp_path, monkeypatch):
 def test_a_released_vocabulary_needs_a_commit(name):
     with pytest.raises(UserError, match=r"<repo>@<commit>"):
         hub.fetch_tokenizer(name)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_one_that_was_cut_short_is_refused_with_what_to_delete(runtime, share):
+    prepare_vocabulary(GENERAL, runtime)
+    (file,) = Path(runtime.runs_dir).glob("vocabularies/*/tokenizer.json")
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(UserError, match=rf"tokenizer\.json is damaged .*; delete {file.parent} and run"):
+        prepare_vocabulary(GENERAL, runtime)
+    shutil.rmtree(file.parent)
+    prepare_vocabulary(GENERAL, runtime)

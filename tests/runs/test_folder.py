@@ -188,3 +188,60 @@ def test_only_a_finished_run_is_found(tmp_path):
 def test_the_commit_is_empty_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert folder.read_commit() == ""
+
+
+# damage
+
+
+@pytest.mark.parametrize("word", ["runni", "don", "d", "\x00\x00\x00"])
+def test_a_status_that_was_cut_short_is_that_of_a_killed_run(tmp_path, word):
+    run = open_run(tmp_path, "pretrain", "abc")
+    run.start("", "")
+    run.finish({"loss": 1.0})
+    (run.path / "status").write_text(word)
+    assert run.status == "running"
+
+
+def test_a_result_that_was_cut_short_is_refused_with_what_to_delete(tmp_path):
+    run = open_run(tmp_path, "pretrain", "abc")
+    run.start("", "")
+    run.finish({"loss": 1.0})
+    file = run.path / "result.json"
+    whole = file.read_bytes()
+    for size in range(len(whole) - 1):  # without its last newline it is whole
+        file.write_bytes(whole[:size])
+        with pytest.raises(
+            UserError, match=r"result\.json is damaged .* delete \S+/abc/status and run the command again"
+        ):
+            run.read_result()
+    file.unlink()
+    with pytest.raises(UserError, match=r"result\.json is damaged \(it is missing\); delete \S+/abc/status"):
+        run.read_result()
+
+
+def test_a_provenance_that_was_cut_short_is_refused_with_what_to_delete(tmp_path):
+    run = open_run(tmp_path, "pretrain", "abc")
+    run.start("", "")
+    file = run.path / "provenance.json"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(UserError, match=rf"delete {file} and run"):
+        run.start("", "")
+    file.unlink()
+    run.start("", "")
+
+
+def test_a_clock_set_back_gives_no_time_below_zero(tmp_path):
+    run = open_run(tmp_path, "pretrain", "abc")
+    run.start("", "")
+    run.finish({})
+    assert run.seconds is not None and run.seconds >= 0
+    os.utime(run.path / "provenance.json", (2e9, 2e9))
+    assert run.seconds is None
+
+
+def test_a_lock_file_that_a_dead_host_left_does_not_block(tmp_path):
+    run = open_run(tmp_path, "pretrain", "abc")
+    run.path.parent.mkdir()
+    (run.path.parent / "abc.lock").write_text("4711 another-host")
+    with run.lock(wait=False):
+        pass

@@ -1,5 +1,6 @@
 """Arrays that lie in files, and work in blocks: the same values as NumPy's in one piece."""
 
+import errno
 import gc
 import mmap
 import os
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from selfpretrain.sources import arrays
-from selfpretrain.sources.arrays import Spool, choose, collect, collect_items, find, make_zeros
+from selfpretrain.sources.arrays import Spool, choose, collect, collect_items, find, make_zeros, save_array
 
 
 @pytest.fixture(params=[(3, 10), (7, 40), (1 << 16, 1 << 20)])
@@ -62,3 +63,18 @@ def test_only_so_many_spools_have_files(monkeypatch):
     buffers = [spool.finish() for spool in spools]
     assert [isinstance(buffer, mmap.mmap) for buffer in buffers] == [True] * 3 + [False] * 2
     assert [bytes(buffer) for buffer in buffers] == [bytes([number]) * 24 for number in range(5)]
+
+
+@pytest.mark.parametrize("values", [np.arange(5), np.zeros(0, np.int64), np.ones((2, 3), np.float32)[:, ::2]])
+def test_an_array_is_saved_as_numpy_does(tmp_path, values):
+    save_array(tmp_path / "a.npy", values)
+    found = np.load(tmp_path / "a.npy", allow_pickle=False)
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_full_disk_has_its_number():
+    with pytest.raises(OSError) as raised:
+        save_array(Path("/dev/full"), np.arange(5))
+    assert raised.value.errno == errno.ENOSPC

@@ -94,3 +94,30 @@ def test_where_nothing_can_be_written_it_is_read_anew(task, tmp_path, reads):
         )
     assert found[0] == found[1]
     assert len(reads) == 4
+
+
+def list_kept(tmp_path):
+    return sorted(path for path in (tmp_path / "tasks").glob("*/*") if path.suffix in (".npy", ".utf8", ".json"))
+
+
+def test_what_was_cut_short_is_made_anew(task, tmp_path, reads, capsys):
+    whole = read_task(task, str(tmp_path)).fingerprint
+    kept = {path: path.read_bytes() for path in list_kept(tmp_path)}
+    assert len(kept) > 10
+    for count, (path, data) in enumerate(kept.items(), start=2):
+        path.write_bytes(data[: -1 - len(data) // 3])
+        forget()
+        assert read_task(task, str(tmp_path)).fingerprint == whole
+        assert path.read_bytes() == data and len(reads) == count
+        assert capsys.readouterr().err == f"selfpretrain: {path.parent} is damaged and made anew\n"
+
+
+def test_a_fingerprint_that_was_cut_short_is_computed_anew(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    assert cache.remember(str(tmp_path), ["x"], [file], lambda: "old") == "old"
+    (kept,) = (tmp_path / "fingerprints").iterdir()
+    data = kept.read_bytes()
+    for size in range(len(data)):
+        kept.write_bytes(data[:size])
+        assert cache.remember(str(tmp_path), ["x"], [file], lambda: "new") == "new"

@@ -319,12 +319,14 @@ def test_a_failed_worker_leaves_nothing(monkeypatch, tmp_path, packages, capfd):
     assert [path.name for path in (tmp_path / "text").iterdir() if path.is_dir()] == []
 
 
-def test_a_changed_file_is_refused(tmp_path, packages):
-    folder = build_documents(str(tmp_path), packages)
-    with (folder / "documents.jsonl").open("a") as stream:
-        stream.write("{}\n")
-    with pytest.raises(UserError, match="delete the folder"):
+def test_a_changed_file_is_made_anew(tmp_path, packages, capsys):
+    file = build_documents(str(tmp_path), packages) / "documents.jsonl"
+    whole = file.read_bytes()
+    for changed in (whole + b"{}\n", whole[:-1], b""):
+        file.write_bytes(changed)
         build_documents(str(tmp_path), packages)
+        assert file.read_bytes() == whole
+        assert capsys.readouterr().err == f"selfpretrain: {file.parent} is damaged and made anew\n"
 
 
 def test_too_little_text_is_refused(tmp_path, monkeypatch):

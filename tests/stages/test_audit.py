@@ -66,6 +66,13 @@ def test_every_task_is_looked_for_in_one_pass_and_what_was_found_is_stored(tmp_p
     source.texts.append("one more")  # another corpus
     audit_text(CorpusConfig(), None, [second], runtime)
     assert source.reads == 3
+    kept = list((tmp_path / "runs" / "audits").glob("*.json"))
+    whole = [file.read_bytes() for file in kept]
+    for file in kept:  # cut short
+        file.write_bytes(file.read_bytes()[:-20])
+    audit_text(CorpusConfig(), None, [second], runtime)
+    assert source.reads == 4
+    assert sum(file.read_bytes() == data for file, data in zip(kept, whole, strict=True)) == 1
     assert len(list((tmp_path / "runs" / "audits").glob("*.json"))) == 4
 
 

@@ -44,7 +44,7 @@ def test_a_cell_by_two_ranks_is_the_same_run_and_stops_when_told(make_plan, run_
     cell = find_cell(plan, "pretrain")
     assert cell.id == find_cell(make_plan(TWO[0], "pretrain.total_steps=3"), "pretrain").id
     run_waves(plan, "corpora")
-    assert run_job(Job("test", (cell,))) == "done"
+    assert run_job(Job("test", ((cell,),))) == "done"
     (start,) = read_starts(cell.run.path)
     assert start["world_size"] == 2 and start["seeds_together"] == 1
     assert capfd.readouterr().err == ""  # nor a word of torchrun's

@@ -226,5 +226,16 @@ def test_a_damaged_encoder(tmp_path):
     (folder / "encoder.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match=r"encoder\.json is damaged"):
         checkpoint.load_encoder(folder)
-    with pytest.raises(UserError, match=r"encoder\.json is missing or damaged"):
+    with pytest.raises(UserError, match=r"encoder\.json is missing"):
         checkpoint.load_encoder(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("name", "cure"), [("encoder", "abc/status"), ("model", "abc/status"), ("encoder_20", "abc")])
+def test_what_to_delete_makes_an_encoder_anew(tmp_path, name, cure):
+    """A finished run is not run again as long as it says so."""
+    folder = tmp_path / "abc" / name
+    checkpoint.save_encoder(folder, Encoder(TINY, 20, 0), FakeTokenizer())
+    for file in (folder / "encoder.safetensors", folder / "encoder.json"):
+        file.write_bytes(file.read_bytes()[:-3])
+        with pytest.raises(UserError, match=rf"{file.name} is damaged .*; delete {tmp_path / cure} and run"):
+            checkpoint.load_encoder(folder)
