@@ -76,19 +76,27 @@ def list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     return rules + _list_sharing_contradictions(settings)
 
 
+def find_few_checks(config: PretrainConfig) -> str:
+    """What to say where layers are to part by their gradients, and its steps are too few for the checks; empty where not."""
+    number, every = config.total_steps, config.share_check_every
+    if config.weight_sharing not in OF_SHARING["share_check_every"] or SHARE_CHECKS * every < number:
+        return ""
+    return (
+        f"pretrain.share_check_every={every} has not {SHARE_CHECKS} checks, after which layers may part, in the {number} "
+        f"steps of a pretraining; set it below {number / SHARE_CHECKS:g}"
+    )
+
+
 def _list_sharing_contradictions(settings: Settings) -> list[tuple[bool, str]]:
     config, num_layers = settings.pretrain, settings.model.num_layers
-    kind, unit = config.weight_sharing, config.share_unit
+    kind, unit, few_checks = config.weight_sharing, config.share_unit, find_few_checks(config)
     rules = [
         (kind != "none" and config.engine != "native",
          f"pretrain.weight_sharing={kind} needs pretrain.engine=native, not {config.engine}"),
         (kind != "none" and (num_layers % unit != 0 or num_layers == unit),
          f"pretrain.weight_sharing={kind}: model.num_layers={num_layers} is no multiple (2 or more) of "
          f"pretrain.share_unit={unit}; set one of the two"),
-        (kind in OF_SHARING["share_check_every"] and config.budget == "steps"
-         and SHARE_CHECKS * config.share_check_every >= config.total_steps,
-         f"pretrain.share_check_every={config.share_check_every} has not {SHARE_CHECKS} checks, after which layers may part, "
-         f"in pretrain.total_steps={config.total_steps}; set it below {config.total_steps / SHARE_CHECKS:g}"),
+        (config.budget == "steps" and bool(few_checks), few_checks),
     ]  # fmt: skip
     for name, kinds in OF_SHARING.items():
         value = getattr(config, name)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -29,6 +30,8 @@ class Damaged(UserError):
     def __init__(self, path: Path, cure: Path | None = None, reason: str = "it was cut short or changed"):
         super().__init__(f"{path} is damaged ({reason}); delete {cure or path} and run the command again")
 
+
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|new)")  # the names under which files and folders are written
 
 WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space, or set runtime.runs_dir to another disk",
@@ -116,12 +119,17 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in a folder half-written or half-removed. Call it under the folder's lock."""
+    """Remove what killed processes left in a folder half-written or half-removed, at any depth.
+
+    Call it under the folder's lock, and for a folder of ours alone: never for one that the user chose.
+    """
     for path in list(folder.rglob(".*")):
-        if path.suffix == ".tmp":
-            path.unlink(missing_ok=True)
-        elif path.suffix == ".new":
+        if not LEFTOVER.fullmatch(path.name):
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def test_choices_list_what_is_allowed(key, value):
         ({"pretrain": {"weight_sharing": "fixed"}, "model": {"num_layers": 1}}, "model.num_layers=1 is no multiple"),
         (
             {"pretrain": {"weight_sharing": "adaptive", "total_steps": 3000}},
-            "share_check_every=1000 has not 3 checks, .* in pretrain.total_steps=3000; set it below 1000$",
+            "share_check_every=1000 has not 3 checks, .* in the 3000 steps of a pretraining; set it below 1000$",
         ),
         (
             {"pretrain": {"share_until": 0.2}},

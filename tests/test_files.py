@@ -107,7 +107,8 @@ def test_a_folder_loses_its_name_before_its_files(tmp_path, monkeypatch):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / ".status.0badcafe.tmp").write_text("runn")
     (tmp_path / "kept" / "status").write_text("running")
+    (tmp_path / "kept" / ".theirs.tmp").write_text("not written by us")
     files.remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["kept"]
-    assert os.listdir(tmp_path / "kept") == ["status"]
+    assert sorted(os.listdir(tmp_path / "kept")) == [".theirs.tmp", "status"]
     files.remove_leftovers(tmp_path / "absent")

@@ -120,9 +120,10 @@ def load_huggingface(name: str) -> tuple[Encoder, Tokenizer]:
 
 
 def load_pooler(name: str) -> Pooler | None:
-    """The pooler of a published BERT, as :func:`load_huggingface`; None of other families and where the file has none.
+    """The pooler of a published BERT, as :func:`load_huggingface`; None of other families and where none was trained.
 
-    transformers gives RoBERTa one, too, which its pretraining does not train.
+    transformers gives RoBERTa one, too, which its pretraining does not train; and the identity is what
+    :func:`export_huggingface` puts in the place of one that the encoder lacks.
     """
     folder = fetch_snapshot(name)
     settings = _read_settings(folder / "config.json")
@@ -137,7 +138,8 @@ def load_pooler(name: str) -> Pooler | None:
         return None
     pooler = Pooler(_build_config(settings, 0, folder))
     set_tensors(pooler.dense, found, origin)
-    return pooler
+    weight, bias = pooler.dense.weight, pooler.dense.bias
+    return None if torch.equal(weight, torch.eye(len(weight))) and not bias.any() else pooler
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

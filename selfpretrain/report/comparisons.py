@@ -22,6 +22,7 @@ from selfpretrain.stats import (
     multibootstrap,
 )
 from selfpretrain.stats.variance import compute_spread
+from selfpretrain.study.chance import list_levels
 from selfpretrain.study.conditions import find_condition
 
 # what a number of a report is: a score, a difference of scores, a share of a gain in percent
@@ -157,7 +158,7 @@ def compute_paired(
         return None
     sides = [side.keep([cell.pretrain_seed in kept for cell in side.cells]) for side in sides]
     result = compute_contrast(
-        [side.predictions for side in sides], [_list_pretrainings(side) for side in sides], weights, sides[0].labels,
+        [side.predictions for side in sides], [_list_pretrainings(side, study) for side in sides], weights, sides[0].labels,
         _choose_metric(metric, *sides), num_replicates=study.num_replicates, confidence=study.confidence,
         groups=sides[0].groups,
     )  # fmt: skip
@@ -167,9 +168,17 @@ def compute_paired(
     return Paired(found, result.scores)
 
 
-def _list_pretrainings(runs: AlignedRuns) -> list[Any]:
-    """The pretraining of each run: its seed's number, or its levels of crossed factors."""
-    return [Levels(c.levels.values()) if len(c.levels) > 1 else c.pretrain_seed for c in runs.cells]
+def _list_pretrainings(runs: AlignedRuns, study: StudyConfig) -> list[Any]:
+    """The pretraining of each run: its seed's number, or the levels of crossed factors that this stands for.
+
+    Those of the study, also for a run that has not all of the factors: what is paired has one grid, and the runs of one
+    initialisation are no independent seeds.
+    """
+    numbers = [cell.pretrain_seed for cell in runs.cells]
+    if len(study.seed_factors or {}) < 2:
+        return numbers
+    levels = list_levels(study)
+    return [Levels(levels[number].values()) for number in numbers]
 
 
 def list_shared_seeds(sides: Iterable[AlignedRuns]) -> set[int]:

@@ -6,6 +6,7 @@ No sentence rests on them: all of a study's are one family for Holm's correction
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from selfpretrain.config import StudyConfig
 from selfpretrain.report.comparisons import Difference, compute_paired, correct, list_shared_seeds
@@ -31,6 +32,8 @@ def build_paired(summary: Summary, results: StudyResults) -> list[PairedDifferen
         elif each.difference:
             each.decision = _decide(each.difference, margin, summary.alpha, num_claims)
             each.outcome = each.decision.outcome
+            if summary.is_crossed:  # so many seeds would be so many levels, of which factor is not told
+                each.decision = replace(each.decision, needed_seeds=None, needed_examples=None)
     return found
 
 

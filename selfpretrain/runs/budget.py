@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.config import PretrainConfig, Settings, UserError
+from selfpretrain.contradictions import find_few_checks
 from selfpretrain.data.store import TokenFile
 from selfpretrain.files import read_json, write_json
 from selfpretrain.pretext.objectives import count_step_flops
@@ -46,7 +47,9 @@ def compute_total_steps(settings: Settings, epoch_sequences: float, vocab_size: 
 
 
 def fix_steps(settings: Settings, total_steps: int) -> Settings:
-    """The same settings with the budget spelled out in steps; UserError where a fixed warm-up does not fit in them."""
+    """The same settings with the budget spelled out in steps; UserError where a fixed warm-up or the checks of weight
+    sharing do not fit in them.
+    """
     config = settings.pretrain
     warmup = config.warmup_steps
     if warmup is not None and warmup >= total_steps:
@@ -56,8 +59,15 @@ def fix_steps(settings: Settings, total_steps: int) -> Settings:
             f"pretrain.budget_amount={config.budget_amount:g}; raise the amount, or set pretrain.warmup_steps=null "
             f"pretrain.warmup_fraction={share}"
         )
-    steps = dataclasses.replace(config, budget="steps", budget_amount=None, total_steps=total_steps)
-    return dataclasses.replace(settings, pretrain=steps)
+    return _change(settings, budget="steps", budget_amount=None, total_steps=total_steps)
+
+
+def _change(settings: Settings, **changes: Any) -> Settings:
+    """With another length; UserError where it is in steps, and these are too few for the checks of weight sharing."""
+    config = dataclasses.replace(settings.pretrain, **changes)
+    if config.budget == "steps" and (fault := find_few_checks(config)):
+        raise UserError(fault)
+    return dataclasses.replace(settings, pretrain=config)
 
 
 def take_share(settings: Settings) -> Settings:
@@ -72,7 +82,7 @@ def take_share(settings: Settings) -> Settings:
         changes["budget_amount"] = share * config.budget_amount
     if config.warmup_steps is not None:
         changes["warmup_steps"] = round(share * config.warmup_steps)
-    return dataclasses.replace(settings, pretrain=dataclasses.replace(config, **changes))
+    return _change(settings, **changes)
 
 
 def halve(settings: Settings, is_second: bool) -> Settings:
@@ -90,7 +100,7 @@ def halve(settings: Settings, is_second: bool) -> Settings:
         changes = {"total_steps": (config.total_steps + is_second) // 2}
     if config.warmup_steps is not None:
         changes["warmup_steps"] = config.warmup_steps // 2
-    return dataclasses.replace(settings, pretrain=dataclasses.replace(config, **changes))
+    return _change(settings, **changes)
 
 
 def resolve(settings: Settings, sizes: npt.NDArray[np.integer], vocab_size: int) -> Settings:

@@ -15,7 +15,7 @@ from selfpretrain.interop.fairseq_roberta import export_roberta, load_weights
 from selfpretrain.interop.huggingface import export_huggingface
 from selfpretrain.interop.names import get_architecture
 from selfpretrain.model.encoder import Encoder
-from selfpretrain.model.heads import BertHead, MaskedTokenHead, ReplacedTokenHead
+from selfpretrain.model.heads import BertHead, MaskedTokenHead, Pooler, ReplacedTokenHead
 from selfpretrain.runs.folder import RunFolder, find_run, open_run
 from selfpretrain.sources.fairseq_files import LAST
 from selfpretrain.stages.evaluate import load_model
@@ -76,7 +76,8 @@ def export_checkpoint(
 
     def write(new: Path) -> None:
         num_parameters = sum(parameter.numel() for parameter in encoder.parameters())
-        card = write_card(checkpoint, folder.name, num_parameters, get_architecture(encoder.config, head), before)
+        architecture, has_pooler = get_architecture(encoder.config, head), isinstance(head, (Pooler, BertHead))
+        card = write_card(checkpoint, folder.name, num_parameters, architecture, has_pooler, before)
         write_text(new / "README.md", card)
         complete(new)
 

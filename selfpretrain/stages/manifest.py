@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import UserError
+from selfpretrain.config import SEED_FACTORS, UserError
 from selfpretrain.files import compute_checksum, read_json, write_json
 from selfpretrain.interop.huggingface import load_huggingface
 from selfpretrain.interop.weights import WEIGHTS
@@ -20,6 +20,13 @@ from selfpretrain.stages.lineage import Checkpoint
 
 MANIFEST = identity.RELEASE_MANIFEST
 FORMAT = 1
+# what is read of them, each with its type
+INDEX = {"checkpoints": dict}
+PREDECESSOR = {"name": str, "weights": str}
+CHECKPOINT: dict[str, Any] = {
+    "name": str, "run": str, "seeds": dict.fromkeys(SEED_FACTORS, int), "step": int, "total_steps": int, "start": str,
+    "initial_weights": str, "files": {WEIGHTS: str},
+}  # fmt: skip
 
 
 def name_seeds(seeds: dict[str, int]) -> str:
@@ -66,8 +73,8 @@ def write_index(folder: Path, names: list[str]) -> None:
     write_json(folder / MANIFEST, {"format": FORMAT, "checkpoints": sums})
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A manifest, of a checkpoint or of the whole; UserError where it is missing, damaged or of another format."""
+def read_manifest(folder: Path, form: dict[str, Any]) -> dict[str, Any]:
+    """A manifest, of a checkpoint (CHECKPOINT) or of the whole (INDEX); UserError where it is missing, damaged or another."""
     path = folder / MANIFEST
     try:
         found = read_json(path)
@@ -75,12 +82,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is missing or damaged; get it again, or release into another folder") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UserError(f"{path} is no manifest of format {FORMAT}; runtime.release_dir=<folder of a release>")
+    for key, kind in form.items():
+        if not _fits(found.get(key), kind):
+            whose = "a whole release" if form is INDEX else "a checkpoint"
+            raise UserError(
+                f"{path} has no {key} as the manifest of {whose} has it; set runtime.release_dir to the folder of a whole "
+                "release, or get it again"
+            )
     return found
+
+
+def _fits(value: Any, form: Any) -> bool:
+    """Whether a value is of a type, or a dict whose values fit those of the form."""
+    if isinstance(form, type):
+        return isinstance(value, form)
+    return isinstance(value, dict) and all(_fits(value.get(key), kind) for key, kind in form.items())
 
 
 def check_files(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint whose every file is as it was released, and none is missing or added; UserError else."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, CHECKPOINT)
+    if manifest.get("predecessor") is not None:
+        manifest = read_manifest(folder, CHECKPOINT | {"predecessor": PREDECESSOR})
     found = {path.name for path in folder.iterdir()} - {MANIFEST}
     for name in sorted(found ^ manifest["files"].keys()):
         what = "is not in its manifest" if name in found else "is missing"
@@ -96,7 +119,7 @@ def check_release(folder: Path) -> list[str]:
 
     Raises UserError, which names the file, for the first that is not so.
     """
-    sums = read_manifest(folder)["checkpoints"]
+    sums = read_manifest(folder, INDEX)["checkpoints"]
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {MANIFEST}
     for name in sorted(there ^ sums.keys()):
         what = "is not in the release's manifest" if name in there else "is missing"
@@ -127,7 +150,7 @@ def _find_break(name: str, manifest: dict[str, Any], manifests: dict[str, dict[s
     """What is wrong with a checkpoint's descent; empty where it is whole."""
     of_run = sorted((m["step"], other) for other, m in manifests.items() if m["run"] == manifest["run"])
     earlier = [other for step, other in of_run if step < manifest["step"]]
-    named = manifest["predecessor"] or {}
+    named = manifest.get("predecessor") or {}
     if not manifest["initial_weights"]:
         return "the weights before its first step are not known"
     if named and named["name"] not in manifests:

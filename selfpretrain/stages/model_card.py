@@ -39,16 +39,19 @@ hidden = model(**tokenizer("Some text.", return_tensors="pt")).last_hidden_state
     selfpretrain finetune model={preset} task=<name> init=hf:{name}"""
 
 
-def write_card(checkpoint: Checkpoint, name: str, num_parameters: int, architecture: str, before: str = "") -> str:
+def write_card(
+    checkpoint: Checkpoint, name: str, num_parameters: int, architecture: str, has_pooler: bool, before: str = ""
+) -> str:
     """README.md of the folder ``name``, in Markdown.
 
     Args:
         num_parameters: of the encoder alone. architecture: the class of transformers that the weights are of.
+        has_pooler: whether pretraining trained one, which is among the weights.
         before: in words, what it was trained on from; empty: an earlier snapshot or start that is not released with it.
     """
     settings = checkpoint.settings
     sections = {
-        "Model": _describe_model(settings, num_parameters, architecture),
+        "Model": _describe_model(settings, num_parameters, architecture, has_pooler),
         "Training data": _list_lines(_describe_data(checkpoint)),
         "Procedure": _list_lines(_describe_procedure(settings)),
         "Differences from the original": _describe_differences(settings),
@@ -76,7 +79,7 @@ def _list_lines(facts: dict[str, Any]) -> str:
     return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
-def _describe_model(settings: Settings, num_parameters: int, architecture: str) -> str:
+def _describe_model(settings: Settings, num_parameters: int, architecture: str, has_pooler: bool) -> str:
     m = settings.model
     facts = {
         "preset": f"{m.preset} (family {m.family})",
@@ -84,7 +87,9 @@ def _describe_model(settings: Settings, num_parameters: int, architecture: str) 
         f"embeddings {m.embedding_size}, {m.max_positions} positions; {num_parameters:,} parameters in the encoder",
         "weights": f"{architecture} of transformers",
     }
-    if architecture in ("BertModel", "RobertaModel"):
+    if has_pooler:
+        facts["pooler"] = "as pretraining trained it, to tell whether a second text follows"
+    elif architecture in ("BertModel", "RobertaModel"):
         facts["pooler"] = (
             "the encoder has none: in its place stands the identity, so pooler_output is tanh of the first token"
         )

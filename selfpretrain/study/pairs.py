@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,12 +26,15 @@ class Comparison(NamedTuple):
         return len(self.conditions) > 2
 
 
-def list_comparisons(pairs: Sequence[Any], conditions: Sequence[str]) -> list[Comparison]:
+def list_comparisons(
+    pairs: Sequence[Any], conditions: Sequence[str], factors: Mapping[str, int] | None = None
+) -> list[Comparison]:
     """Every <procedure>:<text> against its <text>, the pairs given, and every procedure on one text against another.
 
-    UserError for a pair that is none of two of the study's ``conditions``, or that no seed pairs.
+    UserError for a pair that is none of two of the study's ``conditions``, or that no seed pairs, as none does the
+    study's levels of crossed ``factors`` with the numbers of released seeds.
     """
-    given = [_check_pair(pair, conditions) for pair in pairs]
+    given = [_check_pair(pair, conditions, factors or {}) for pair in pairs]
     known = [frozenset(pair) for pair in given]
     for pair in known:
         if known.count(pair) > 1:
@@ -47,7 +50,7 @@ def list_comparisons(pairs: Sequence[Any], conditions: Sequence[str]) -> list[Co
     return found
 
 
-def _check_pair(pair: Any, conditions: Sequence[str]) -> tuple[str, str]:
+def _check_pair(pair: Any, conditions: Sequence[str], factors: Mapping[str, int]) -> tuple[str, str]:
     if not isinstance(pair, list) or len(pair) != 2 or pair[0] == pair[1] or not all(isinstance(n, str) for n in pair):
         raise UserError(f"study.pairs has {pair!r}; allowed: [[<condition>, <another condition>], ...]")
     for name in pair:
@@ -58,5 +61,10 @@ def _check_pair(pair: Any, conditions: Sequence[str]) -> tuple[str, str]:
         if find_condition(name).is_released:
             raise UserError(
                 f"study.pairs has {name}, which is one pretraining whatever the seed: no seed pairs it; leave it out"
+            )
+        if find_condition(name).released and len(factors) > 1:
+            raise UserError(
+                f"study.pairs has {name}, whose seeds are numbers, and study.seed_factors={dict(factors)} makes the study's "
+                "levels: no seed pairs them; leave the pair out, or name one factor"
             )
     return pair[0], pair[1]

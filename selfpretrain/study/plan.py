@@ -97,7 +97,7 @@ class StudyPlan:
         self.general = choose_general(settings.study.general)
         self.cards = {task.name: task for task in choose_tasks(settings)}
         self.conditions = list_conditions(settings, list(self.cards))
-        list_comparisons(self.study.pairs, self.conditions)  # refuses what cannot be compared
+        list_comparisons(self.study.pairs, self.conditions, self.study.seed_factors)  # refuses what cannot be compared
         check_models_of(self.study, list(self.cards))
         check_engines(settings, [find_condition(key) for key in self.conditions])
         check_snapshots(settings)

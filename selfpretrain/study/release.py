@@ -15,11 +15,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from selfpretrain.config import UserError
-from selfpretrain.files import make_folder, remove_leftovers
+from selfpretrain.files import explain_write_errors, make_folder
 from selfpretrain.runs import identity
 from selfpretrain.stages.export import export_checkpoint
 from selfpretrain.stages.lineage import Checkpoint, list_checkpoints
 from selfpretrain.stages.manifest import (
+    INDEX,
     MANIFEST,
     check_files,
     name_seeds,
@@ -51,15 +52,19 @@ def release(plan: StudyPlan) -> list[Path]:
     entries, root = list_entries(plan, runtime.release_prefix), Path(runtime.release_dir)
     if not entries:
         raise UserError(f"study={plan.study.name} has no finished pretraining to release; run selfpretrain study first")
-    make_folder(root.parent)
-    with FileLock(root.with_name(f"{root.name}.lock")):
-        remove_leftovers(make_folder(root))
+    _list_names(root)  # refuses the folder of a checkpoint before anything is written there
+    whole = make_folder(root).resolve()  # which has a name, as "." has not
+    with explain_write_errors(whole), FileLock(whole.with_name(f"{whole.name}.lock")):
         for entry in entries:
             write_entry(root, entry)
-        kept = read_manifest(root)["checkpoints"] if (root / MANIFEST).exists() else {}
-        names = [name for name in kept if (root / name).is_dir()]
+        names = [name for name in _list_names(root) if (root / name / MANIFEST).is_file()]
         write_index(root, sorted({*names, *(entry.name for entry in entries)}))
     return [root / entry.name for entry in entries]
+
+
+def _list_names(root: Path) -> list[str]:
+    """The checkpoints of the index, none where there is none yet; UserError where it is not that of a release."""
+    return list(read_manifest(root, INDEX)["checkpoints"]) if (root / MANIFEST).exists() else []
 
 
 def write_entry(root: Path, entry: Entry) -> None:

@@ -242,6 +242,19 @@ def test_where_no_pooler_was_trained_there_is_none(
     assert load_pooler(str(tmp_path)) is None
 
 
+def test_our_own_export_has_the_pooler_of_the_run(
+    exported: Path, tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    """None after masked tokens alone: what stands in its place is not taken for what pretraining learnt."""
+    assert load_pooler(str(exported)) is None
+    encoder = build_encoder("bert", tokenizers["bert"])
+    for kind in ("pooler", "bert"):
+        head = build_head(kind, encoder)
+        export_huggingface(tmp_path / kind, encoder, tokenizers["bert"], head)
+        own, found = head if isinstance(head, Pooler) else head.pooler, load_pooler(str(tmp_path / kind))
+        assert all(torch.equal(value, found.state_dict()[name]) for name, value in own.state_dict().items())
+
+
 def build_theirs(transformers: Any, prefix: str, kind: str, tokenizer: Tokenizer, folder: Path) -> Any:
     """A random model of transformers; its config.json and the tokenizer in ``folder``, the weights not."""
     sizes: dict[str, Any] = {

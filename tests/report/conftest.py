@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from selfpretrain.config import StudyConfig, TaskConfig
 from selfpretrain.report.summary import summarize
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.runs.results import CellResult, StudyResults
+from selfpretrain.study.chance import choose_levels
+from selfpretrain.study.conditions import find_condition
 
 NUM_EXAMPLES = 400
 METRICS = {"class": "accuracy", "score": "pearson", "multilabel": "micro_auc"}
@@ -103,11 +106,18 @@ class FakeStudy:
         config = StudyConfig(
             name=name, conditions=conditions, **{"general": "bookwiki", "num_replicates": 400, **study}
         )
+        self.cells = [give_levels(cell, config) for cell in self.cells]
         facts = facts or {"command": "selfpretrain study study=demo"}
         schemes = {cell.model: init_scheme for cell in self.cells}
         more = {"overlaps": overlaps or {}, "num_labels": self.num_labels, "curve": self.curve, "held": held or {}}
         more |= {"checkpoints": self.checkpoints, "schedule_is_log": is_log}
         return StudyResults(config, self.tasks, self.cells, facts, schemes, **more)
+
+
+def give_levels(cell, study):
+    """As the study's seeds have them, where it has factors."""
+    levels = choose_levels(study, find_condition(cell.condition), cell.pretrain_seed)
+    return replace(cell, levels=levels) if levels else cell
 
 
 def make_labels(task, label_kind):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -116,10 +114,6 @@ def test_crossed_seeds_have_the_variance_of_their_factors(fake_study):
     fake_study.add("none", [0.5, 0.52, 0.51, 0.53, 0.5, 0.52]).add("own", grid.ravel()).add(
         "bookwiki", 0.1 + grid.ravel()
     )
-    levels = [{"init": init, "data": data} for init in range(2) for data in range(3)]
-    for place, cell in enumerate(fake_study.cells):
-        given = {"init": levels[cell.pretrain_seed]["init"]} if cell.condition == "none" else levels[cell.pretrain_seed]
-        fake_study.cells[place] = dataclasses.replace(cell, levels=given)
     summary = summarize(fake_study.finish(seed_factors={"init": 2, "data": 3}))
     none, own, _ = summary.panels[0].entries
     variance, df = compute_crossed_variance(grid)

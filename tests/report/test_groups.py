@@ -57,6 +57,17 @@ def test_every_interval_is_that_of_the_groups(passages):
     assert measure(grouped.calibrations[0].temperature) > measure(alone.calibrations[0].temperature)  # by validation's
 
 
+def test_contrasts_by_seed_draw_groups(passages):
+    results = passages.finish(pairs=[["own", "none"]])
+    alone, grouped = summarize(results), summarize(replace(results, groups={"topics": GROUPS}))
+    before, after = (
+        {each.name: each.difference for each in found.procedures}["own - none"] for found in (alone, grouped)
+    )
+    assert before.delta.point == after.delta.point
+    assert (before.variance.sizes[2], after.variance.sizes[2]) == (NUM_EXAMPLES, 40)
+    assert measure(after.delta) > 1.5 * measure(before.delta)
+
+
 def test_the_reader_is_told(passages):
     results = passages.finish()
     summary = summarize(replace(results, groups={"topics": GROUPS}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,12 +133,19 @@ def test_no_variance_promises_nothing(fake_study):
 
 
 def test_crossed_seeds_are_told_apart_by_their_factors(fake_study):
+    """Without a pretraining there is no order of the data: the runs of one initialisation are its fine-tunings."""
     fake_study.add_task("topics")
     add_runs(fake_study, "none", 0.3, seeds=6, finetunings=1)
     add_runs(fake_study, "own", 0.8, seeds=6, finetunings=1)
-    for row, cell in enumerate(fake_study.cells):
-        levels = {"init": cell.pretrain_seed // 3, "data": cell.pretrain_seed % 3}
-        fake_study.cells[row] = replace(cell, levels=levels)
-    entry = summarize(fake_study.finish(seed_factors={"init": 2, "data": 3})).panels[0].find("own")
-    names = [source.name for source in entry.sources]
-    assert {"initialisation", "data order"} <= {*names} and "seed" not in names
+    summary = summarize(fake_study.finish(seed_factors={"init": 2, "data": 3}))
+    none, own = summary.panels[0].entries
+    assert [source.name for source in none.sources] == [
+        "initialisation", "fine-tuning", "examples", "initialisation x examples", "fine-tuning x examples",
+    ]  # fmt: skip
+    names = [source.name for source in own.sources]
+    assert {"initialisation", "data order", "initialisation x data order"} <= {*names}
+    assert not {"seed", "fine-tuning"} & {*names}
+    table = build_variance_table(summary)
+    rows = {row[2]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows["none"]["data order"] == "-" and rows["own"]["fine-tuning"] == "-"
+    assert rows["none"]["initialisation"] != "-" and rows["own"]["initialisation"] != "-"

@@ -116,6 +116,23 @@ def test_a_fixed_warmup_that_does_not_fit_is_refused():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["adaptive", "multistep"])
+def test_a_length_without_the_checks_after_which_layers_part_is_refused(kind):
+    """Wherever steps come to be what they are: of a budget, by a share, by halves. Three checks are needed."""
+    tied = {"weight_sharing": kind, "share_check_every": 10}
+    few = r"share_check_every=10 has not 3 checks, .* in the 30 steps of a pretraining; set it below 10$"
+    for change, settings in (
+        (lambda given: budget.resolve(given, SIZES, VOCAB), make("tokens", 30 * STEP_TOKENS, **tied)),
+        (lambda given: budget.fix_steps(given, 30), make("seconds", 60.0, **tied)),
+        (budget.take_share, make("steps", total_steps=60, length_share=0.5, **tied)),
+        (lambda given: budget.halve(given, is_second=False), make("steps", total_steps=60, **tied)),
+    ):
+        with pytest.raises(UserError, match=few):
+            change(settings)
+    assert budget.resolve(make("tokens", 31 * STEP_TOKENS, **tied), SIZES, VOCAB).pretrain.total_steps == 31
+    assert budget.take_share(make("seconds", 60.0, length_share=0.5, **tied)).pretrain.budget_amount == 30
+
+
 def test_a_warmup_that_fits_and_one_as_a_fraction_stay():
     fits = budget.resolve(make("tokens", 101 * STEP_TOKENS, warmup_steps=100), SIZES, VOCAB)
     assert fits.pretrain.warmup_steps == 100

@@ -46,10 +46,14 @@ def test_a_bert_goes_to_transformers_and_back_with_its_pooler(command, tiny, run
     transformers = pytest.importorskip("transformers")
     overrides = ["model=bert_tiny", *(word for word in tiny if word != "model=roberta_tiny")]
     overrides += ["finetune.head=pooler", "finetune.pooling=cls"]
-    name, folder = run("pretrain", *overrides)
+    name, folder = run("pretrain", *overrides, "pretrain.snapshots=[.5]")
     pooler = load_file(folder / "encoder" / "pooler.safetensors")
     out = tmp_path / "whole"
-    assert command("export", *overrides, f"init=run:{name}", f"runtime.export_dir={out}").code == 0
+    for start, place, architecture in (("", out, "BertForPreTraining"), ("@1", tmp_path / "early", "BertModel")):
+        assert command("export", *overrides, f"init=run:{name}{start}", f"runtime.export_dir={place}").code == 0
+        card = (place / "README.md").read_text()
+        assert f"weights: {architecture} of" in card and "pooler: as pretraining trained it" in card
+        assert "identity" not in card
     _, info = transformers.BertForPreTraining.from_pretrained(out, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
     for start, other in ((f"run:{name}", "tuned"), (f"hf:{out}", "tuned again")):

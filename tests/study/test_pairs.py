@@ -28,6 +28,9 @@ def test_what_lacks_a_side_is_not_compared_by_itself():
 def test_pretrainings_that_others_released_are_paired_by_the_number_of_their_seed():
     names = ["released:2m", "released:1m"]
     assert [each.conditions for each in list_comparisons([names], names)] == [("released:2m", "released:1m")]
+    assert len(list_comparisons([names], names, {"init": 3})) == 1
+    with pytest.raises(UserError, match=r"has released:2m, whose seeds are numbers, and study\.seed_factors=.* levels"):
+        list_comparisons([names], names, {"init": 3, "data": 2})
 
 
 def test_a_pair_given_the_other_way_round_stays_so():

@@ -19,6 +19,7 @@ from selfpretrain.door import compose_settings
 from selfpretrain.files import compute_checksum
 from selfpretrain.interop.huggingface import load_huggingface
 from selfpretrain.runs.folder import open_run, read_starts
+from selfpretrain.stages import manifest
 from selfpretrain.stages.manifest import check_release, name_step
 from selfpretrain.study import release as study_release
 from selfpretrain.study.cells import Cell
@@ -115,10 +116,10 @@ def test_a_model_card_says_what_it_is_and_its_example_runs(released, monkeypatch
     monkeypatch.chdir(released)
     for name in NAMES:
         card = (released / name / "README.md").read_text()
-        manifest = read(released / name)
+        about = read(released / name)
         for said in (
             f"# {name}\n", "Seeds: init", "the texts of the training split of local", "pretrain.batch_size: 2", "arXiv 2106.16163", "arXiv 2209.14389",
-            "- model.hidden_size: 32 (there: 128)", "| loss | ", f"- run: {manifest['run']}", manifest["initial_weights"], "> A RoBERTa for two CPU cores",
+            "- model.hidden_size: 32 (there: 128)", "| loss | ", f"- run: {about['run']}", about["initial_weights"], "> A RoBERTa for two CPU cores",
         ):  # fmt: skip
             assert said in card, said
         (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -167,12 +168,12 @@ def test_the_check_finds_a_changed_missing_or_added_file(released, tmp_path):
     assert "release.json is missing or damaged" in refuse(copy)
 
 
-def rewrite(root, name, **changes):
+def rewrite(root, folder, /, **changes):
     """Change a manifest, and the index with it: what remains wrong is what the manifest says."""
-    path = root / name / "release.json"
-    path.write_text(json.dumps(read(root / name) | changes))
+    path = root / folder / "release.json"
+    path.write_text(json.dumps(read(root / folder) | changes))
     index = read(root)
-    index["checkpoints"][name] = compute_checksum(path, "sha256")
+    index["checkpoints"][folder] = compute_checksum(path, "sha256")
     (root / "release.json").write_text(json.dumps(index))
 
 
@@ -245,6 +246,54 @@ def test_an_export_has_the_same_card(command, given, released, tmp_path):
         assert found == {"README.md": expected}
     outcome = command("export", f"init=run:{run}@3", *given[:-2], f"runtime.export_dir={tmp_path / 'no'}")
     assert outcome.code == 2 and "has no snapshot after 3 steps" in outcome.err
+
+
+def test_what_lies_in_the_folder_of_a_release_stays(command, given, released):
+    """It is one that the user chose."""
+    theirs = [
+        released / ".mine.tmp",
+        released / "deep" / ".work.new" / "thesis.txt",
+        released / ".x.0badcafe.new" / "y",
+    ]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a year's work")
+    assert command("release", *given).code == 0
+    assert all(path.read_text() == "a year's work" for path in theirs)
+
+
+def test_the_folder_of_a_checkpoint_is_no_release(command, given, released):
+    own = [*given[:-2], f"runtime.release_dir={released / NAMES[1]}", given[-1]]
+    before = sorted(path.name for path in (released / NAMES[1]).iterdir())
+    for words in (["release", "check", own[-2]], ["release", *own]):
+        outcome = command(*words)
+        assert outcome.code == 2 and outcome.err.count("\n") == 1
+        assert "release.json has no checkpoints as the manifest of a whole release has it" in outcome.err
+    assert sorted(path.name for path in (released / NAMES[1]).iterdir()) == before
+    assert check_release(released) == sorted(NAMES)
+
+
+def test_a_checkpoint_without_its_manifest_leaves_the_index_and_here_is_a_folder(command, given, released, monkeypatch):
+    index = read(released)
+    for name in ("theirs", "gone"):
+        index["checkpoints"][name] = "0" * 64
+    (released / "theirs").mkdir()
+    (released / "release.json").write_text(json.dumps(index))
+    monkeypatch.chdir(released)
+    outcome = command("release", *given[:-2], "runtime.release_dir=.", given[-1])
+    assert outcome.code == 0, outcome.err
+    assert sorted(read(released)["checkpoints"]) == sorted(NAMES)
+
+
+def test_a_manifest_that_lacks_what_is_read_is_one_line(released):
+    whole = read(released / NAMES[0])
+    half = {"seeds": {"data": 1}, "files": {"model.safetensors": 3}, "predecessor": {"name": "x"}}
+    for key, value in (*dict.fromkeys(manifest.CHECKPOINT).items(), *half.items()):
+        rewrite(released, NAMES[0], **{**whole, key: value})
+        assert f"{NAMES[0]}/release.json has no {key} as the manifest of a checkpoint has it" in refuse(released)
+    for value in (["mine-seed_0"], None):
+        (released / "release.json").write_text(json.dumps({"format": 1, "checkpoints": value}))
+        assert "has no checkpoints as the manifest of a whole release has it" in refuse(released)
 
 
 def test_names_of_what_varies():
