@@ -249,6 +249,8 @@ class RuntimeConfig:
     compile_mode: str = setting("default", ("default", "reduce-overhead", "max-autotune"), "reduce-overhead: CUDA graphs")
     num_threads: int | None = setting(None, at_least(1), "CPU threads of torch; null: torch's choice")
     num_workers: int = setting(2, at_least(1), "processes that tokenise a corpus")
+    corpus_engine: str = setting("local", ("local", "ray"), "who tokenises a corpus: processes of this machine, or every CPU of a Ray cluster; the files are the same")
+    ray_address: str | None = setting(None, help="<host>:<port> of a running Ray cluster, or auto; null: RAY_ADDRESS, else one is started here")
     log_every: int = setting(20, at_least(1), "steps between lines of metrics.jsonl")
     save_every: int = setting(500, at_least(1), "steps between checkpoints")
     keep_checkpoints: int = setting(2, at_least(1), "newest kept")
