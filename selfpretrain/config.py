@@ -251,6 +251,8 @@ class RuntimeConfig:
     num_processes: int = setting(1, at_least(1), "ranks of a pretraining or fine-tuning, by torchrun: one to a GPU, or cores shared by gloo")
     rank_timeout: float = setting(60.0, POSITIVE, "seconds; a rank that is silent for longer is gone, and the others end")
     num_workers: int = setting(2, at_least(1), "processes that tokenise a corpus")
+    corpus_engine: str = setting("local", ("local", "ray"), "who tokenises a corpus: processes of this machine, or every CPU of a Ray cluster; the files are the same")
+    ray_address: str | None = setting(None, help="<host>:<port> of a running Ray cluster, or auto; null: RAY_ADDRESS, else one is started here")
     log_every: int = setting(20, at_least(1), "steps between lines of metrics.jsonl")
     save_every: int = setting(500, at_least(1), "steps between checkpoints")
     keep_checkpoints: int = setting(2, at_least(1), "newest kept")

@@ -133,18 +133,22 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, noted: str = "") -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends well, and vanishes when it does not.
 
-    Left-overs of killed processes (same name, other suffix) are removed first: call it under the folder's lock.
+    Left-overs of killed processes (same name, other suffix) are removed first: call it under the folder's lock. One that
+    holds the file ``noted`` has work in it that is worth keeping: it stays, and the next call goes on in it.
     """
     make_folder(path.parent)
-    for stale in path.parent.glob(f".{path.name}.*.new"):
-        shutil.rmtree(stale, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    for stale in path.parent.glob(f".{path.name}.*.new"):
+        if noted and (stale / noted).exists():
+            temporary = stale
+        else:
+            shutil.rmtree(stale, ignore_errors=True)
     with explain_write_errors(path):
         try:
-            temporary.mkdir()
+            temporary.mkdir(exist_ok=True)
             yield temporary
             for file in (*temporary.rglob("*"), temporary):
                 sync_file(file)
@@ -153,7 +157,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             sync_file(path.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if not (noted and (temporary / noted).exists()):
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_stem(name: str) -> str:
@@ -162,12 +167,16 @@ def to_stem(name: str) -> str:
 
 
 def build_folder(
-    path: Path, write: Callable[[Path], None], progress: bool = False, is_whole: Callable[[Path], bool] = Path.exists
+    path: Path,
+    write: Callable[[Path], None],
+    progress: bool = False,
+    is_whole: Callable[[Path], bool] = Path.exists,
+    noted: str = "",
 ) -> Path:
     """``path``, which ``write`` fills if it is not there, or not whole; complete or absent at any time.
 
     Of two processes at once one builds it and the other waits, and says so where there is ``progress``. The lock,
-    ``<path>.lock``, is freed by the operating system when its holder dies.
+    ``<path>.lock``, is freed by the operating system when its holder dies. ``noted`` is that of :func:`new_folder`.
     """
     if is_whole(path):
         return path
@@ -184,6 +193,6 @@ def build_folder(
         if not is_whole(path):
             if path.is_dir():
                 print(f"selfpretrain: {path} is damaged and made anew", file=sys.stderr)
-            with new_folder(path) as new:
+            with new_folder(path, noted) as new:
                 write(new)
     return path

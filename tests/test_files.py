@@ -78,6 +78,22 @@ def test_json_is_readable_and_never_nan(tmp_path):
     assert files.read_json(tmp_path / "a.json")["a"] == "Straße"
 
 
+def test_a_folder_with_work_worth_keeping_stays_and_is_gone_on_in(tmp_path):
+    folder = tmp_path / "folder"
+    with pytest.raises(KeyboardInterrupt), files.new_folder(folder, "noted") as first:
+        (first / "a").write_text("x")
+        (first / "noted").write_text("")
+        raise KeyboardInterrupt
+    assert not folder.exists()
+    with files.new_folder(folder, "noted") as second:
+        assert (second, (second / "a").read_text()) == (first, "x")
+        (second / "noted").unlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(KeyboardInterrupt), files.new_folder(folder, "noted") as third:
+        raise KeyboardInterrupt
+    assert not third.exists()
+
+
 def test_a_new_folder_replaces_the_old_one_only_when_the_block_ends_well(tmp_path):
     folder = tmp_path / "deep" / "folder"
     write_folder(folder)

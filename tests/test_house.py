@@ -18,7 +18,7 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 FLOORS = [
     ["fields"],
     ["config", "seeds", "numbers", "hashing"],
-    ["files", "children", "overrides", "stats", "tracking", "engines", "model"],
+    ["files", "children", "cluster", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],
     ["contradictions"],
     ["door", "endings", "progress", "devices", "kinds"],
@@ -43,6 +43,7 @@ OWNERS = {
     "tokenizers": {"selfpretrain.data.tokenizer"},
     "datasets": {"selfpretrain.sources"},
     "matplotlib": {"selfpretrain.report"},
+    "ray": {"selfpretrain.cluster"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
                  "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts", "selfpretrain.study.power",

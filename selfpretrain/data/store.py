@@ -6,6 +6,9 @@
     tokenizer/      what made the ids
     manifest.json   source, counts, notes, and the size and BLAKE2b checksum of every file
 
+While they are written there are two more, which the manifest takes the place of: sizes.bin has the documents' sizes, and
+progress.json says what a killed writer's files hold for certain, by shards of SHARD_BYTES of text.
+
 [fairseq 0.12.2, data/indexed_dataset.py, MMapIndexedDataset]
 """
 
@@ -13,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +32,10 @@ from selfpretrain.sources.indexed import read_index, write_index
 
 FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give other files
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
+PROGRESS, SIZES = "progress.json", "sizes.bin"
+SHARD_BYTES = 64_000_000  # of text: what a kill can cost, and far more than it takes to flush and note it
+COUNT_TOKENS = 1 << 22  # tokens counted at once
+SIZE_TYPE = np.dtype("<i4")
 
 
 def choose_dtype(vocab_size: int) -> npt.DTypeLike:
@@ -35,31 +43,84 @@ def choose_dtype(vocab_size: int) -> npt.DTypeLike:
     return np.uint16 if vocab_size < MAX_UINT16_VOCAB else np.int32
 
 
+@dataclass
+class Written:
+    """What token files hold so far, and what of the text that is."""
+
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+    empty_documents: int = 0  # read, and left out
+
+
 class TokenWriter:
-    """Appends documents to train.bin and, at the end of the block, writes train.idx; in memory are sizes alone."""
+    """Appends documents to train.bin and, at the end of the block, writes train.idx; nothing is held in memory.
+
+    In the folder of a writer that was killed it goes on after the last shard that was noted: ``written`` says where.
+    """
 
     def __init__(self, folder: Path, dtype: npt.DTypeLike):
         self.folder, self.dtype = folder, np.dtype(dtype)
-        self.num_documents = self.num_tokens = 0
-        self._sizes = [np.empty(0, np.int32)]
+        noted = folder / PROGRESS
+        self.written = Written(**read_json(noted)) if noted.exists() else Written()
+        self._noted_bytes = self.written.text_bytes
 
     def __enter__(self) -> TokenWriter:
-        self._data: IO[bytes] = open(self.folder / "train.bin", "wb")
+        self._data: IO[bytes] = open(self._cut("train.bin", self.written.tokens * self.dtype.itemsize), "ab")
+        self._sizes: IO[bytes] = open(self._cut(SIZES, self.written.documents * SIZE_TYPE.itemsize), "ab")
         return self
 
-    def append(self, sizes: npt.NDArray[np.int32], tokens: npt.NDArray[Any]) -> None:
-        """``sizes`` [N] tokens per document with its separator, ``tokens`` [sum of sizes] of the writer's dtype."""
+    def _cut(self, name: str, num_bytes: int) -> Path:
+        """A file, without what was written after the last note."""
+        file = self.folder / name
+        found = file.stat().st_size if file.exists() else 0
+        if found < num_bytes:
+            raise _damaged(self.folder, name, f"{found} bytes, not {num_bytes}")
+        if found > num_bytes:
+            os.truncate(file, num_bytes)
+        return file
+
+    def append(
+        self, sizes: npt.NDArray[np.int32], tokens: npt.NDArray[Any], num_bytes: int = 0, num_empty: int = 0
+    ) -> None:
+        """``sizes`` [N] tokens per document with its separator, ``tokens`` [sum of sizes] of the writer's dtype.
+
+        They are ``num_bytes`` of text, in which were ``num_empty`` documents without a token.
+        """
         assert tokens.dtype == self.dtype and len(tokens) == sizes.sum(dtype=np.int64)
         self._data.write(tokens.tobytes())
-        self._sizes.append(sizes)
-        self.num_documents += len(sizes)
-        self.num_tokens += len(tokens)
+        self._sizes.write(sizes.astype(SIZE_TYPE).tobytes())
+        written = self.written
+        written.documents += len(sizes)
+        written.tokens += len(tokens)
+        written.text_bytes += num_bytes
+        written.empty_documents += num_empty
+        if written.text_bytes - self._noted_bytes >= SHARD_BYTES:
+            self._note()
+
+    def _note(self) -> None:
+        for file in (self._data, self._sizes):
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(self.folder / PROGRESS, asdict(self.written))
+        self._noted_bytes = self.written.text_bytes
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._noted_bytes:
+            self._note()  # what follows may be killed as well
         self._data.close()
-        if kind is not None:
-            return
-        write_index(self.folder / "train.idx", np.concatenate(self._sizes), self.dtype)
+        self._sizes.close()
+        if kind is None:
+            write_index(self.folder / "train.idx", np.fromfile(self.folder / SIZES, SIZE_TYPE), self.dtype)
+
+
+def count_tokens(folder: Path, dtype: npt.DTypeLike, vocab_size: int) -> npt.NDArray[np.int64]:
+    """How often train.bin has each entry, [vocab_size]."""
+    tokens = np.memmap(folder / "train.bin", dtype=dtype, mode="r")
+    counts = np.zeros(vocab_size, np.int64)
+    for start in range(0, len(tokens), COUNT_TOKENS):
+        counts += np.bincount(tokens[start : start + COUNT_TOKENS], minlength=vocab_size)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -155,6 +216,8 @@ def compute_manifest_checksum(manifest: dict[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write manifest.json, with size and checksum of every file in the folder; it has to be the last one written."""
+    for name in (PROGRESS, SIZES):
+        (folder / name).unlink(missing_ok=True)
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "blake2b": compute_checksum(file)}
         for file in sorted(folder.rglob("*"))

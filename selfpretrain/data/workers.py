@@ -1,12 +1,12 @@
-"""Tokenising in several processes, with results in the order of the documents."""
+"""Tokenising in several processes, here or on a cluster, with results in the order of the documents."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfpretrain.children import ChildEnded, map_in_children
+from selfpretrain.cluster import map_on_cluster
 from selfpretrain.config import UserError
 from selfpretrain.data.tokenizer import Tokenizer
 
@@ -44,13 +45,23 @@ def encode_chunk(tokenizer: Tokenizer, documents: list[str], dtype: npt.DTypeLik
 
 
 def iter_encoded(
-    tokenizer: Tokenizer, tokenizer_folder: Path, documents: Iterable[str], dtype: npt.DTypeLike, num_workers: int
+    tokenizer: Tokenizer,
+    tokenizer_folder: Path,
+    documents: Iterable[str],
+    dtype: npt.DTypeLike,
+    num_workers: int,
+    engine: str = "local",
 ) -> Generator[EncodedChunk]:
-    """Encode a stream of documents; the result does not depend on ``num_workers``.
+    """Encode a stream of documents; the result depends neither on ``num_workers`` nor on ``engine``.
 
-    Close the iterator (``contextlib.closing``) to end the processes at once.
+    ``engine=ray`` needs a connection (:func:`selfpretrain.cluster.connected`), and no disk that the machines share: the
+    text goes out from here and the tokens come back. Close the iterator (``contextlib.closing``) to end the processes at
+    once.
     """
     chunks = _iter_chunks(documents)
+    if engine == "ray":
+        yield from map_on_cluster(functools.partial(encode_chunk, tokenizer, dtype=dtype), chunks)
+        return
     first = list(itertools.islice(chunks, SERIAL_CHUNKS))
     every = itertools.chain(first, chunks)
     if num_workers <= 1 or len(first) < SERIAL_CHUNKS:
@@ -67,7 +78,7 @@ def iter_encoded(
         ) from None
 
 
-_load_once = cache(Tokenizer.load)
+_load_once = functools.cache(Tokenizer.load)
 
 
 def encode_in_child(documents: list[str], tokenizer_folder: str, dtype: str) -> EncodedChunk:

@@ -41,7 +41,7 @@ def write(folder: Path, documents: list[list[int]], dtype: type, fingerprint: st
         for part in (documents[:2], documents[2:]):
             sizes = np.array([len(document) for document in part], np.int32)
             writer.append(sizes, np.array([token for document in part for token in document], dtype))
-    counted = {"documents": writer.num_documents, "tokens": writer.num_tokens}
+    counted = {"documents": writer.written.documents, "tokens": writer.written.tokens}
     write_manifest(folder, {"tokenizer": {"fingerprint": fingerprint}, **counted})
     return folder
 
@@ -136,7 +136,35 @@ def test_a_failed_writer_leaves_no_index(tmp_path):
     with pytest.raises(KeyError), TokenWriter(tmp_path, np.uint16) as writer:
         writer.append(np.array([1], np.int32), np.array([4], np.uint16))
         raise KeyError
-    assert [file.name for file in tmp_path.iterdir()] == ["train.bin"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["sizes.bin", "train.bin"]
+
+
+def test_a_writer_goes_on_after_the_last_shard_that_was_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD_BYTES", 100)
+    documents = [[5, 6, 2], [7, 2], [9, 10, 11, 2], [2]]
+
+    def append(writer, document):
+        writer.append(np.array([len(document)], np.int32), np.array(document, np.uint16), num_bytes=60, num_empty=1)
+
+    with pytest.raises(KeyError), TokenWriter(tmp_path, np.uint16) as writer:
+        for document in documents[:3]:
+            append(writer, document)
+        raise KeyError
+    with TokenWriter(tmp_path, np.uint16) as writer:
+        assert writer.written == store.Written(documents=2, tokens=5, text_bytes=120, empty_documents=2)
+        for document in documents[2:]:
+            append(writer, document)
+    assert store.count_tokens(tmp_path, np.uint16, 12).tolist() == [0, 0, 4, 0, 0, 1, 1, 1, 0, 1, 1, 1]
+    write_manifest(tmp_path, {"documents": 4, "tokens": 10})
+    assert read_as_fairseq(tmp_path) == documents
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["manifest.json", "train.bin", "train.idx"]
+
+
+def test_a_file_shorter_than_was_noted_is_refused(tmp_path):
+    (tmp_path / "progress.json").write_text('{"documents": 1, "tokens": 3, "text_bytes": 9, "empty_documents": 0}')
+    (tmp_path / "train.bin").write_bytes(bytes(4))
+    with pytest.raises(UserError, match=r"train.bin is damaged \(4 bytes, not 6\)"), TokenWriter(tmp_path, np.uint16):
+        pass
 
 
 def train(kind: str, vocab_size: int) -> Tokenizer:

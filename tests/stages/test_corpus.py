@@ -16,7 +16,7 @@ import pytest
 
 from selfpretrain import children
 from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
-from selfpretrain.data import workers
+from selfpretrain.data import store, workers
 from selfpretrain.data.store import TokenFile
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.runs.folder import is_corpus_built
@@ -110,6 +110,35 @@ def test_the_number_of_processes_changes_no_byte(kind, source, tmp_path, monkeyp
     ]
     assert len(trees[0]) > 5
     assert trees[0] == trees[1] == trees[2]
+
+
+def test_a_stopped_build_goes_on_after_the_shards_that_are_done(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "CHUNK_CHARACTERS", 150)
+    whole = read_tree(build(CARD, TOKENIZER, make_runtime(tmp_path / "undisturbed")))
+    monkeypatch.setattr(store, "SHARD_BYTES", 400)
+    encoded: list[str] = []
+    encode = workers.encode_chunk
+
+    def stop_once(tokenizer, chunk, dtype):
+        if len(encoded) > 25 and "stop" not in encoded:
+            encoded.append("stop")
+            raise KeyboardInterrupt
+        encoded.extend(chunk)
+        return encode(tokenizer, chunk, dtype)
+
+    monkeypatch.setattr(workers, "encode_chunk", stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        build(CARD, TOKENIZER, make_runtime(tmp_path / "stopped"))
+    (hidden,) = list_folders(tmp_path / "stopped" / "corpora")
+    assert hidden.startswith(".")
+    monkeypatch.setattr(module, "train_tokenizer", None)  # it is there
+    folder = build(CARD, TOKENIZER, make_runtime(tmp_path / "stopped"))
+    assert read_tree(folder) == whole
+    assert list_folders(folder.parent) == [folder.name]
+    encoded.remove("stop")
+    repeated = len(encoded) - len(source.texts)
+    assert 0 <= repeated < 10  # what one shard holds
+    assert set(encoded) == set(source.texts)
 
 
 def test_the_id_is_of_what_makes_the_files(source, tmp_path, tmp_path_factory):
