@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from hydra_plugins.selfpretrain_launchers.base import ProcessLauncher, Work
+
+AMOUNTS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # of a task, as a cluster calls them
 
 
 class RayLauncher(ProcessLauncher):
@@ -14,15 +18,28 @@ class RayLauncher(ProcessLauncher):
     (num_cpus, num_gpus, memory in bytes, max_retries, ...), as ``ray.remote`` takes it.
     """
 
-    slots = None  # whatever is ready may wait there
-
     def __init__(self, address: str | None = None, task: dict[str, Any] | None = None):
-        self.address, self.task = address, dict(task or {})
+        self.address, self.task = address, {key: value for key, value in (task or {}).items() if value is not None}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises UserError where nobody answers, and for more than the whole cluster has."""
+        from selfpretrain.cluster import connect, load_ray
+        from selfpretrain.config import UserError
+
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        connect(self.address)
+        there = load_ray().cluster_resources()
+        for name, resource in AMOUNTS.items():
+            if self.task.get(name, 0) > there.get(resource, 0):
+                raise UserError(
+                    f"hydra/launcher=ray: a job asks for {name}={self.task[name]:g}, and the cluster has "
+                    f"{there.get(resource, 0):g}; set hydra.launcher.task.{name} or hydra.sweeper.resources.<stage>.task.{name}"
+                )
 
     def run(self, works: list[Work]) -> list[JobReturn]:
-        from selfpretrain.cluster import connect
+        from selfpretrain.cluster import load_ray
 
-        ray = connect(self.address)
+        ray = load_ray()
         remote = ray.remote(**self.task)(_call)
         return ray.get([remote.remote(work) for work in works])
 
