@@ -9,6 +9,7 @@ without them, and it ends with the process that started it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def launch(command: str, overrides: Iterable[str], runtime: RuntimeConfig, outpu
 
 def run_torchrun(words: Sequence[str]) -> int:
     """torchrun; its exit code is that of the rank that failed first, as a shell has it."""
-    os.environ["LOGLEVEL"] = "CRITICAL"  # of torchrun alone
+    logging.disable(logging.CRITICAL)  # in this process alone
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SAVE_SECONDS)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

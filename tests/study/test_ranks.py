@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from selfpretrain import devices
-from selfpretrain.config import RuntimeConfig, Settings, UserError
+from selfpretrain.config import RuntimeConfig, UserError
 from selfpretrain.door import compose_settings
 from selfpretrain.endings import Stopped
 from selfpretrain.runs.folder import read_starts
@@ -71,7 +71,7 @@ def test_the_overrides_of_a_job_are_all_that_its_file_lacks():
     given = [ranks.quote_override(word) for word in ranks.list_overrides(settings)]
     again = compose_settings("study", given)
     assert (again.runtime, again.tracking) == (settings.runtime, settings.tracking)
-    assert again.pretrain.batch_size == Settings().pretrain.batch_size
+    assert again.pretrain.batch_size == compose_settings("study", []).pretrain.batch_size != 64
 
 
 def test_a_rank_starts_no_ranks(monkeypatch):
