@@ -18,7 +18,7 @@ from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.report.variance import explain_variance
 from selfpretrain.stats.calibration import NUM_BINS
-from selfpretrain.study.conditions import START
+from selfpretrain.study.conditions import START, find_condition
 
 __all__ = ["Block", "Facts", "Figure", "Functions", "Notes", "Sentence", "Table", "Title", "build_blocks", "walk"]
 
@@ -257,9 +257,17 @@ def _explain_tallies(summary: Summary) -> list[str]:
 def _explain_procedures(summary: Summary) -> list[str]:
     if not summary.procedures:
         return []
+    names = {name for found in summary.procedures if not found.is_interaction for name in (found.first, found.second)}
+    has_released = any(find_condition(name).released for name in names)
+    alike = (
+        "paired by their number (of ours it says that first weights, order of text and masks are drawn alike; released ones "
+        "need share nothing else)"
+        if has_released
+        else "whose first weights, order of text and masks are drawn alike"
+    )
     lines = [
-        "Procedures, seed by seed: both conditions by the pretraining seeds that both have, whose first weights, order of "
-        "text and masks are drawn alike, so that the interval is of the differences within seeds. FLOPs: of pretraining, "
+        f"Procedures, seed by seed: both conditions by the pretraining seeds that both have, {alike}, "
+        "so that the interval is of the differences within seeds. FLOPs: of pretraining, "
         "by formula, the first's times the second's. better, not worse, worse and undecided as for own against the "
         "reference, the margin being study.margin, else one point. p is Holm-corrected over all rows of this table, on which "
         "no sentence rests."

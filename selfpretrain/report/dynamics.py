@@ -44,7 +44,11 @@ def _build(
     for name in conditions:
         if name != study.baseline and (constant or study.baseline in conditions):
             dynamics.separations.append(_separate(dynamics, name, study.baseline))
-    if study.reference != OWN and {OWN, study.reference} <= {*conditions}:
+    if (
+        study.reference != OWN
+        and study.baseline not in (OWN, study.reference)
+        and {OWN, study.reference} <= {*conditions}
+    ):
         dynamics.separations.append(_separate(dynamics, OWN, study.reference))
     dynamics.notes = list(_iter_lacking(by_step))
     return dynamics

@@ -119,11 +119,12 @@ def explain_variance(summary: Summary) -> list[str]:
     """How to read the table, and what a study is said to find."""
     lines = []
     if has_sources(summary):
+        together = "what the factors do together" if summary.is_crossed else "the seed"
         lines.append(
             "Where the variance lies: how far a score moves by one source of chance alone, by the method of moments: the "
             "pretraining seed, a fine-tuning of the same pretraining, another test set of this size, and what runs and "
-            "examples do together, which neither does alone. With one fine-tuning of each seed its part stands in that of the "
-            "seed. Brackets: generalized intervals, wide since seeds are few; an estimate below 0 is shown as 0 and "
+            f"examples do together, which neither does alone. With one fine-tuning of each seed its part stands in that of {together}. "
+            "Brackets: generalized intervals, wide since seeds are few; an estimate below 0 is shown as 0 and "
             "marked < 0."
         )
     if any(entry.gain and entry.gain.detectable for entry in summary.entries):

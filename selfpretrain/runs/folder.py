@@ -68,6 +68,10 @@ class RunFolder:
         """What fine-tuning starts from: that of the end of a pretraining, or of its snapshot after so many steps."""
         return self.path / ("encoder" if step is None else f"encoder_{step}")
 
+    def list_snapshots(self) -> list[int]:
+        """The steps after which a pretraining kept its encoder, but for the end, in order."""
+        return sorted(int(path.name.removeprefix("encoder_")) for path in self.path.glob("encoder_*"))
+
     @property
     def status(self) -> str:
         """missing | running | done | failed | diverged; a word that was cut short is that of a run that was killed."""

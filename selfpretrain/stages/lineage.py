@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Checkpoint:
     run: RunFolder
     step: int
     total_steps: int
-    settings: Settings  # as the run's folder has them
+    settings: Settings  # as the run's folder has them, but for total_steps, which are those of the run (budget=seconds)
     starts: list[dict[str, Any]]  # provenance of every start of the run, the oldest first
 
     @property
@@ -75,8 +75,8 @@ def list_checkpoints(run: RunFolder) -> list[Checkpoint]:
     if not starts:
         raise UserError(f"{run.path} has no provenance.json, so nothing says what it comes from; restore it")
     total = budget.read_steps(run) or settings.pretrain.total_steps
-    kept = sorted(int(path.name.removeprefix("encoder_")) for path in run.path.glob("encoder_*"))
-    return [Checkpoint(run, step, total, settings, starts) for step in (*kept, total)]
+    settings = replace(settings, pretrain=replace(settings.pretrain, total_steps=total))
+    return [Checkpoint(run, step, total, settings, starts) for step in (*run.list_snapshots(), total)]
 
 
 def find_checkpoint(run: RunFolder, step: int | None) -> Checkpoint:
@@ -86,11 +86,16 @@ def find_checkpoint(run: RunFolder, step: int | None) -> Checkpoint:
 
 
 def describe_text(corpus: CorpusConfig, owner: TaskConfig | None) -> dict[str, str]:
-    """A text by its name, its limits, its licence and its source, as its card has them; what is not known is left out."""
-    task = documents.find_owner(corpus, owner)
-    card = task or load_text_card(str(corpus.card)) if corpus.source != "fairseq" else None
-    if card is None:
+    """A text by its name, its limits, its licence and its source, as its card has them; what is not known is left out, as
+    where its card is no longer there.
+    """
+    if corpus.source == "fairseq":
         return {"text": "token files of fairseq-preprocess"}
+    try:
+        task = documents.find_owner(corpus, owner)
+        card = task or load_text_card(str(corpus.card))
+    except UserError:
+        return {"text": str(corpus.card or corpus.task)}
     sized = f"cut to the size of the own text of {owner.name}" if corpus.size_as and owner else ""
     limit = f"at most {corpus.max_mb:g} MiB of it" if corpus.max_mb is not None else ""
     facts = {

@@ -178,7 +178,9 @@ class Pretraining:
         sequences = config.total_steps * config.batch_size
         epoch = BLOCK_BUILDERS[config.packing].count_epoch(self.tokens.sizes, config.seq_len)
         work = describe_pretraining(settings, self.tokenizer.vocab_size, config.total_steps)
-        snapshots = choose_snapshot_steps(config, config.total_steps)
+        snapshots = (
+            self.run.list_snapshots()
+        )  # what was kept: those asked for later may lie before a resumed run's steps
         self.run.finish(
             {
                 "held_out": held_out,

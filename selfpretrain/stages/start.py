@@ -45,7 +45,7 @@ def find_encoder(start: Start, runs_dir: str) -> Path:
     run = find_run(runs_dir, "pretrain", start.run_id)
     folder = run.encoder(start.step)
     if start.step is not None and not folder.is_dir():
-        kept = sorted(int(path.name.removeprefix("encoder_")) for path in run.path.glob("encoder_*"))
+        kept = run.list_snapshots()
         raise UserError(
             f"init={start}: this run has no snapshot after {start.step} steps; allowed: "
             f"{', '.join(f'run:{run.id}@{step}' for step in kept) or f'run:{run.id}'} (pretrain.snapshots keeps more)"

@@ -28,7 +28,7 @@ import numpy as np
 from selfpretrain.config import UserError
 from selfpretrain.stats.inputs import number_groups
 from selfpretrain.stats.metrics import METRICS, build_scorer
-from selfpretrain.stats.resampling import count_units, iter_example_counts
+from selfpretrain.stats.resampling import count_units, iter_example_counts, note_replicates
 from selfpretrain.stats.statistics import AnyArray, FloatArray, IntArray, Metric
 
 FINETUNING, EXAMPLES = "fine-tuning", "examples"
@@ -150,6 +150,7 @@ def compute_run_values(
         groups: [examples], equal where examples belong together: a group then counts as an example does.
 
     A score that is undefined counts as in comparisons: 0 for a metric that has a value then, else its draw is left out.
+    UserError for a run that has no score on all the examples, and where no more than half of the draws have one.
     """
     scorer, num_examples = build_scorer(metric, labels, predictions), len(labels)
     numbered = number_groups(groups, num_examples)
@@ -161,10 +162,14 @@ def compute_run_values(
         found = scorer(counts, np.ones((len(counts), len(predictions)), dtype=bool))
         return np.nan_to_num(found) if zero else found
 
+    scores = score(np.ones((1, num_examples), dtype=np.int32))[0]
+    if np.isnan(scores).any():
+        raise UserError(f"the metric is undefined for run {np.isnan(scores).argmax()}, are its predictions constant?")
     drawn = iter_example_counts(num_examples, num_replicates, seed, numbered)
     draws = np.concatenate([score(counts) for counts in drawn])
-    defined = draws[~np.isnan(draws).any(axis=1)].T * math.sqrt(num_units)
-    return _center(score(np.ones((1, num_examples), dtype=np.int32))[0], defined, levels, num_units)
+    is_defined = ~np.isnan(draws).any(axis=1)
+    note_replicates(int((~is_defined).sum()), 0, num_replicates)  # refuses too few
+    return _center(scores, draws[is_defined].T * math.sqrt(num_units), levels, num_units)
 
 
 def average_runs(runs: RunValues) -> FloatArray:

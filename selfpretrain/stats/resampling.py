@@ -101,7 +101,7 @@ def compute_replicates(
         columns.append(np.stack([_average(*side) for side in sides]))
     samples = np.concatenate(columns, axis=1)
     defined = ~np.isnan(samples).any(axis=0)
-    notes += _note_replicates(int((~defined).sum()), num_zeroed, drawing.num_replicates)
+    notes += note_replicates(int((~defined).sum()), num_zeroed, drawing.num_replicates)
     return Replicates(samples[:, defined], points, own_scores, tuple(notes))
 
 
@@ -185,7 +185,7 @@ def _note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
     return notes
 
 
-def _note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> list[str]:
+def note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> list[str]:
     notes = []
     if num_zeroed:
         notes.append(

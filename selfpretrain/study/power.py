@@ -16,7 +16,7 @@ import numpy as np
 from selfpretrain.config import StudyConfig, UserError
 from selfpretrain.numbers import format_counted, format_score
 from selfpretrain.runs.results import DONE, AlignedRuns, CellResult, read_runs
-from selfpretrain.stats.components import Levels, compute_run_values, estimate_run_components
+from selfpretrain.stats.components import Levels, RunValues, compute_run_values, estimate_run_components
 from selfpretrain.stats.power import (
     MOST_FINETUNINGS,
     MOST_SEEDS,
@@ -134,13 +134,18 @@ def _learn(plan: StudyPlan, groups: Sequence[Group]) -> Known | None:
         return None
     test = plan.data[groups[0].task].splits["test"]
     aligned = aligned.group(None if test.groups is None else dict(zip(test.ids, test.groups.tolist(), strict=True)))
+    conditions = [
+        key
+        for key in dict.fromkeys(c.condition for c in aligned.cells)
+        if _is_scored(aligned.select(key), task.metric, plan.study)
+    ]
+    if len(conditions) < 2:
+        return None
     # all together, so that every run is on the same draws of the examples
-    values = compute_run_values(
-        aligned.predictions, aligned.labels, task.metric, list_levels(aligned), plan.study.num_replicates,
-        groups=aligned.groups,
-    )  # fmt: skip
+    aligned = aligned.select(*conditions)
+    values = _compute_values(aligned, task.metric, plan.study)
     sides = []
-    for condition in dict.fromkeys(group.condition for group in groups):
+    for condition in conditions:
         runs = values.select([row for row, cell in enumerate(aligned.cells) if cell.condition == condition])
         if len({tuple(levels.items()) for levels in runs.levels}) > 1:
             sides.append((condition, runs, estimate_run_components(runs)))
@@ -155,6 +160,20 @@ def _learn(plan: StudyPlan, groups: Sequence[Group]) -> Known | None:
     num_runs = sum(len(runs.scores) for _, runs, _ in sides)
     names = ", ".join(condition for condition, _, _ in sides)
     return Known(contrast, f"{format_counted(num_runs, 'finished run')} of {names}", splits)
+
+
+def _compute_values(runs: AlignedRuns, metric: str, study: StudyConfig) -> RunValues:
+    levels, draws = list_levels(runs), study.num_replicates
+    return compute_run_values(runs.predictions, runs.labels, metric, levels, draws, groups=runs.groups)
+
+
+def _is_scored(runs: AlignedRuns, metric: str, study: StudyConfig) -> bool:
+    """Whether the metric has a value for each of a condition's runs; else they tell nothing, and the others do."""
+    try:
+        _compute_values(runs, metric, study)
+    except UserError:
+        return False
+    return True
 
 
 def _to_result(cell: Any, group: Group) -> CellResult:
@@ -236,7 +255,7 @@ def price(groups: Iterable[Group], plan: StudyPlan, seconds: Seconds) -> tuple[P
     pretrainings: dict[str, float | None] = {}
     finetuning, once = 0.0, 0.0
     for group in groups:
-        cell = group.cells[group.recipes[0]][0, 0]
+        cell = next(iter(group.cells[group.recipes[0]].values()))
         for run_id in cell.stands_on:
             pretrainings[run_id] = seconds.get(("pretrain", plan.pretrainings[run_id].name))
         one = seconds.get((cell.stage, cell.name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selfpretrain.config import MissingData, Start, StudyConfig, UserError
 from selfpretrain.files import read_json
@@ -90,12 +91,20 @@ def check_family(condition: str, released: Released, family: str) -> None:
     for start in map(Start.parse, released.starts.values()):
         config = Path(start.name) / "config.json"
         if start.kind == "hf" and config.is_file():
-            found = read_json(config).get("model_type")
+            found = _read_family(config)
             if found != family:
                 raise UserError(
                     f"{condition}: init={start} is of the family {found}, the study's model of {family}; set study.models to "
                     "a preset of its family"
                 )
+
+
+def _read_family(config: Path) -> Any:
+    """model_type of a checkpoint's config.json; UserError where that is damaged."""
+    try:
+        return dict(read_json(config)).get("model_type")
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{config} is damaged; fetch the checkpoint again") from None
 
 
 def describe_released(released: Released) -> str:

@@ -62,6 +62,13 @@ def test_where_two_separate(ends, place):
     assert find_separation([each and Interval(0, *each) for each in ends]) == place
 
 
+def test_with_own_as_the_baseline_each_difference_is_said_once(fake_study):
+    fake_study.add("own", OWN[40]).add("bookwiki", BOOKWIKI[40])
+    fake_study.add_checkpoints("own", OWN).add_checkpoints("bookwiki", BOOKWIKI)
+    (found,) = summarize(fake_study.finish(baseline="own")).dynamics
+    assert [each.conditions for each in found.separations] == [("bookwiki", "own")]
+
+
 def test_the_sentence_names_the_step_and_the_rule(study):
     summary = summarize(study.finish())
     separations = {each.conditions: each.step for each in summary.dynamics[0].separations}

@@ -95,7 +95,7 @@ def test_outcomes_and_what_is_shown(fake_study):
     numbers = dict(zip(table.csv_header, table.csv_rows[0], strict=True))
     assert (numbers["kind"], numbers["first"], numbers["first_flops"]) == ("pair", "muon:own", "2000000000.0")
     lines = " ".join(list_explanations(summary))
-    assert "Procedures, seed by seed" in lines and "<procedure> on <text>" in lines
+    assert "Procedures, seed by seed" in lines and "<procedure> on <text>" in lines and "released ones" not in lines
 
 
 def test_crossed_seeds_are_levels_on_every_side(fake_study):
@@ -142,7 +142,10 @@ def test_three_initialisations_are_not_taken_for_nine_seeds():
 
 def test_released_pretrainings_are_paired_by_their_number(fake_study):
     fake_study.add("own", [0.6, 0.66, 0.63]).add("released:theirs", [0.72, 0.75, 0.8], first=1)
-    (found,) = summarize(fake_study.finish(pairs=[["released:theirs", "own"]])).procedures
+    summary = summarize(fake_study.finish(pairs=[["released:theirs", "own"]]))
+    (found,) = summary.procedures
+    (line,) = [line for line in list_explanations(summary) if line.startswith("Procedures, seed by seed")]
+    assert "paired by their number" in line and "released ones need share nothing else" in line
     assert (found.difference.num_seeds, found.unpaired_seeds) == ((2, 2), [0, 3])
     assert found.sides == pytest.approx(((0.72 + 0.75) / 2, (0.66 + 0.63) / 2))
     assert found.difference.variance.expt == pytest.approx(np.var([0.06, 0.12], ddof=1) / 2)

@@ -80,6 +80,7 @@ def test_the_table(fake_study):
     assert values[places["fine_tuning"]] == "0.0" and values[places["fine_tuning_negative"]] == "true"
     assert len(values) == len(table.csv_header) == len(table.csv_rows[1])
     assert explain_variance(summary)[0].startswith("Where the variance lies: ")
+    assert "its part stands in that of the seed." in explain_variance(summary)[0]
 
 
 def test_nothing_is_said_of_single_runs(fake_study):
@@ -149,3 +150,4 @@ def test_crossed_seeds_are_told_apart_by_their_factors(fake_study):
     rows = {row[2]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert rows["none"]["data order"] == "-" and rows["own"]["fine-tuning"] == "-"
     assert rows["none"]["initialisation"] != "-" and rows["own"]["initialisation"] != "-"
+    assert "its part stands in that of what the factors do together." in explain_variance(summary)[0]

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from selfpretrain.config import CorpusConfig
 from selfpretrain.interop.fairseq_roberta import load_roberta
 from selfpretrain.interop.huggingface import load_huggingface
+from selfpretrain.stages.lineage import describe_text
 from selfpretrain.train.checkpoint import load_encoder
 
 
@@ -115,3 +117,18 @@ def test_what_cannot_be_exported_is_one_line(command, tiny, tmp_path):
         assert outcome.code == 2
         assert said in outcome.err
         assert outcome.err.count("\n") == 1
+
+
+def test_a_card_has_the_steps_that_the_seconds_became(command, tiny, run, tmp_path):
+    more = ["budget=seconds", "pretrain.budget_amount=.1", "pretrain.total_steps=2500"]
+    name, folder = run("pretrain", *more)
+    taken = json.loads((folder / "budget.json").read_text())["total_steps"]
+    assert command("export", *tiny, f"init=run:{name}", f"runtime.export_dir={tmp_path / 'out'}").code == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"at the end of its {taken:,} steps" in " ".join(card.split())
+    assert f"- pretrain.total_steps: {taken} (there: " in card and "2500" not in card.partition("The preset says")[0]
+
+
+def test_a_text_whose_card_is_gone_goes_by_its_name():
+    assert describe_text(CorpusConfig(source="card", card="gone"), None) == {"text": "gone"}
+    assert describe_text(CorpusConfig(source="own_of", task="gone"), None) == {"text": "gone"}

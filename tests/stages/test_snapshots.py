@@ -10,6 +10,7 @@ from selfpretrain.files import read_json
 from selfpretrain.stages.finetune import finetune
 from selfpretrain.stages.pretrain import pretrain
 from selfpretrain.train.checkpoint import load_encoder
+from selfpretrain.train.trainer import Trainer
 
 STEPS = ["pretrain.total_steps=8", "runtime.save_every=3"]
 
@@ -62,3 +63,19 @@ def test_the_published_schedule_scaled_down_keeps_28_encoders(tiny, local):
     assert kept == {"encoder", *(f"encoder_{step}" for step in steps)} and len(kept) == 28
     assert run.read_result()["snapshots"] == steps
     assert list_weights(run.encoder(1)) != list_weights(run.encoder(95)) != list_weights(run.encoder())
+
+
+def test_a_result_names_what_was_kept(tiny, local, monkeypatch):
+    """No id holds what is asked for: a run that goes on may be past a step that is asked for then."""
+    take = Trainer.step
+
+    def die(trainer, step, micro_batches):
+        if step == 5:
+            raise KeyboardInterrupt
+        take(trainer, step, micro_batches)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "step", die)
+        pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS]))
+    run = pretrain(compose_settings("pretrain", [*tiny, *local(), *STEPS, "pretrain.snapshots=[.25,.75]"]))
+    assert run.list_snapshots() == run.read_result()["snapshots"] == [6]

@@ -207,3 +207,17 @@ def test_what_tells_nothing_is_refused(call: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_undefined_is_refused():
+    labels, rows = np.ones(40, int), np.tile(np.arange(40) % 2, (3, 1))
+    levels = [{"seed": seed} for seed in range(3)]
+
+    def rarely(_, predicted):
+        """Where half are 1: on all examples, and in an eighth of the draws."""
+        return 1.0 if predicted.sum() == 20 else np.nan
+
+    with pytest.raises(UserError, match="the metric is undefined for run 1, are its predictions constant"):
+        compute_run_values(np.stack([rows[0], labels, rows[2]]), labels, rarely, levels, 200)
+    with pytest.raises(UserError, match=r"the metric is undefined in 1\d\d of 200 replicates"):
+        compute_run_values(rows, labels, rarely, levels, 200)

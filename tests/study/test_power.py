@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from selfpretrain.config import UserError
+from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.runs.predictions import write_predictions
+from selfpretrain.stats import METRICS
 from selfpretrain.stats.power import Chance, Contrast, Design, compute_detectable, compute_power, expect_variance
 from selfpretrain.study import probe
 from selfpretrain.study.power import count_claims, find_known, list_explanations, look_ahead, price, read_components
@@ -152,3 +157,48 @@ def test_the_command(command, tiny, local):
     outcome = command("plan", *tiny, *local(), "power=.8", "detect=.5", GIVEN)
     assert (outcome.code, outcome.err) == (0, "")
     assert "to find a difference of .500 with a chance of 80%" in outcome.out and "disk" in outcome.out
+
+
+def test_a_condition_without_a_score_teaches_nothing(tmp_path, monkeypatch):
+    """By a metric of one's own that a run leaves undefined; the others are learnt from."""
+    (tmp_path / "my_power.py").write_text(
+        "def score(labels, predictions):\n"
+        "    constant = predictions.min() == predictions.max()\n"
+        "    return float('nan') if constant else float((labels == predictions).mean())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    rng, labels, groups = np.random.default_rng(0), np.arange(60) % 2, []
+    for condition in ("none", "own", "bookwiki"):
+        cells = []
+        for seed in range(3):
+            found = (
+                np.where(rng.random(60) < 0.8, labels, 1 - labels) if (condition, seed) != ("own", 1) else 0 * labels
+            )
+            path = tmp_path / f"{condition}{seed}"
+            write_predictions(
+                path / "predictions" / "test.parquet",
+                [*map(str, range(60))],
+                labels,
+                np.eye(2, dtype=np.float32)[found],
+            )
+            cells.append(
+                SimpleNamespace(
+                    status="done", pretrain_seed=seed, finetune_seed=0, id=path.name, run=SimpleNamespace(path=path)
+                )
+            )
+        groups.append(SimpleNamespace(model="m", condition=condition, task="t", choose_cells=lambda cells=cells: cells))
+    data = SimpleNamespace(
+        task=TaskConfig(name="t", label_kind="class", metric="my_power:score"),
+        splits={"test": SimpleNamespace(groups=None)},
+    )
+    settings = SimpleNamespace(components=None, power=0.8)
+    plan = SimpleNamespace(data={"t": data}, study=StudyConfig(num_replicates=200), settings=settings, groups=groups)
+    try:
+        assert find_known(plan)["m", "t"].source == "6 finished runs of none, bookwiki"
+        plan.groups = groups[:2]
+        with pytest.raises(UserError, match="of no task are two conditions with two pretraining seeds finished"):
+            find_known(plan)
+    finally:
+        METRICS.pop("my_power:score", None)
+        sys.modules.pop("my_power", None)

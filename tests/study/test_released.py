@@ -19,6 +19,7 @@ from selfpretrain.report.comparisons import get_seeds
 from selfpretrain.runs.predictions import load_predictions
 from selfpretrain.runs.results import read_runs
 from selfpretrain.sources import hub
+from selfpretrain.study.power import price
 from selfpretrain.study.release import release
 from selfpretrain.study.sweep import describe_choices
 from tests.conftest import WORDS
@@ -132,6 +133,24 @@ def test_a_model_of_another_family_is_refused(make_plan, given):
         UserError, match=r"released:1m: init=hf:.*seed_0-step_1000k is of the family bert, the study's model of roberta"
     ):
         make_plan(*given, "model.family=roberta")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3", '"bert"'])
+def test_a_damaged_start_is_one_line(make_plan, given, checkpoints, tmp_path, content):
+    shutil.copytree(checkpoints, tmp_path / "copy")
+    config = tmp_path / "copy" / "multiberts-seed_2" / "config.json"
+    config.write_text(content)
+    with pytest.raises(UserError) as refusal:
+        make_plan(*(word.replace(str(checkpoints), str(tmp_path / "copy")) for word in given))
+    assert str(refusal.value) == f"{config} is damaged; fetch the checkpoint again"
+
+
+def test_power_is_planned_for_whatever_seeds_were_released(make_plan, given):
+    plan = make_plan(*(word.replace("seeds: 3", "seeds: [1]") for word in given))
+    assert price(plan.groups, plan, {}) == (None, 0.0)
+    seconds = {(cell.stage, cell.name): 2.0 for group in plan.groups for cell in group.choose_cells()}
+    prices, once = price(plan.groups, plan, seconds)
+    assert (prices.pretraining, prices.finetuning, once) == (0, 4.0, 0)
 
 
 def test_starts_of_the_hub_stand_at_a_commit_and_those_that_are_not_here_are_a_gap(
