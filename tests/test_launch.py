@@ -41,3 +41,46 @@ def test_all_processes_of_a_study_save_when_the_script_alone_is_told_to_end(tmp_
     finally:
         with contextlib.suppress(ProcessLookupError):  # all are gone, as they should be
             os.killpg(script.pid, signal.SIGKILL)
+
+
+FOLDER = SCRIPT.parent
+ASKED = """#!/usr/bin/env bash
+echo "$@" > asked
+[ -z "${CODE:-}" ] || exit "$CODE"
+trap 'exit 75' TERM
+touch started
+while true; do sleep 0.05; done
+"""
+
+
+def run_script(folder, name, code, *more, **environment):
+    (folder / "selfpretrain").write_text(ASKED)
+    (folder / "scontrol").write_text('#!/bin/sh\necho "$@" > requeued\n')
+    for file in ("selfpretrain", "scontrol"):
+        (folder / file).chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["bash", FOLDER / name, "study=x", *more],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "CODE": code, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "launcher"), [("several_gpus.sh", "local_gpus"), ("slurm.sh", "slurm"), ("ray.sh", "ray")]
+)
+def test_each_place_has_a_script(tmp_path, name, launcher):
+    assert run_script(tmp_path, name, "2", "study.cells_per_job=3").wait(60) == 2
+    assert (tmp_path / "asked").read_text() == f"study study=x study.cells_per_job=3 hydra/launcher={launcher}\n"
+    assert all(len((FOLDER / script).read_text().splitlines()) <= 40 for script in ("share_cores.sh", name))
+
+
+def test_a_study_s_own_job_is_queued_again_near_its_limit(tmp_path):
+    script = run_script(tmp_path, "slurm.sh", "", SLURM_JOB_ID="17")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(60) == 75
+    assert (tmp_path / "requeued").read_text() == "requeue 17\n"
