@@ -21,6 +21,7 @@ BENCHMARKS = {
     "ranks": "a step of two ranks against half of the work and the sum of gradients alone",
     "reading": "a task of many rows: the first time, again, and its text",
     "startup": "how long commands take to start",
+    "cells": "studies of many cells: planned, and gone on with when all is done",
     "engines": "the native engine and fairseq as engines of one pretraining: speed and held-out losses",
     "tokens": "tokens needed to reach a loss, by kind of start",
     "time_to_loss": "seconds to the loss at which transformers' run_mlm.py ends",
