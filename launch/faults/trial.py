@@ -6,6 +6,7 @@ A command is a process of its own, forked from one that has imported everything 
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -139,6 +140,7 @@ def _carry_out(words: list[str], environment: dict[str, str], log: Path, before:
     except BaseException:  # noqa: BLE001 - what the interpreter would do
         traceback.print_exc()
         code = 1
+    atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
