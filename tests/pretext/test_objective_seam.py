@@ -47,7 +47,7 @@ def test_an_objective_is_one_entry(command, tiny, local, tmp_path, monkeypatch):
     planned = command("plan", *arguments, "study.pretrain_seeds=1")
     row = next(line for line in planned.out.splitlines() if "pretraining" in line)
     # two steps of two sequences, and up to 256 held-out ones at a third of the cost
-    assert float(row.split("│")[4]) == pytest.approx(result["flops"] * (1 + 256 / 2 / 2 / 3), rel=0.01)
+    assert float(row.split("│")[5]) == pytest.approx(result["flops"] * (1 + 256 / 2 / 2 / 3), rel=0.01)
     outcome = command("pretrain", *arguments, "model=electra_tiny")
     assert outcome.code == 2
     assert "objective.name=copy needs model.family=roberta, not electra; set objective.name=rtd" in outcome.err
