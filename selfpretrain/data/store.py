@@ -34,7 +34,7 @@ FORMAT_VERSION = 1  # of the whole folder; raised when the same text would give 
 MAX_UINT16_VOCAB = 65_500  # fairseq's limit for two-byte ids
 PROGRESS, SIZES = "progress.json", "sizes.bin"
 SHARD_BYTES = 64_000_000  # of text: what a kill can cost, and far more than it takes to flush and note it
-COUNT_TOKENS = 1 << 22  # tokens counted at once
+COUNT_TOKENS = 1 << 16  # whose counts are taken at once, in eight bytes each
 SIZE_TYPE = np.dtype("<i4")
 
 
