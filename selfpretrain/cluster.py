@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import Any
 from selfpretrain.config import UserError
 
 PREFETCH = 2  # items per CPU of the cluster, waiting or in work; bounds the memory, and feeds machines that join
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 60  # a busy machine takes a while to import Ray
 TRIAL = "import sys, ray; ray.init(address=sys.argv[1], logging_level='ERROR', log_to_driver=False)"
 
 
@@ -53,8 +54,8 @@ def connect(address: str | None = None) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _explain_address(address, str(error)) from None
+    except Exception as error:  # Ray raises bare Exception where a machine cannot start one
+        raise _explain_address(address, str(error)) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
@@ -74,7 +75,13 @@ def connected(address: str | None = None) -> Iterator[None]:
 
 
 def _try_address(address: str) -> None:
-    # in a process of its own: where nobody answers Ray waits for minutes, outside of Python
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _explain_address(address, str(error)) from None
+    # in a process of its own: where something else answers Ray waits for minutes, outside of Python
     try:
         command = [sys.executable, "-W", "ignore", "-c", TRIAL, address]
         trial = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT_SECONDS)
@@ -86,6 +93,10 @@ def _try_address(address: str) -> None:
 
 def _explain_address(address: str, said: str) -> UserError:
     reason = said.strip().rpartition("\n")[2][:200]
+    if address == "local":
+        return UserError(
+            f"Ray cannot be started on this machine ({reason}); try again, or name a cluster that runs: runtime.ray_address"
+        )
     return UserError(
         f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or correct runtime.ray_address or RAY_ADDRESS"
     )

@@ -23,6 +23,14 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 @needs_ray
+def test_a_port_where_nobody_listens_is_told_at_once(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(UserError, match=rf"no Ray cluster at {address} \(.*refused\)"):
+        cluster.connect(address)
+
+
+@needs_ray
 def test_an_address_where_no_cluster_answers_is_one_line(monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
