@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,3 +139,20 @@ def mnli_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_bytes(gzip.compress("\n".join(map(json.dumps, given)).encode()))
     monkeypatch.setenv("SELFPRETRAIN_DATA", str(folder))
     return folder
+
+
+def start_ray(num_cpus: int) -> Any:
+    """Ray with a small store, for ``ray.shutdown()`` to end; on a busy machine it may miss its own half a minute."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    size = {"num_cpus": num_cpus, "object_store_memory": 80 * 2**20}
+    for tries in range(3):
+        try:
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
+            break
+        except Exception:
+            ray.shutdown()
+            if tries == 2:
+                raise
+    return ray

@@ -11,6 +11,7 @@ import pytest
 from hydra_plugins.selfpretrain_launchers import pool, slurm
 from selfpretrain.config import UserError
 from selfpretrain.report import plots
+from tests.conftest import start_ray
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_RAY, HAS_SUBMITIT = (importlib.util.find_spec(name) is not None for name in ("ray", "submitit"))
@@ -59,6 +60,7 @@ def test_the_same_study_by_any_launcher(study, tmp_path):
     assert (cores.code, cores.err) == (0, ""), cores
     assert read_files(tmp_path / "cores") == wanted
     if HAS_RAY:
+        start_ray(2)  # which the launcher then finds
         ray = study("ray", "hydra/launcher=ray", "hydra.launcher.task.num_gpus=0")
         assert (ray.code, ray.err) == (0, ""), ray
         assert read_files(tmp_path / "ray") == wanted
@@ -87,6 +89,8 @@ def test_the_same_study_by_any_launcher(study, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_line(study, tmp_path, monkeypatch, given, line):
+    if "hydra.launcher.task.num_gpus=9" in given:
+        start_ray(1)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("selfpretrain.cluster.CONNECT_SECONDS", 10)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -13,7 +13,7 @@ from selfpretrain.cluster import connected, map_on_cluster
 from selfpretrain.config import CorpusConfig, RuntimeConfig, Settings, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data import store, workers
 from selfpretrain.stages.corpus import build_corpus
-from tests.conftest import make_rows, write_csv
+from tests.conftest import make_rows, start_ray, write_csv
 
 ray = pytest.importorskip("ray", reason='pip install "selfpretrain[ray]"')
 
@@ -21,15 +21,7 @@ ray = pytest.importorskip("ray", reason='pip install "selfpretrain[ray]"')
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One CPU and a small store; what the package asks for a connection finds it there."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        "local",
-        num_cpus=1,
-        object_store_memory=80 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    start_ray(1)
     yield
     ray.shutdown()
 
