@@ -11,6 +11,7 @@ import itertools
 import sys
 import time
 from collections import Counter
+from collections.abc import Container
 
 from selfpretrain.endings import explain
 from selfpretrain.runs.folder import Busy
@@ -64,19 +65,24 @@ class Dispatch:
                 heapq.heappush(self.jobs, (WAVES.index(wave), next(self.numbers), wave, job))
 
     def _hand_out(self) -> None:
-        """As many jobs as there are free places; what another process holds is set aside."""
+        """As many jobs as there are free places, without what another process has done by now, or holds."""
         while self.jobs and self.crew.is_free:
             wave, job = heapq.heappop(self.jobs)[2:]
             jobs = [job]
             while self.crew.slots is None and self.jobs and self.jobs[0][2] == wave:
                 jobs.append(heapq.heappop(self.jobs)[3])
-            held = {cell.key for job in jobs for cell in job.cells if is_held(cell)}
-            self.elsewhere |= {cell.key: (wave, cell) for job in jobs for cell in job.cells if cell.key in held}
-            if jobs := [job for job in (_leave_out(job, held) for job in jobs) if job.groups]:
-                cells = [cell for job in jobs for cell in job.cells]
-                self.failed_before |= {cell.key for cell in cells if cell.status == "failed"}
-                self.at_work |= {cell.key: (wave, cell) for cell in cells}
-                self.watch.expect(wave, cells)
+            cells = {cell.key: cell for job in jobs for cell in job.cells}
+            self.watch.expect(wave, list(cells.values()))
+            for key, cell in [*cells.items()]:
+                status = cell.status
+                if status in FINISHED:
+                    self._decide(cells.pop(key))
+                elif is_held(cell):
+                    self.elsewhere[key] = (wave, cells.pop(key))
+                elif status == "failed":
+                    self.failed_before.add(key)
+            if jobs := [job for job in (_keep(job, cells) for job in jobs) if job.groups]:
+                self.at_work |= {key: (wave, cell) for key, cell in cells.items()}
                 self.crew.start(jobs)
 
     def _take_back(self, back: Return) -> None:
@@ -96,20 +102,21 @@ class Dispatch:
 
     def _mourn(self, cells: list[Cell], error: Exception) -> None:
         left = [cell for cell in cells if not self._is_decided(cell)]
+        keys = {cell.key for cell in left}
         for cell in cells:
-            if cell not in left:
+            if cell.key not in keys:
                 self._decide(cell)
-        for cell in left:
-            self.tries[cell.key] += 1
-        again = [cell for cell in left if self.tries[cell.key] < MOST_TRIES]
+        if not left:
+            return
+        again = [cell.key for cell in left if self.tries[cell.key] + 1 < MOST_TRIES]
         names = ", ".join(cell.name for cell in left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
         why = (str(error).strip().splitlines() or [""])[0]
         then = "tried once more" if again else "left; the same command tries them again"
         print(f"{names}: the job ended without a result ({type(error).__name__}: {why}), {then}", file=sys.stderr)
-        for cell in left:
-            wave, _ = self.at_work.pop(cell.key)
-            if cell in again:
-                self.flow.ready.append((wave, cell))
+        self.tries.update(keys)
+        self.flow.ready += [self.at_work[key] for key in again]
+        for key in keys:
+            del self.at_work[key]
 
     def _look(self) -> None:
         """What has been decided by now, and what no other process holds any more."""
@@ -145,6 +152,7 @@ def is_held(cell: Cell) -> bool:
         return True
 
 
-def _leave_out(job: Job, keys: set[str]) -> Job:
-    groups = (tuple(cell for cell in group if cell.key not in keys) for group in job.groups)
+def _keep(job: Job, cells: Container[str]) -> Job:
+    """The job without the cells whose keys are not among these."""
+    groups = (tuple(cell for cell in group if cell.key in cells) for group in job.groups)
     return Job(job.study, tuple(group for group in groups if group))

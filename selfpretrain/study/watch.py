@@ -102,8 +102,7 @@ class Watch:
     def _count_off(self, cell: Cell) -> float:
         """It is not left any more; the seconds it was to take."""
         key = (cell.stage, cell.name)
-        self.left[key] -= 1
-        self.left += Counter()  # none is negative
+        self.left[key] = max(0, self.left[key] - 1)
         return self.estimates.get(key, math.nan)
 
     def look(self) -> None:

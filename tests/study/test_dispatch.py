@@ -24,12 +24,16 @@ def plan(make_plan, run_waves, monkeypatch):
     return plan
 
 
+def finish_cell(cell):
+    cell.run.start("", "")
+    cell.run.finish({"held_out": {"loss": 1.0}, "scores": {"validation": 0.5}, "metric": "accuracy"})
+
+
 def finish(path, plan):
     """Do a job without training anything; returns the statuses."""
     job = Job.read(path, plan.settings)
     for cell in job.cells:
-        cell.run.start("", "")
-        cell.run.finish({"held_out": {"loss": 1.0}, "scores": {"validation": 0.5}, "metric": "accuracy"})
+        finish_cell(cell)
     return "+".join("done" for _ in job.cells)
 
 
@@ -112,8 +116,7 @@ def test_a_refusal_or_a_signal_ends_the_study(plan, error, in_thread):
         run(plan, launch, in_thread=in_thread)
 
 
-@pytest.mark.parametrize("status", ["busy", ""])
-def test_what_another_process_holds_is_waited_for(plan, status):
+def test_what_another_process_holds_is_waited_for(plan):
     """It is not handed out while its lock is held; when that is free without a result, it is."""
     held, asked = next(iter(plan.pretrainings.values())), []
     other = ExitStack()
@@ -127,6 +130,31 @@ def test_what_another_process_holds_is_waited_for(plan, status):
     run(plan, launch)
     assert list_statuses(plan) == ["done"] * 6 and len(asked) == len(set(asked)) == 6
     assert held.id not in asked[0] and any(held.id in path for path in asked)
+
+
+def test_what_another_process_does_is_said_and_not_handed_out(plan, capfd):
+    """It holds one pretraining and finishes it; it has done a fine-tuning before this process comes to it."""
+    held, other, asked = next(iter(plan.pretrainings.values())), ExitStack(), []
+    other.enter_context(held.run.lock())
+    done = dict(plan.iter_waves())["fine-tuning"][0]
+
+    def end():
+        finish_cell(held)
+        other.close()
+
+    def launch(stage, paths):
+        if not asked:
+            finish_cell(done)
+            threading.Timer(0.3, end).start()
+        asked.extend(paths)
+        return [finish(path, plan) for path in paths]
+
+    run(plan, launch)
+    assert list_statuses(plan) == ["done"] * 6 and len(asked) == 4
+    assert not any(cell.id in path for cell in (held, done) for path in asked)
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[")]
+    assert len(lines) == 6 and lines[-1].startswith("[7/7] ")
+    assert sum(cell.name in line for cell in (held, done) for line in lines) == 2
 
 
 def test_a_busy_answer_is_asked_again(plan):
