@@ -14,6 +14,7 @@ from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.pretext.pairs import PairBlocks, Sentences, draw_pairs, truncate_pairs
 from selfpretrain.pretext.segments import Marks
+from tests.pretext.conftest import split_row
 
 PAD, UNK, CLS, SEP, MASK, STOP = range(6)
 VOCAB = 1_000_000  # ordinary tokens name their place in the stream
@@ -50,13 +51,8 @@ def read(blocks, starts, seed=0):
     rows = blocks.build(np.asarray(starts), np.random.default_rng(seed))
     examples = []
     for ids, types, mask, label in zip(*(v.tolist() for v in (rows.ids, rows.types, rows.mask, rows.next_labels)), strict=True):  # fmt: skip
-        real = sum(mask)
-        assert mask == [True] * real + [False] * (len(mask) - real)
-        assert ids[0] == CLS and ids[real - 1] == SEP and set(ids[real:]) <= {PAD}
-        end = ids.index(SEP)
-        assert types == [0] * (end + 1) + [1] * (real - end - 1) + [0] * (len(mask) - real)
-        first, second = ids[1:end], ids[end + 1 : real - 1]
-        assert first and second and not {CLS, SEP, PAD} & {*first, *second}
+        first, second = split_row(ids, types, mask, CLS, SEP, PAD)
+        assert first and second
         examples.append((first, second, label))
     return examples
 

@@ -9,6 +9,7 @@ from selfpretrain.config import PretrainConfig, UserError
 from selfpretrain.pretext.blocks import SpecialIds
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.pretext.segments import Marks, SegmentBlocks, choose_first_segment, find_end_after
+from tests.pretext.conftest import split_row
 
 PAD, UNK, CLS, SEP, MASK, STOP = range(6)
 VOCAB = 1_000_000  # ordinary tokens name their place in the stream
@@ -34,13 +35,7 @@ def read(blocks, pieces, seed=0):
     rows = blocks.build(np.asarray(pieces), np.random.default_rng(seed))
     examples = []
     for ids, types, mask in zip(rows.ids.tolist(), rows.types.tolist(), rows.mask.tolist(), strict=True):
-        real = sum(mask)
-        assert mask == [True] * real + [False] * (len(mask) - real)
-        assert ids[0] == CLS and ids[real - 1] == SEP and set(ids[real:]) <= {PAD}
-        end = ids.index(SEP)
-        assert types == [0] * (end + 1) + [1] * (real - end - 1) + [0] * (len(mask) - real)
-        first, second = ids[1:end], ids[end + 1 : real - 1]
-        assert not {CLS, SEP, PAD} & {*first, *second}
+        first, second = split_row(ids, types, mask, CLS, SEP, PAD)
         examples.append((first, second))
     return examples
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from selfpretrain.door import compose_settings
 from selfpretrain.runs import identity
 from selfpretrain.sources import tasks
+from selfpretrain.study import probe
+from selfpretrain.study.preview import print_preview
 from selfpretrain.study.sweep import build_plan, run_cell
 
 
@@ -34,3 +39,16 @@ def run_waves():
                     assert run_cell(cell, "test") == "done"
 
     return run
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """``show(plan)``: the printed plan, by lines; every step takes a second."""
+    monkeypatch.setattr(probe, "time_steps", lambda *_, **__: 1.0)
+
+    def show(plan) -> str:
+        console = Console(file=io.StringIO(), width=160)
+        print_preview(plan, console)
+        return console.file.getvalue()
+
+    return show

@@ -15,25 +15,11 @@ from selfpretrain.config import StudyConfig, TaskConfig, UserError
 from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.stats import METRICS
 from selfpretrain.stats.power import Chance, Contrast, Design, compute_detectable, compute_power, expect_variance
-from selfpretrain.study import probe
 from selfpretrain.study.power import count_claims, find_known, list_explanations, look_ahead, price, read_components
 from selfpretrain.study.preview import print_preview
 
 GIVEN = "components={seeds: .01, finetuning: .005, examples: .4}"
 CONTRAST = Contrast(Chance(0.01, 0.005), Chance(0.01, 0.005), 0.4)
-
-
-@pytest.fixture
-def show(monkeypatch):
-    """The printed plan; every step takes a second."""
-    monkeypatch.setattr(probe, "time_steps", lambda *_, **__: 1.0)
-
-    def show(plan) -> str:
-        console = Console(file=io.StringIO(), width=160)
-        print_preview(plan, console)
-        return console.file.getvalue()
-
-    return show
 
 
 def read_row(text, name) -> list[str]:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import pytest
-from rich.console import Console
-
-from selfpretrain.study import probe
-from selfpretrain.study.preview import print_preview
-
-
-@pytest.fixture
-def show(monkeypatch):
-    """The printed plan, by lines; every step takes a second."""
-    monkeypatch.setattr(probe, "time_steps", lambda *_, **__: 1.0)
-
-    def show(plan) -> str:
-        console = Console(file=io.StringIO(), width=160)
-        print_preview(plan, console)
-        return console.file.getvalue()
-
-    return show
 
 
 def read_rows(text) -> dict[str, list[str]]:

@@ -38,6 +38,7 @@ from selfpretrain.train.keeper import Diverged, Evaluation, Keeper
 from selfpretrain.train.learners import Member, StackedLearner, move, stack_arrays
 from selfpretrain.train.optim import compute_depth_multiplier
 from selfpretrain.train.trainer import Interrupted, Trainer
+from tests.train.conftest import Failing
 
 VOCAB, PAD = 60, 0
 STEPS = 50
@@ -212,18 +213,6 @@ def test_the_fine_tunings_above_were_of_different_lengths(tmp_path, kind):
 
 
 # stopping and going on
-
-
-class Failing:
-    """Batches up to a step at which the process dies."""
-
-    def __init__(self, batches, step):
-        self.batches, self.step = batches, step
-
-    def __getitem__(self, step):
-        if step == self.step:
-            raise RuntimeError("killed")
-        return self.batches[step]
 
 
 def train_stacked(folder, kind, spoil=lambda members: None, **options):

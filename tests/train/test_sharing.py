@@ -25,6 +25,7 @@ from selfpretrain.train.muon import Muon
 from selfpretrain.train.optim import clip_gradients
 from selfpretrain.train.sharing import Sharing, Stack, copy_first_unit, correlate, list_units, vote
 from selfpretrain.train.trainer import Trainer
+from tests.train.conftest import Failing
 
 VOCAB, PAD, LAYERS, STEPS = 60, 0, 4, 20
 SMALL = {"hidden_size": 16, "num_layers": LAYERS, "num_heads": 2, "intermediate_size": 32, "max_positions": 24}
@@ -352,18 +353,6 @@ def test_seeds_that_part_by_their_gradients_are_not_stacked(tmp_path):
     config = dataclasses.replace(CONFIG, weight_sharing="adaptive", share_check_every=2)
     with pytest.raises(AssertionError, match="trained alone"):
         Trainer([make(tmp_path, config, seed=seed) for seed in (3, 4)])
-
-
-class Failing:
-    """Batches up to a step at which the process dies."""
-
-    def __init__(self, batches, step):
-        self.batches, self.step = batches, step
-
-    def __getitem__(self, step):
-        if step == self.step:
-            raise RuntimeError("killed")
-        return self.batches[step]
 
 
 @pytest.mark.parametrize("kind", ["fixed", "adaptive", "multistep"])
