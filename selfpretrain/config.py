@@ -11,7 +11,6 @@ google-research/bert, [TAPT] Gururangan et al. 2020, [MultiBERTs] Sellam et al. 
 # ruff: noqa: RUF009 - setting() makes a field
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from selfpretrain.fields import (
 from selfpretrain.fields import Limit as Limit
 from selfpretrain.fields import MissingData as MissingData  # where all look for them
 from selfpretrain.fields import UserError as UserError
+from selfpretrain.starts import Start
 
 FAMILIES = ("electra", "roberta", "bert")
 ANALYSES = ("ensembles", "calibration")
@@ -312,47 +312,15 @@ class StudyConfig:
     cell: str | None = setting(None, help="the file of the cells to carry out, as a study wrote it")
 
 
+@dataclass
+class ReportConfig:
+    """What is written of a study, besides what is always."""
+
+    examples: int | None = setting(None, at_least(0), "test examples shown where two procedures disagree most, of each task, with their text; null: 5, but 0 of the user's own files")
+    compare: str | None = setting(None, help="report: <study>,<study>: what differs between two reports, by name or by folder, instead of a report")
+
+
 # fmt: on
-@dataclass(frozen=True)
-class Start:
-    """What an encoder begins as."""
-
-    # none: fresh weights | run: ours, pretrained (for evaluate: fine-tuned) | hf: released | fairseq: of its RoBERTa
-    kind: str
-    name: str = ""  # a run's id, with @<step> where it is a snapshot; <repo>@<revision> or a folder; a file
-
-    @classmethod
-    def parse(cls, init: str) -> Start:
-        """From the setting ``init``; UserError where it names no start."""
-        kind, _, name = init.partition(":")
-        if re.fullmatch(r"none|run:[^@]+(@[0-9]+)?|hf:.+|fairseq:.+", init):
-            return cls(kind, name)
-        allowed = "none, run:<id>, run:<id>@<step>, hf:<repo>@<revision>, hf:<folder>, fairseq:<folder or file>"
-        raise UserError(f"init={init} is not a start; allowed: {allowed}")
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
-
-    @property
-    def is_fresh(self) -> bool:
-        return self.kind == "none"
-
-    @property
-    def is_released(self) -> bool:
-        """Others' checkpoint, in their format."""
-        return self.kind in ("hf", "fairseq")
-
-    @property
-    def run_id(self) -> str | None:
-        return self.name.partition("@")[0] if self.kind == "run" else None
-
-    @property
-    def step(self) -> int | None:
-        """Of a pretraining's snapshot; None: its end."""
-        step = self.name.partition("@")[2] if self.kind == "run" else ""
-        return int(step) if step else None
-
-
 @dataclass
 class Settings:
     """What every command composes. Each command's identity uses the sections it reads."""
@@ -369,6 +337,7 @@ class Settings:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
     power: float | None = setting(
         None,

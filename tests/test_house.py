@@ -17,6 +17,7 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 # a room may import rooms of lower floors, also from inside a function; within a room modules make no circle
 FLOORS = [
     ["fields"],
+    ["starts"],
     ["config", "seeds", "numbers", "hashing"],
     ["files", "children", "cluster", "overrides", "stats", "tracking", "engines", "model"],
     ["pretext"],

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from selfpretrain.config import Start
 from selfpretrain.door import find_folder, load_yaml
 from selfpretrain.report.findings import Panel, PublishedScore, Summary
 from selfpretrain.runs.results import StudyResults
+from selfpretrain.starts import Start
 
 
 @dataclass

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, Start, TokenizerConfig, UserError
+from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, TokenizerConfig, UserError
 from selfpretrain.data.store import FORMAT_VERSION
 from selfpretrain.data.vocabulary import compute_vocabulary_id, hash_training, is_own
 from selfpretrain.devices import resolve_precision
@@ -17,6 +17,7 @@ from selfpretrain.hashing import compute_id, hash_section, to_plain
 from selfpretrain.sources import documents
 from selfpretrain.sources.fairseq_files import DICTIONARY, MERGES, PIECES, find_checkpoint
 from selfpretrain.sources.labelled import TaskData
+from selfpretrain.starts import Start
 
 # raised when the same settings would give another result
 PRETRAIN_VERSION = 4

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfpretrain.config import Settings, Start, TokenizerConfig, UserError
+from selfpretrain.config import Settings, TokenizerConfig, UserError
 from selfpretrain.data.tokenizer import Tokenizer
 from selfpretrain.data.vocabulary import find_vocabulary
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import Pooler
 from selfpretrain.runs.folder import find_run
 from selfpretrain.sources.fairseq_files import find_dictionary
+from selfpretrain.starts import Start
 from selfpretrain.train import checkpoint
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import MissingData, Start, StudyConfig, UserError
+from selfpretrain.config import MissingData, StudyConfig, UserError
 from selfpretrain.files import read_json
 from selfpretrain.runs import identity
 from selfpretrain.sources import hub
+from selfpretrain.starts import Start
 from selfpretrain.study.conditions import find_condition
 
 SEED = "{seed}"

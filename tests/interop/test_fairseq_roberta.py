@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import selfpretrain.interop
-from selfpretrain.config import ModelConfig, Settings, Start, TokenizerConfig, UserError
+from selfpretrain.config import ModelConfig, Settings, TokenizerConfig, UserError
 from selfpretrain.data.store import TokenWriter, write_dictionary
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.interop.fairseq_roberta import export_roberta, load_roberta
@@ -22,6 +22,7 @@ from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import MaskedTokenHead, ReplacedTokenHead
 from selfpretrain.runs.identity import identify_start
 from selfpretrain.stages.start import choose_tokenizer, load_start
+from selfpretrain.starts import Start
 
 CONFIG = ModelConfig(
     family="roberta", num_layers=2, num_heads=2, hidden_size=32, embedding_size=32, intermediate_size=48, max_positions=60,

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from selfpretrain.config import FinetuneConfig, ModelConfig, Start, TaskConfig, TokenizerConfig, UserError
+from selfpretrain.config import FinetuneConfig, ModelConfig, TaskConfig, TokenizerConfig, UserError
 from selfpretrain.data.examples import join
 from selfpretrain.data.tokenizer import Tokenizer, train_tokenizer
 from selfpretrain.files import read_json, write_json
@@ -25,6 +25,7 @@ from selfpretrain.interop.names import SEQUENCE_KINDS, get_architecture
 from selfpretrain.model.encoder import Encoder
 from selfpretrain.model.heads import BertHead, MaskedTokenHead, Pooler, ReplacedTokenHead, SequenceHead
 from selfpretrain.runs.identity import identify_start
+from selfpretrain.starts import Start
 from selfpretrain.tasks.sequence import SequenceModel
 
 SIZES: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "intermediate_size": 48, "max_positions": 20}
