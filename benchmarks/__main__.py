@@ -21,6 +21,7 @@ BENCHMARKS = {
     "ranks": "a step of two ranks against half of the work and the sum of gradients alone",
     "reading": "a task of many rows: the first time, again, and its text",
     "startup": "how long commands take to start",
+    "launchers": "one small study by each launcher: the whole, and a further cell",
     "cells": "studies of many cells: planned, and gone on with when all is done",
     "engines": "the native engine and fairseq as engines of one pretraining: speed and held-out losses",
     "tokens": "tokens needed to reach a loss, by kind of start",
