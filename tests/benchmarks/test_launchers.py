@@ -27,7 +27,7 @@ def test_a_real_study(tmp_path):
 
 
 def test_a_study_that_fails_is_no_measurement(tmp_path):
-    with pytest.raises(UserError, match="ended with 2: .*is not there|ended with 2: .*does not exist"):
+    with pytest.raises(UserError, match=r"ended with 2: .*(is not there|does not exist)"):
         launchers.time_study("basic", 6, tmp_path / "none.csv", launchers.Options())
 
 
