@@ -27,7 +27,7 @@ WORDS = {
     "basic": [],
     "local_cores": ["hydra/launcher=local_cores"],
     "slurm": ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1",
-              "hydra.launcher.mem_gb=2", "hydra.sweeper.resources={}"],
+              "hydra.launcher.mem_gb=2", "hydra.sweeper.resources.corpus.mem_gb=2"],
     "ray": ["hydra/launcher=ray", "hydra.launcher.task.num_gpus=0"],
 }  # fmt: skip
 SEEDS = 2  # of none and own; the rest of a size are further fine-tunings

@@ -27,7 +27,7 @@ LIMIT_SECONDS = 1500.0
 LONG = ["pretrain.total_steps=12000", "runtime.save_every=500", "runtime.num_threads=1"]
 SLURM = [
     "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
-    "hydra.sweeper.resources={}", "study.cells_per_job=4",
+    "hydra.sweeper.resources.corpus.mem_gb=2", "study.cells_per_job=4",
 ]  # fmt: skip
 RAY = ["hydra/launcher=ray", "hydra.launcher.task.num_gpus=0"]
 
