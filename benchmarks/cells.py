@@ -1,12 +1,13 @@
-"""Seconds to plan a study of many cells, and to go on with one of which all cells are done, without its report.
+"""Seconds to plan a study of many cells, to go on with one of which all cells are done, and to write its report.
 
     python -m benchmarks cells [sizes=10,100,1000,10000]
 
-None of the runs is real: of the finished study each cell's folder holds what is read of it, a status and a result.
+None of the runs is real: of the finished study each cell's folder holds what is read of it, a status, a result and predictions.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
@@ -14,11 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from rich.console import Console
+
 from benchmarks import harness
 from benchmarks.harness import Row, interleave
 from benchmarks.work import TOY_MODEL, write_toy_task
 from selfpretrain.config import UserError
 from selfpretrain.door import compose_settings
+from selfpretrain.report.write import write_report
+from selfpretrain.runs.predictions import write_predictions
 from selfpretrain.study.cells import Cell
 from selfpretrain.study.flow import Flow
 from selfpretrain.study.plan import StudyPlan
@@ -46,8 +52,9 @@ def run(options: Options) -> Iterator[Row]:
             yield measure(f"{cells:,} cells planned", lambda: make_plan(overrides), options)  # noqa: B023 - called here
             for _, group in make_plan(overrides).iter_waves():
                 for cell in group:
-                    pretend(cell)
+                    pretend(cell, plan)
             yield measure(f"{cells:,} cells, all done, gone on with", lambda: go_on(overrides), options)  # noqa: B023
+            yield measure(f"{cells:,} cells, all done: the report alone", lambda: report(plan, overrides), options)  # noqa: B023
 
 
 def measure(title: str, call: Callable[[], object], options: Options) -> Row:
@@ -79,10 +86,21 @@ def go_on(overrides: list[str]) -> None:
     assert not flow.ready, "a cell is not done"
 
 
-def pretend(cell: Cell) -> None:
-    """What a study reads of a finished cell."""
+def report(plan: StudyPlan, overrides: list[str]) -> None:
+    write_report(plan, Console(file=io.StringIO(), width=120), overrides)
+
+
+def pretend(cell: Cell, plan: StudyPlan) -> None:
+    """What a study and its report read of a finished cell."""
     if cell.stage == "corpus":
         return
     cell.run.path.mkdir(parents=True, exist_ok=True)
+    if cell.stage == "finetune":
+        chance = np.random.default_rng(int(cell.id, 16))
+        for name in ("validation", "test"):
+            split = plan.data[cell.task].splits[name]
+            outputs = chance.normal(size=(len(split.ids), 2)).astype(np.float32)
+            outputs[np.arange(len(split.ids)), split.labels] += 1
+            write_predictions(cell.run.path / "predictions" / f"{name}.parquet", list(split.ids), split.labels, outputs)
     (cell.run.path / "result.json").write_text(RESULT)
     (cell.run.path / "status").write_text("done\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from selfpretrain.study.probe import LIMIT_SECONDS, Estimate, estimate_seconds
 from selfpretrain.study.sweep import describe_choices
 
 UNKNOWN = "unknown"
+LIMIT_FACTOR = 2  # nodes differ, and a job that reaches its limit is queued again
 
 
 def print_preview(plan: StudyPlan, console: Console) -> None:
@@ -147,6 +149,10 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
         lines.append(
             "the first runs of each learning rate and start are counted where they are chosen, not again as fine-tuning"
         )
+    if limits := list_limits(plan, waves, estimate):
+        lines.append(
+            f"limits of Slurm's jobs on machines like this one, {LIMIT_FACTOR} times the longest: {' '.join(limits)}"
+        )
     if estimate.caveat:
         lines.append(f"hours: {estimate.caveat}")
     unknown = [text for text, applies in (
@@ -162,3 +168,16 @@ def list_remarks(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estima
         if counts[status]:
             lines.append(f"{format_counted(counts[status], 'run')} {status}: {remark}")
     return lines
+
+
+def list_limits(plan: StudyPlan, waves: dict[str, list[Cell]], estimate: Estimate) -> list[str]:
+    """By stage the launcher's setting of a job's minutes, from the longest job that is left and whose time is known."""
+    longest: dict[str, float] = {}
+    for cells in waves.values():
+        for job in make_jobs(plan.study, [cell for cell in cells if cell.status not in FINISHED]):
+            seconds = [estimate.cells.get((cell.stage, cell.name)) for cell in job.cells]
+            stage, total = job.cells[0].stage, sum(filter(None, seconds))
+            if None not in seconds:
+                longest[stage] = max(longest.get(stage, 0.0), total)
+    minutes = {stage: math.ceil(LIMIT_FACTOR * seconds / 60) for stage, seconds in longest.items()}
+    return [f"hydra.sweeper.resources.{stage}.timeout_min={value}" for stage, value in minutes.items()]

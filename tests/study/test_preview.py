@@ -35,6 +35,7 @@ def test_a_study_partly_done(make_plan, run_waves, show):
     assert rows["pretraining"][:3] == ["2", "2", "-"]
     assert rows["pretraining"][4:] == ["-", "-"]
     assert rows["fine-tuning"][:2] == ["4", "0"]
+    assert "resources.finetune.timeout_min=" in text and "resources.pretrain." not in text
     assert float(rows["checkpoints"][0]) > 0 and float(rows["checkpoints"][1]) > 0
     assert "not built" not in text
 
@@ -49,6 +50,7 @@ def test_what_cannot_be_known_yet_is_called_unknown(make_plan, show):
     text = show(make_plan("budget=seconds", "pretrain.budget_amount=3600"))
     rows = read_rows(text)
     assert rows["pretraining"][3:] == ["unknown", "unknown", "2.00"]
+    assert "2 times the longest: " in text and "hydra.sweeper.resources.pretrain.timeout_min=121 " in text
     assert "FLOPs of budgets in seconds, until their runs have begun" in text
 
 
