@@ -1,6 +1,6 @@
 """Seconds of one small study by each launcher, against in-process, and what a further cell costs.
 
-    python -m benchmarks launchers [launchers=local_cores,slurm,ray] [sizes=6,36] [cells_per_job=1] [repeats=3]
+    python -m benchmarks launchers [launchers=local_cores,slurm,ray] [sizes=6,26] [cells_per_job=1] [repeats=3]
 
 Every measurement is a whole command into an empty folder: planning, two pretrainings of two steps, the fine-tunings, the report. The
 rows of a further cell are differences between the sizes, so starting (imports, Ray's cluster, the first wave) is left out.
@@ -38,7 +38,7 @@ FURTHER = "({} cells - {} cells) / their number."
 @dataclass
 class Options(harness.Options):
     launchers: str = "local_cores,slurm,ray"
-    sizes: str = "6,36"  # cells: 2 pretrainings and a multiple of 4 fine-tunings
+    sizes: str = "6,26"  # cells: 2 pretrainings and a multiple of 4 fine-tunings
     cells_per_job: int = 1
     repeats: int = 3
 
@@ -49,6 +49,11 @@ def run(options: Options) -> Iterator[Row]:
     if unknown := sorted({*names} - {*WORDS} - {"basic"}):
         raise UserError(f"launchers={','.join(unknown)} is not measured; allowed: {', '.join(WORDS)}")
     small, large = sorted(map(int, options.sizes.split(",")))
+    for size in (small, large):
+        if size < SEEDS + 2 * SEEDS or (size - SEEDS) % (2 * SEEDS):
+            raise UserError(
+                f"sizes={options.sizes}: no study has {size} cells; write {SEEDS} and a multiple of {2 * SEEDS}"
+            )
     with tempfile.TemporaryDirectory(prefix="selfpretrain_benchmark_") as folder:
         task = write_toy_task(Path(folder))
         times = {size: measure(["basic", *names], size, task, options) for size in (small, large)}

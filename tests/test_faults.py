@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # what is called when a part of the files is written already
 PLACES = {
@@ -43,3 +48,14 @@ def test_a_disk_that_fills_up(command, tiny, local, tmp_path, monkeypatch, place
     assert command(*words, f"runtime.runs_dir={full}").code == 0
     found = read_files(full)
     assert found == read_files(undisturbed) and len(found) > 4
+
+
+def test_the_first_case_of_the_others(tmp_path):
+    """Of those that need no mounting: the scripts as they are, on a study of their own."""
+    names = ["cut_short", "clock", "tracker", "hosts"]
+    command = [sys.executable, "-m", "launch.faults", *names, "--first", f"--folder={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)  # fmt: skip
+    assert [line.partition(":")[0] for line in done.stdout.splitlines() if ": ok: " in line] == names, (
+        done.stdout + done.stderr
+    )
+    assert done.returncode == 0

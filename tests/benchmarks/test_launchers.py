@@ -10,15 +10,15 @@ from selfpretrain.config import UserError
 
 
 def test_a_further_cell_is_the_difference_by_its_number(monkeypatch):
-    seconds = {("basic", 6): 10.0, ("basic", 16): 15.0, ("local_cores", 6): 12.0, ("local_cores", 16): 14.0}
+    seconds = {("basic", 6): 10.0, ("basic", 26): 15.0, ("local_cores", 6): 12.0, ("local_cores", 26): 14.0}
     monkeypatch.setattr(launchers, "time_study", lambda name, size, *_: seconds[name, size])
-    rows = list(launchers.run(launchers.Options(launchers="local_cores", sizes="6,16", repeats=2)))
+    rows = list(launchers.run(launchers.Options(launchers="local_cores", sizes="6,26", repeats=2)))
     assert [row.work for row in rows] == [
         "6 cells by local_cores",
-        "16 cells by local_cores",
+        "26 cells by local_cores",
         "a further cell by local_cores",
     ]
-    assert (rows[-1].ours, rows[-1].theirs) == ([0.2, 0.2], [0.5, 0.5])
+    assert (rows[-1].ours, rows[-1].theirs) == ([0.1, 0.1], [0.25, 0.25])
 
 
 def test_a_real_study(tmp_path):
@@ -34,3 +34,8 @@ def test_a_study_that_fails_is_no_measurement(tmp_path):
 def test_an_unknown_launcher_is_refused():
     with pytest.raises(UserError, match="launchers=dask is not measured"):
         list(launchers.run(launchers.Options(launchers="dask")))
+
+
+def test_a_size_that_no_study_has_is_refused():
+    with pytest.raises(UserError, match="no study has 36 cells"):
+        list(launchers.run(launchers.Options(sizes="6,36")))
