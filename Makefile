@@ -30,7 +30,7 @@ fairseq: .fairseq/installed
 # without fairseq its tests are skipped, by name
 test: .venv/installed-test
 	$(MAKE) fairseq >.fairseq.log 2>&1 || echo "fairseq was not built (is there a C++ compiler?): its tests are skipped; .fairseq.log has why"
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 clean:
 	rm -rf .venv .fairseq .fairseq.log dist build
