@@ -24,6 +24,16 @@ COMMANDS = {
     "study": "Compare pretraining procedures over tasks and seeds: the main job, end to end.",
     "report": "Write the tables and plots of a study again, from its run folders.",
     "settings": "Print every setting (or those of a section): its default, type, limits, unit and source.",
+    "init": "Write a study file for a file of your own. Asks nothing; says what it chose, and why.",
+    "doctor": "Say what this machine has for a study, and what to do about what it lacks.",
+    "completion": "Print the tab completion of a shell.",
+}
+# of the commands that Hydra does not carry out: what follows them
+USAGE = {
+    "settings": "[<section> ...]",
+    "init": "<file> [task.<setting>=<value> ...] [study.name=<name>]",
+    "doctor": "[runtime.<setting>=<value> ...]",
+    "completion": "bash | zsh | fish",
 }
 
 
@@ -36,6 +46,7 @@ def print_commands() -> None:
     for name, purpose in COMMANDS.items():
         print(f"  selfpretrain {name:<12} {purpose}")
     print("\nTry: selfpretrain study study=quickstart")
+    print("     selfpretrain init x.csv")
     print("     selfpretrain study task=local task.path=x.csv task.text=body task.label=topic")
     print("     selfpretrain <command> --help")
 
@@ -158,6 +169,31 @@ def run_plan(settings: Any, overrides: list[str]) -> None:
     print_preview(build_plan(settings, overrides), Terminal())
 
 
+def run_settings(arguments: list[str]) -> None:
+    from selfpretrain.door import print_settings
+
+    print_settings(arguments)
+
+
+def run_init(arguments: list[str]) -> None:
+    from selfpretrain.welcome.starter import start_study
+
+    print(*start_study(arguments), sep="\n")
+
+
+def run_doctor(arguments: list[str]) -> None:
+    from selfpretrain.welcome.doctor import examine
+
+    if not examine(arguments):
+        raise SystemExit(1)
+
+
+def run_completion(arguments: list[str]) -> None:
+    from selfpretrain.welcome.completion import print_completion
+
+    print_completion(arguments, COMMANDS)
+
+
 def print_once(*lines: str, file: Any = None) -> None:
     """Lines for the reader: rank 0 for all that torchrun started."""
     from selfpretrain.train.distributed import get_rank
@@ -179,6 +215,23 @@ RUNNERS: dict[str, Callable[[Any, list[str]], Any]] = {
     "evaluate": run_evaluate, "submit": run_submit, "export": run_export, "release": run_release,
     "release check": run_release_check, "plan": run_plan, "study": run_study_cell, "report": run_report,
 }  # fmt: skip
+
+
+# without Hydra: a file, a table, or this machine is all they are about
+BARE: dict[str, Callable[[list[str]], None]] = {
+    "settings": run_settings, "init": run_init, "doctor": run_doctor, "completion": run_completion,
+}  # fmt: skip
+
+
+def run_bare(command: str, arguments: list[str]) -> None:
+    """A command of ``BARE``, or how it is called."""
+    from selfpretrain.endings import flush_output, guard
+
+    if {"-h", "--help"}.intersection(arguments):
+        print(f"{COMMANDS[command]}\n\n  selfpretrain {command} {USAGE[command]}")
+    else:
+        guard(lambda: BARE[command](arguments))
+    flush_output()
 
 
 def run_hydra(command: str) -> Any:
@@ -220,18 +273,21 @@ def read_command_line(command: str) -> None:
 
     from selfpretrain.door import list_choices
     from selfpretrain.endings import fail
+    from selfpretrain.hints import hint_at
     from selfpretrain.overrides import quote_override
 
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        fail(f"{message}; selfpretrain {command} --help lists what there is", 2)
+        hint = hint_at(message.rpartition(" ")[2], list(parser._option_string_actions))
+        fail(f"{message}; {hint}selfpretrain {command} --help lists what there is", 2)
 
     parser.error = refuse  # type: ignore[method-assign]
     options = parser.parse_args(sys.argv[1:])
     for word in options.overrides:
         if word.startswith("=") or not ("=" in word or word.startswith("~")):
-            fail(f"{word!r} names no setting; write <setting>=<value>", 2)
+            hint = hint_at(f"{command} {word}", list(COMMANDS))
+            fail(f"{word!r} names no setting; {hint}write <setting>=<value>", 2)
     is_sweep = options.multirun and command != "study"  # a study is one sweep already: its commas are its own
     quoted = {word: quote_override(word, is_sweep) for word in options.overrides}
     sys.argv[1:] = [quoted.get(word, word) for word in sys.argv[1:]]
@@ -243,26 +299,6 @@ def read_command_line(command: str) -> None:
             fail(f"{override.input_line} is no choice; give one name: {group}=<name> of {', '.join(names)}{several}", 2)
 
 
-def explain_composition(error: Exception, command: str) -> str:
-    """Hydra's complaint about the command line as one line."""
-    from selfpretrain.config import Settings
-    from selfpretrain.door import explain_setting
-
-    if getattr(error.__cause__, "key", None) is not None:
-        return explain_setting(error.__cause__, Settings)  # type: ignore[arg-type]
-    lines = []
-    for line in str(error).splitlines():
-        if line.strip().startswith(("Config search path", "See https")):
-            break
-        # a study is one sweep already, and an unknown key with + would only be refused by our own door
-        if line.strip() and "use +" not in line and not (command == "study" and "--multirun" in line):
-            lines.append(line.strip().replace("\\'", "'"))
-    cause = str(error.__cause__ or "").splitlines()
-    if cause and cause[0] not in lines[0]:
-        lines[0] += f" ({cause[0]})"
-    return " ".join(lines[:30]) + f"; selfpretrain {command} --help lists the choices"
-
-
 def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -272,16 +308,18 @@ def main() -> None:
         print(__version__)
         return
     command = next((two for two in [" ".join(arguments[:2])] if two in COMMANDS), arguments[0])
+    if arguments[:2] == ["completion", "words"]:  # a shell waits for it
+        run_completion(arguments[1:])
+        return
     from selfpretrain.endings import Stopped, fail, flush_output, guard, prepare_streams
 
     prepare_streams()
     if command not in COMMANDS:
-        fail(f"{command!r} is not a command; allowed: {', '.join(COMMANDS)}", 2)
-    if command == "settings":
-        from selfpretrain.door import print_settings
+        from selfpretrain.hints import hint_at
 
-        guard(lambda: print_settings(arguments[1:]))
-        flush_output()
+        fail(f"{command!r} is not a command; {hint_at(command, list(COMMANDS))}allowed: {', '.join(COMMANDS)}", 2)
+    if command in BARE:
+        run_bare(command, arguments[1:])
         return
     sys.argv = [f"selfpretrain {command}", *arguments[len(command.split()) :]]
     is_sweep = command == "study" and not any(argument.startswith("study.cell=") for argument in arguments)
@@ -303,6 +341,8 @@ def main() -> None:
         read_command_line(command)
         guard(lambda: run_hydra(command))
     except (HydraException, OmegaConfBaseException) as error:
+        from selfpretrain.hints import explain_composition
+
         fail(explain_composition(error, command), 2)
     finally:
         if distributed := sys.modules.get("selfpretrain.train.distributed"):  # a command without torch is in no group

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from functools import cache
 from typing import TypeVar
 
 from selfpretrain.config import FinetuneConfig, Settings, TaskConfig, TextCard, UserError
 from selfpretrain.door import WARMUP, check, complete_task, find_folder, load_yaml, to_dataclass
+from selfpretrain.hints import hint_at
 
 T = TypeVar("T")
 
@@ -16,9 +16,7 @@ T = TypeVar("T")
 def _load_card(kind: str, name: str, schema: type[T]) -> T:
     known = list_cards(kind)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"{kind} {name!r} has no card; {hint}known: {', '.join(known)}")
+        raise UserError(f"{kind} {name!r} has no card; {hint_at(name, known)}known: {', '.join(known)}")
     return load_yaml(find_folder("corpora") / kind / f"{name}.yaml", schema)
 
 

@@ -50,7 +50,7 @@ def choose_device(runtime: RuntimeConfig) -> torch.device:
 
 def check_processes(num_processes: int, device: str = "auto") -> None:
     """UserError where a machine has GPUs, but fewer than processes; torch is loaded only where there may be some."""
-    if device == "cpu" or not _may_have_gpu():
+    if device == "cpu" or not may_have_gpu():
         return
     import torch
 
@@ -62,7 +62,8 @@ def check_processes(num_processes: int, device: str = "auto") -> None:
         )
 
 
-def _may_have_gpu() -> bool:
+def may_have_gpu() -> bool:
+    """Whether torch is worth being loaded to ask it: on Linux, where a driver is."""
     return sys.platform != "linux" or any(Path(driver).exists() for driver in DRIVERS)
 
 
@@ -79,7 +80,7 @@ def has_bf16(device: str, width: int) -> bool:
 
     A rule, never a measurement, since the answer enters identities. Torch is loaded only where there may be a GPU.
     """
-    if device != "cpu" and _may_have_gpu():
+    if device != "cpu" and may_have_gpu():
         import torch
 
         if choose_device(RuntimeConfig(device=device)).type == "cuda":

@@ -6,7 +6,6 @@ Only this file, ``__main__`` and the sweeper know Hydra and OmegaConf; everythin
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from selfpretrain.config import (
     FAMILIES,
@@ -33,7 +33,10 @@ from selfpretrain.config import (
 from selfpretrain.contradictions import list_contradictions
 from selfpretrain.engines import ENGINES, FINETUNE_ENGINES
 from selfpretrain.hashing import to_plain
+from selfpretrain.hints import explain_composition, explain_setting, hint_at
 from selfpretrain.overrides import escape_interpolation
+from selfpretrain.places import find_folder as find_folder
+from selfpretrain.places import list_choices as list_choices
 from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.pretext.packing import BLOCK_BUILDERS
 from selfpretrain.pretext.schedules import RULE, choose_checkpoint_shares, choose_steps, list_shares
@@ -48,48 +51,6 @@ NAMED: dict[str, Any] = {
     "pretrain.engine": ENGINES,
     "finetune.engine": FINETUNE_ENGINES,
 }
-
-
-def find_folder(name: str) -> Path:
-    """The folder ``conf`` or ``corpora``: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside, beside = package / name, package.parent / name
-    return inside if inside.is_dir() else beside
-
-
-def list_choices(group: str) -> list[str]:
-    """The options of a Hydra group: presets under ``conf``, cards under ``corpora``."""
-    return sorted(path.stem for name in ("conf", "corpora") for path in (find_folder(name) / group).glob("*.yaml"))
-
-
-def explain_setting(error: Exception, schema: type) -> str:
-    """OmegaConf's complaint about one setting as one line, with the settings there are."""
-    text = str(error).splitlines()[0].rstrip(".")
-    key = str(getattr(error, "full_key", "") or getattr(error, "key", "") or "").partition("[")[0]
-    path = key.split(".")
-    last, owner = path[-1], getattr(error, "object_type", None)
-    if path[0] != "hydra" or not dataclasses.is_dataclass(owner):
-        owner = _find_section(schema, path[:-1])
-    types = {f.name: str(f.type) for f in dataclasses.fields(owner)}  # type: ignore[arg-type]
-    if last in types:
-        fix = f"{key}.<setting>=<value>" if types[last].endswith("Config") else f"{key}=<{types[last]}>"
-        return f"setting {key}: {text}; give {fix}"
-    return f"setting {key or '?'}: {text}; {_hint_at(last, list(types))}allowed: {', '.join(types)}"
-
-
-def _hint_at(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
-
-
-def _find_section(schema: type, path: list[str]) -> type:
-    """The dataclass that holds the setting at the end of ``path``, as far as there is one."""
-    for name in path:
-        factory = {f.name: f.default_factory for f in dataclasses.fields(schema)}.get(name)
-        if not (isinstance(factory, type) and dataclasses.is_dataclass(factory)):
-            break
-        schema = factory
-    return schema
 
 
 def to_dataclass(raw: dict[str, Any], schema: type[T]) -> T:
@@ -113,6 +74,24 @@ def _to_schema(config: Any, schema: type[T]) -> T:
 def load_yaml(path: Path, schema: type[T]) -> T:
     """A YAML file as an instance of ``schema``; unknown keys and wrong types are refused (UserError)."""
     return _to_schema(OmegaConf.load(path), schema)
+
+
+def load_study_file(path: Path) -> DictConfig:
+    """A study in a file of the user's own, as Hydra composes it; UserError for what is no YAML, or no mapping."""
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"study={path}{where}: {reason}; correct it, as in the files that selfpretrain init writes"
+        ) from None
+    if not isinstance(config, DictConfig):
+        raise UserError(
+            f"study={path} holds no settings; write study: and what it compares, or have selfpretrain init do it"
+        )
+    return config
 
 
 def _escape(value: Any) -> Any:
@@ -168,7 +147,7 @@ def _check_card(task: TaskConfig) -> None:
             )
         for name in changes:
             if name not in allowed:
-                hint = _hint_at(name, allowed)
+                hint = hint_at(name, allowed)
                 raise UserError(f"task.finetune.{family} has {name!r}; {hint}allowed: {', '.join(allowed)}")
 
 
@@ -298,7 +277,9 @@ def print_settings(sections: Sequence[str]) -> None:
     known = {section.name: section.default_factory for section in dataclasses.fields(Settings)}
     for name in sections:
         if name not in known:
-            raise UserError(f"{name!r} is no section of the settings; allowed: {', '.join(known)}")
+            raise UserError(
+                f"{name!r} is no section of the settings; {hint_at(name, list(known))}allowed: {', '.join(known)}"
+            )
     for name in sections or known:
         rows = [_describe_setting(*each) for each in iter_settings(Settings()) if each[0].partition(".")[0] == name]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -330,15 +311,20 @@ def register_schema() -> None:
 def compose_settings(command: str, overrides: Sequence[str] = ()) -> Settings:
     """The settings a command line would give; for studies, tests and notebooks.
 
-    Works inside and outside a running Hydra application.
+    Works inside and outside a running Hydra application. Raises UserError for what no command line may say.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
 
     register_schema()
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(find_folder("conf")), version_base="1.3"):
-        return open_config(compose(command, overrides=list(overrides)), overrides)
+        try:
+            composed = compose(command, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain_composition(error, command.replace("_", " "))) from error
+        return open_config(composed, overrides)
 
 
 def to_yaml(settings: Any) -> str:

@@ -160,6 +160,9 @@ def test_label_in_the_text(refused, local):
 @pytest.mark.parametrize(("name", "key", "parts"), [
     ("pretrain", "pretrain.total_stepz", ("setting pretrain.total_stepz", "did you mean 'total_steps'?", "allowed: optimizer, momentum, peak_lr, ")),
     ("pretrain", "totl", ("setting totl", "allowed: init, model, ")),
+    ("study", "efort", ("setting efort", "did you mean 'effort'?")),
+    ("study", "runs_dir", ("setting runs_dir", "did you mean 'runtime.runs_dir'?")),
+    ("study", "pretrain.epochs", ("setting pretrain.epochs", "did you mean 'finetune.epochs'?")),
     ("study", "study.pretrain_seed", ("setting study.pretrain_seed", "did you mean 'pretrain_seeds'?")),
 ])  # fmt: skip
 def test_unknown_key(refused, local, name, prefix, key, parts):
@@ -199,7 +202,7 @@ def test_contradictory_settings(refused, local, settings):
                                                ("pretrain", "corpus=foo"), ("study", "tracking=foo")])  # fmt: skip
 def test_unknown_choice_lists_the_choices(refused, name, setting):
     allowed = {"model": "roberta_tiny", "task": "agnews", "corpus": "bookwiki", "tracking": "wandb"}
-    message = refused([name, setting], setting.replace("=", "/"), allowed[setting.split("=")[0]], with_tiny=False)
+    message = refused([name, setting], f"{setting} is not known", allowed[setting.split("=")[0]], with_tiny=False)
     assert "did you mean" not in message
 
 
@@ -210,7 +213,7 @@ def test_unknown_study_choice(refused, setting):
 
 
 @pytest.mark.parametrize(("setting", "parts"), [
-    ("study.tasks=[agnew]", ("agnew", "did you mean agnews")),
+    ("study.tasks=[agnew]", ("agnew", "did you mean 'agnews'")),
     ("study.tasks=[{name:agnews,txt:body}]", ("txt", "text")),
     ("study.tasks=[{text:body}]", ("study.tasks", "name")),
     ("study.tasks=[3]", ("'3'", "known: agnews")),
@@ -218,7 +221,7 @@ def test_unknown_study_choice(refused, setting):
     ("study.tasks=[reviews]", ("reviews", "a file of your own is {name: <name>, path: <file>")),
     ("study.tasks=[{name:agnews,max_train_examples:0}]", ("study.tasks, agnews", "task.max_train_examples=0")),
     ("study.conditions=[owl]", ("'owl'", "allowed: none, mimetic, own")),
-    ("study.conditions=[own_of:agnew]", ("agnew", "did you mean agnews")),
+    ("study.conditions=[own_of:agnew]", ("agnew", "did you mean 'agnews'")),
     ("study.conditions=[offshelf]", ("study.offshelf=hf:",)),
     ("study.models=[roberta_tyni]", ("roberta_tyni", "roberta_tiny")),
     ("+study.models_of.agnew=[roberta_tiny]", ("study.models_of", "'agnew'", "allowed: agnews")),
@@ -266,11 +269,13 @@ def test_study_without_cells(refused, setting):
 
 @pytest.mark.parametrize("arguments", [["foo"], ["studdy", "task=agnews"], ["--foo"], ["Pretrain"]])
 def test_unknown_command(command, arguments):
+    """A near one is suggested."""
     outcome = command(*arguments)
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert (
         repr(arguments[0]) in outcome.err
+        and ("did you mean 'study'?" in outcome.err) == (arguments[0] == "studdy")
         and "corpus, corpus audit, pretrain, finetune, evaluate, submit, export, release, release check, plan, study, report"
         in outcome.err
     )
@@ -281,7 +286,8 @@ def test_unknown_command(command, arguments):
     ("task", ("task",)), ("=3", ("'=3'", "<setting>=<value>")), ("task=[", ("'['",)), ("a.b.c=1", ("setting a:", "allowed: init")),
     ("pretrain.total_steps=1,2", ("pretrain.total_steps=1,2", "--multirun")), ("model=3", ("model=3", "roberta_tiny")),
     ("task=null", ("task=null", "agnews", "study.tasks=")), ("task=[agnews,sst2]", ("[agnews,sst2]", "study.tasks=")),
-    ("+model=electra_tiny", ("model", "more than once")),
+    ("+model=electra_tiny", ("model", "more than once")), ("--multrun", ("--multrun", "did you mean '--multirun'?")),
+    ("model=roberta_tyni", ("model=roberta_tyni", "did you mean 'roberta_tiny'?")), ("~taks", ("'taks'", "did you mean 'task'?")),
 ])  # fmt: skip
 def test_unreadable_command_line(refused, local, argument, parts):
     message = refused(["pretrain", *local(), argument], *parts)

@@ -13,7 +13,7 @@ from selfpretrain.hashing import hash_section
 
 def test_cards_are_read_strictly(monkeypatch, tmp_path):
     assert load_task_card("mrpc").unordered_pair
-    with pytest.raises(UserError, match="did you mean mrpc"):
+    with pytest.raises(UserError, match="did you mean 'mrpc'"):
         load_task_card("mrcp")
     with pytest.raises(UserError, match=r"no card; .*known: bookwiki"):
         load_text_card("nothing_like_it")

@@ -105,13 +105,6 @@ def test_settings_are_printed(command, name):
     assert "preset: electra_tiny" in outcome.out
 
 
-@pytest.mark.parametrize("name", GROUPS)
-def test_tab_completion_is_installed(command, name):
-    outcome = command(*name.split(), "-sc", "install=bash")
-    assert outcome.code == 0
-    assert "complete" in outcome.out
-
-
 def test_settings_are_listed_with_limit_unit_and_source(command):
     lines = command("settings").out.splitlines()
     for key, field, _ in iter_settings(Settings()):

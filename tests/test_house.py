@@ -16,10 +16,10 @@ SOURCES = [p for folder in ("selfpretrain", "hydra_plugins") for p in sorted((RO
 
 # a room may import rooms of lower floors, also from inside a function; within a room modules make no circle
 FLOORS = [
-    ["fields"],
+    ["fields", "places"],
     ["starts"],
     ["config", "seeds", "numbers", "hashing"],
-    ["files", "children", "cluster", "overrides", "stats", "tracking", "engines", "model"],
+    ["files", "children", "cluster", "overrides", "hints", "stats", "tracking", "engines", "model"],
     ["pretext"],
     ["contradictions"],
     ["door", "endings", "progress", "devices", "kinds"],
@@ -32,6 +32,7 @@ FLOORS = [
     ["stages"],
     ["study"],
     ["report"],
+    ["welcome"],
     ["__main__", "hydra_plugins"],
 ]
 OWNERS = {

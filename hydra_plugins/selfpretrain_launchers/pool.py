@@ -64,6 +64,7 @@ def choose_gpus(gpus: Sequence[int] | str) -> list[int]:
         there = f"0 to {number - 1}" if number else "none; hydra/launcher=local_cores goes without"
         raise UserError(
             f"hydra/launcher=local_gpus: hydra.launcher.gpus={gpus}, and the GPUs of this machine are {there}"
+            f"{'; set hydra.launcher.gpus=all or some of these' if number else ''}"
         )
     return chosen
 

@@ -48,7 +48,7 @@ def check(settings: dict[str, Any]) -> None:
         ) from None
     except subprocess.TimeoutExpired:
         raise UserError(
-            "hydra/launcher=slurm: sbatch does not answer within a minute; is Slurm's controller up?"
+            "hydra/launcher=slurm: sbatch does not answer within a minute; is Slurm's controller up? scontrol ping says so"
         ) from None
     if asked.returncode:
         why = (asked.stderr.strip().splitlines() or ["it does not say why"])[-1].removeprefix("sbatch: error:").strip()

@@ -163,7 +163,8 @@ class Tokenizer:
             found = [path / name for name in FILES if (path / name).is_file()]
             if not found:
                 raise UserError(
-                    f"tokenizer.path={path} holds no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no dict.txt"
+                    f"tokenizer.path={path} holds no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no dict.txt; "
+                    "give a folder with one of them, or tokenizer.path=null to do without"
                 )
             file = found[0]
         if not file.is_file():
@@ -179,7 +180,10 @@ class Tokenizer:
         except UserError:
             raise
         except Exception as error:  # the library raises bare Exception, whatever is wrong with a file
-            raise UserError(f"tokenizer.path={file} cannot be read: {str(error).splitlines()[0][:200]}") from error
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"tokenizer.path={file} cannot be read: {reason}; copy it again, or give another"
+            ) from error
 
 
 def encode_utf8(text: str) -> bytes:

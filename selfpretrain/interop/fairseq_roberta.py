@@ -151,7 +151,9 @@ def export_roberta(folder: Path, encoder: Encoder, tokenizer: Tokenizer, head: n
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty; export to a new folder")
     if config.layer_norm_eps != LAYER_NORM_EPS:
-        raise UserError(f"model.layer_norm_eps={config.layer_norm_eps}: fairseq has {LAYER_NORM_EPS} alone")
+        raise UserError(
+            f"model.layer_norm_eps={config.layer_norm_eps}: fairseq has {LAYER_NORM_EPS} alone; export it with format=huggingface"
+        )
     if tokenizer.kind != "bpe":
         raise UserError(
             "fairseq's RoBERTa has byte-level BPE, this vocabulary is WordPiece; export it with format=huggingface"
@@ -202,7 +204,9 @@ def _build_config(settings: Mapping[str, Any], file: Path) -> ModelConfig:
             raise UserError(f"{file}: {theirs}={value} makes no model; fetch the checkpoint again")
         values[ours] = value
     if values["hidden_size"] % values["num_heads"]:
-        raise UserError(f"{file}: {values['num_heads']} heads do not divide a width of {values['hidden_size']}")
+        raise UserError(
+            f"{file}: {values['num_heads']} heads do not divide a width of {values['hidden_size']}; fetch the checkpoint again"
+        )
     width = values["hidden_size"]
     return ModelConfig(
         family="roberta", embedding_size=width, type_vocab_size=1, layer_norm_eps=LAYER_NORM_EPS, **values

@@ -70,14 +70,18 @@ def get_architecture(config: ModelConfig, head: nn.Module | None) -> str:
         return f"{family}Model"
     if isinstance(head, (Pooler, BertHead)):
         if config.family != "bert":
-            raise UserError(f"a {type(head).__name__} is exported for model.family=bert only, not {config.family}")
+            raise UserError(
+                f"a {type(head).__name__} is exported for model.family=bert only, not {config.family}; export the encoder alone, "
+                "head=None"
+            )
         return "BertModel" if isinstance(head, Pooler) else "BertForPreTraining"
     if isinstance(head, MaskedTokenHead):
         return f"{family}ForMaskedLM"
     if isinstance(head, ReplacedTokenHead):
         if config.family != "electra":
             raise UserError(
-                f"transformers has a replaced-token head for model.family=electra only, not {config.family}"
+                f"transformers has a replaced-token head for model.family=electra only, not {config.family}; export the encoder "
+                "alone, head=None"
             )
         return "ElectraForPreTraining"
     if not isinstance(head, SequenceHead):

@@ -117,6 +117,10 @@ def write_bpe(folder: Path, tokens: Sequence[str], merges: Sequence[tuple[str, s
 def check_order(tokens: Sequence[str]) -> None:
     """UserError, saying why, where no dict.txt can give these entries their ids."""
     if tuple(tokens[: len(FIRST)]) != FIRST or tokens[-1] != MASK:
-        raise UserError("fairseq's special ids come first and <mask> last, which this vocabulary's do not")
+        raise UserError(
+            "fairseq's special ids come first and <mask> last, which this vocabulary's do not; learn one: tokenizer.source=own"
+        )
     if any(not token or any(character.isspace() for character in token) for token in tokens):
-        raise UserError("entries with white space, or unused ids, cannot stand in a dict.txt")
+        raise UserError(
+            "entries with white space, or unused ids, cannot stand in a dict.txt; learn a vocabulary: tokenizer.source=own"
+        )

@@ -109,7 +109,10 @@ def list_labels(train: Table, column: str) -> list[str]:
     read = partial(_read_labels, column, find_separator(cells))
     found = set(chain.from_iterable(_read_cells(train, cells, read)))
     if len(found) < 2:
-        raise UserError(f"{train.name}: column {column!r} has {len(found)} different labels and needs two or more")
+        raise UserError(
+            f"{train.name}: column {column!r} has {len(found)} different labels and needs two or more; add examples with others "
+            f"or set task.label to another column"
+        )
     return _sort(found)
 
 

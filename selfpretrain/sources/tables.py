@@ -62,7 +62,7 @@ def read_table(path: Path, setting: str, delimiter: str | None = None, encoding:
     try:
         found, packing = _read_streaming(path, given) if delimiter is None and encoding is None else (None, [])
     except OSError as error:
-        raise UserError(f"{given} cannot be read: {error}") from error
+        raise UserError(f"{given} cannot be read: {error}; see that you may read it, or copy it again") from error
     if found is None:
         found, packing = _read_whole(path, given, delimiter, encoding)
     if found.num_rows == 0:

@@ -135,14 +135,16 @@ def check_release(folder: Path) -> list[str]:
         _check_content(folder / name, manifests[name])
     for name, manifest in manifests.items():
         if fault := _find_break(name, manifest, manifests):
-            raise UserError(f"{folder / name / MANIFEST}: the lineage is broken: {fault}")
+            raise UserError(f"{folder / name / MANIFEST}: the lineage is broken: {fault}; get the release again")
     return list(sums)
 
 
 def _check_content(folder: Path, manifest: dict[str, Any]) -> None:
     ending = name_seeds(manifest["seeds"]) + name_step(manifest["step"], manifest["step"] == manifest["total_steps"])
     if manifest["name"] != folder.name or not f"-{folder.name}".endswith(f"-{ending}"):
-        raise UserError(f"{folder} is called otherwise than what it holds: {manifest['name']}, which ends in {ending}")
+        raise UserError(
+            f"{folder} is called otherwise than what it holds: {manifest['name']}, which ends in {ending}; call it by that name"
+        )
     load_huggingface(str(folder))
 
 

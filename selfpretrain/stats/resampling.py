@@ -169,7 +169,9 @@ def _check_defined(procedures: Sequence[Procedure], run_scores: Sequence[FloatAr
         runs = np.flatnonzero(np.isnan(scores))
         if len(runs):
             run = f"{procedure.name} run {runs[0]} (seed {procedure.seeds[procedure.seed_of_run[runs[0]]]!r})"
-            raise UserError(f"the metric is undefined for {run}, are its predictions constant?")
+            raise UserError(
+                f"the metric is undefined for {run}, are its predictions constant? Leave it out, or score by another"
+            )
 
 
 def _note_runs(procedure: Procedure, zero_where_undefined: bool) -> list[str]:
@@ -195,7 +197,7 @@ def note_replicates(num_dropped: int, num_zeroed: int, num_replicates: int) -> l
     if num_dropped * 2 >= num_replicates:
         raise UserError(
             f"the metric is undefined in {num_dropped} of {num_replicates} replicates: too few examples of some class, "
-            "or nearly constant predictions"
+            "or nearly constant predictions; give more test examples, or another metric"
         )
     if num_dropped:
         notes.append(f"{num_dropped} of {num_replicates} replicates left out: the metric is undefined there")

@@ -75,10 +75,10 @@ def compute_improvement(sides: Sequence[tuple[Sequence[float], Sequence[float]]]
     for first, second in sides:
         a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
         if not len(a) or not len(b) or not np.all(np.isfinite(a)) or not np.all(np.isfinite(b)):
-            raise UserError("every task needs finite scores of both sides")
+            raise UserError("every task needs finite scores of both sides: leave out those that have none")
         by_task.append(float(((a[:, None] > b) + 0.5 * (a[:, None] == b)).mean()))
     if not by_task:
-        raise UserError("no task has scores of both sides")
+        raise UserError("no task has scores of both sides: give a task that both were scored on")
     mean, count = float(np.mean(by_task)), len(by_task)
     if count < 2:
         return _make_estimate(mean, 0.0, 1.0)

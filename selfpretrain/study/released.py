@@ -66,7 +66,9 @@ def _read_entry(study: StudyConfig, name: str) -> tuple[str, list[int]]:
     seeds = list(range(given)) if type(given) is int else given
     are_numbers = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not are_numbers or not seeds or len({*seeds}) < len(seeds):
-        raise UserError(f"study.released.{name}.seeds={given} is no number above 0 and no list of seeds, each once")
+        raise UserError(
+            f"study.released.{name}.seeds={given} is no number above 0 and no list of seeds, each once; as in {FORM}"
+        )
     if SEED not in start or not Start.parse(start).is_released:
         raise UserError(
             f"study.released.{name}.start={start} names no released checkpoint for each {SEED}; allowed: {FORM}"

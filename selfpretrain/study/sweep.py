@@ -106,8 +106,8 @@ def check_id(cell: Cell, found: str) -> None:
     """UserError where a cell is another run here than was planned."""
     if found != cell.id:
         raise UserError(
-            f"{cell.name} is run {found} here and was planned as {cell.id}: its data have changed, or this "
-            "machine's precision is another (then name pretrain.precision and finetune.precision)"
+            f"{cell.name} is run {found} here and was planned as {cell.id}: its data have changed, or this machine's precision "
+            "is another; start the study again, or name pretrain.precision and finetune.precision"
         )
 
 

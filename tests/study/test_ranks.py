@@ -81,7 +81,7 @@ def test_a_rank_starts_no_ranks(monkeypatch):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     devices.check_processes(2)
     devices.check_processes(3, "cpu")
