@@ -14,7 +14,7 @@ from selfpretrain.endings import explain
 from selfpretrain.welcome import machine, surroundings
 from selfpretrain.welcome.machine import NOTE, PROBLEM, Finding
 
-SECONDS = 5.0  # for what is not torch
+SECONDS = 15.0  # of what answers at once unless something hangs
 Look = Callable[[], "Finding | Iterable[Finding]"]
 
 
@@ -51,8 +51,8 @@ def read_runtime(arguments: Sequence[str]) -> RuntimeConfig:
 def list_looks(runtime: RuntimeConfig) -> list[tuple[str, float, Look]]:
     """What is looked at: its name, the seconds it may take, and how."""
     return [
-        ("torch", machine.TORCH_SECONDS + 1, lambda: machine.look_at_torch(runtime)),  # first: it takes longest
         ("python", SECONDS, machine.look_at_python),
+        ("torch", machine.TORCH_SECONDS + 1, lambda: machine.look_at_torch(runtime)),
         ("cores", SECONDS, lambda: machine.look_at_cores(runtime)),
         ("memory", SECONDS, machine.look_at_memory),
         ("runs_dir", SECONDS, lambda: machine.look_at_disk(runtime.runs_dir)),

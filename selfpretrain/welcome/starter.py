@@ -206,7 +206,9 @@ def _list_entries(task: TaskConfig, reasons: dict[str, str]) -> Iterable[str]:
     """What differs from the card of a user's file, a line each, with the reasons."""
     card = to_plain(load_task_card(local.CARD))
     notes = {"path": "relative to the folder in which a command is started", **reasons}
-    for key, value in to_plain(task).items():
+    given = to_plain(task)
+    for key in dict.fromkeys(("path", "text", "label", *given)):  # these first
+        value = given.get(key)
         if value != card.get(key) and key != "name":
             one = value[0] if isinstance(value, list) and len(value) == 1 else value
             yield f"{key}: {_write(one)}" + (f"  # {_note(notes[key])}" if key in notes else "")
