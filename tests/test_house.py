@@ -50,7 +50,8 @@ OWNERS = {
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",
                  "selfpretrain.runs.results", "selfpretrain.study.plan", "selfpretrain.study.sweep", "selfpretrain.study.watch", "selfpretrain.study.facts", "selfpretrain.study.power",
                  "selfpretrain.model.flops", "selfpretrain.pretext.packing", "selfpretrain.pretext.batches", "selfpretrain.report.write", "selfpretrain.door", "selfpretrain.devices",
-                 "selfpretrain.sources.documents", "selfpretrain.stages.corpus", "selfpretrain.stages.work"]  # fmt: skip
+                 "selfpretrain.sources.documents", "selfpretrain.stages.corpus", "selfpretrain.stages.work",
+                 "selfpretrain.welcome.doctor", "selfpretrain.welcome.starter"]  # fmt: skip
 
 
 def get_module(path: Path) -> str:
