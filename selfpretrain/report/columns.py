@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
-from selfpretrain.numbers import format_p, format_score, format_signed
-from selfpretrain.report.comparisons import Difference, Interval
+from selfpretrain.numbers import choose_digits, format_p
+from selfpretrain.report.comparisons import UNITS, Difference, Interval
 from selfpretrain.report.findings import (
     PARTIAL,
     Calibration,
@@ -23,6 +23,45 @@ from selfpretrain.report.findings import (
 
 NOT_APPLICABLE = "-"
 NA = "NA"  # likewise in CSV
+
+
+@dataclass(frozen=True)
+class Number:
+    """What a cell shows, for an output that chooses the digits by itself."""
+
+    value: float
+    interval: Interval | None  # shown behind it
+    unit: str  # of comparisons.UNITS
+    digits: int  # that its interval and test set deserve
+    mark: str = ""  # behind all
+
+
+class Measured(str):
+    """A number as text, as every output may take it, that knows what it is made of."""
+
+    number: Number
+
+    def __new__(cls, text: str, number: Number) -> Measured:
+        made = super().__new__(cls, text)
+        made.number = number
+        return made
+
+    def __reduce__(self) -> tuple[type[Measured], tuple[str, Number]]:  # for copies
+        return Measured, (str(self), self.number)
+
+
+def measure(interval: Interval, unit: str = "score", num_examples: int | None = None, mark: str = "") -> Measured:
+    """A number with its interval in brackets, of so many test examples."""
+    digits = choose_digits((interval.high - interval.low) / 2, num_examples)
+    return Measured(interval.format(unit) + mark, Number(interval.point, interval, unit, digits, mark))
+
+
+def measure_alone(
+    value: float, interval: Interval | None, unit: str = "score", num_examples: int | None = None
+) -> Measured:
+    """A number without brackets, whose digits are by an interval that stands elsewhere."""
+    width = interval.high - interval.low if interval else 0.0
+    return Measured(UNITS[unit](value), Number(value, None, unit, choose_digits(width / 2, num_examples)))
 
 
 @dataclass(frozen=True)
@@ -53,6 +92,11 @@ def build_table(
     return Table(name, title, tuple(columns), texts, *num_columns, tuple(chain.from_iterable(columns.values())), values)
 
 
+def count_examples(summary: Summary) -> dict[tuple[str, str], int]:
+    """Test examples by model and task."""
+    return {(panel.model, panel.task): panel.num_examples for panel in summary.panels}
+
+
 def name_interval(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
@@ -67,29 +111,30 @@ def fill_panel(panel: Panel | Ensemble | Calibration | PublishedScore | PairedDi
     return (panel.model, panel.model), (f"{panel.task} ({panel.metric})", panel.task, panel.metric)
 
 
-def fill_score(entry: Entry) -> Cell:
+def fill_score(entry: Entry, num_examples: int) -> Cell:
     if entry.score is None:
         return entry.state_text, entry.state_text, NA, NA
-    return entry.score.format("score"), *list_interval(entry.score)
+    return fill_number(entry.score, num_examples)
 
 
-def fill_number(interval: Interval) -> Cell:
-    return interval.format("score"), *list_interval(interval)
+def fill_number(interval: Interval, num_examples: int | None = None, unit: str = "score") -> Cell:
+    return measure(interval, unit, num_examples), *list_interval(interval)
 
 
-def fill_point(entry: Entry) -> Cell:
+def fill_point(entry: Entry, num_examples: int) -> Cell:
     if entry.score is None:
         return entry.state_text, entry.state_text
-    return format_score(entry.score.point), repr(entry.score.point)
+    return measure_alone(entry.score.point, entry.score, "score", num_examples), repr(entry.score.point)
 
 
-def fill_point_gain(entry: Entry) -> Cell:
+def fill_point_gain(entry: Entry, num_examples: int) -> Cell:
     if entry.gain is None:
         return NOT_APPLICABLE if entry.score else entry.state_text, NA
-    return format_signed(entry.gain.delta.point), repr(entry.gain.delta.point)
+    delta = entry.gain.delta
+    return measure_alone(delta.point, delta, "gain", num_examples), repr(delta.point)
 
 
-def fill_difference(difference: Difference | None) -> tuple[Cell, Cell]:
+def fill_difference(difference: Difference | None, num_examples: int | None = None) -> tuple[Cell, Cell]:
     """It, and its p."""
     if difference is None:
         return (NOT_APPLICABLE, NA, NA, NA), (NOT_APPLICABLE, NA, NA, NA)
@@ -97,8 +142,12 @@ def fill_difference(difference: Difference | None) -> tuple[Cell, Cell]:
     if difference.is_of_checkpoints:
         scope = "checkpoints"
     p = "these checkpoints only" if difference.p_holm is None else format_p(difference.p_holm)
-    delta = (difference.delta.format("gain"), *list_interval(difference.delta))
-    return delta, (p, write_number(difference.p), write_number(difference.p_holm), scope)
+    return fill_number(difference.delta, num_examples, "gain"), (
+        p,
+        write_number(difference.p),
+        write_number(difference.p_holm),
+        scope,
+    )
 
 
 def fill_benefit(entry: Entry, summary: Summary) -> Cell:
@@ -106,7 +155,7 @@ def fill_benefit(entry: Entry, summary: Summary) -> Cell:
     if entry.condition == summary.reference and entry.gain:
         text = "100" if entry.gain.delta.low > 0 else "undefined"
     elif entry.benefit:
-        text = entry.benefit.format("benefit")
+        text = measure(entry.benefit, "benefit")
     return text, *list_interval(entry.benefit)
 
 
@@ -134,10 +183,10 @@ def fill_counted(counted: tuple[int, int] | None) -> Cell:
     return (NOT_APPLICABLE, NA, NA) if counted is None else (f"{counted[0]} of {counted[1]}", *map(str, counted))
 
 
-def fill_cross(cell: CrossCell, unit: str) -> Cell:
+def fill_cross(cell: CrossCell, unit: str, num_examples: int | None) -> Cell:
     if cell.value is None:
         return cell.text or "100", cell.text or "100", NA, NA, write_number(cell.p_holm)
-    return cell.value.format(unit), *list_interval(cell.value), write_number(cell.p_holm)
+    return *fill_number(cell.value, num_examples, unit), write_number(cell.p_holm)
 
 
 def list_interval(interval: Interval | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from selfpretrain.report.columns import (
     build_table,
     fill_score,
     list_interval,
+    measure,
     name_interval,
 )
 from selfpretrain.report.findings import Dynamics, Separation, Summary
@@ -47,7 +48,7 @@ def build_dynamics_table(summary: Summary) -> Table:
     rows = [
         [
             *_fill_step(found, step),
-            *(fill_score(e) if (e := panel.find(name)) else _LACKING for name in conditions),
+            *(fill_score(e, panel.num_examples) if (e := panel.find(name)) else _LACKING for name in conditions),
         ]
         for found in summary.dynamics
         for step, panel in zip(found.steps, found.panels, strict=True)
@@ -68,7 +69,8 @@ def build_separation_table(summary: Summary) -> Table:
     for found in summary.dynamics:
         separations = {each.conditions: each for each in found.separations}
         for step in found.steps:
-            cells = [_fill_separation(separations.get(pair), step) for pair in pairs]
+            size = found.panels[found.steps.index(step)].num_examples
+            cells = [_fill_separation(separations.get(pair), step, size) for pair in pairs]
             rows.append([*_fill_step(found, step), *cells])
     title = "Learning dynamics: differences (* from the step on at which the two separate)"
     return build_table("separations", title, columns, rows, (2, 2))
@@ -79,10 +81,10 @@ def _fill_step(found: Dynamics, step: int) -> list[Cell]:
     return [(found.model, found.model), task, (f"{step:,}", str(step))]
 
 
-def _fill_separation(separation: Separation | None, step: int) -> Cell:
+def _fill_separation(separation: Separation | None, step: int, num_examples: int) -> Cell:
     difference = separation.differences.get(step) if separation else None
     if separation is None or difference is None:
         return *_LACKING, NA
     is_apart = separation.step is not None and step >= separation.step
-    text = difference.delta.format("gain") + "*" * is_apart
+    text = measure(difference.delta, "gain", num_examples, "*" * is_apart)
     return text, *list_interval(difference.delta), str(is_apart).lower()

@@ -1,59 +1,86 @@
-"""The report as LaTeX, to be read into a document."""
+r"""The report as LaTeX: ``report.tex`` to be read into a paper, over a file for each table, and a document around it.
+
+``report.tex`` says what a paper would: captions and labels around ``\input`` of the tables and the PDFs of the plots. Text
+goes through :func:`selfpretrain.report.latex_text.escape_latex`, so that pdflatex sets whatever names and labels hold.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from selfpretrain.report.blocks import Block, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
+from selfpretrain.report.latex_tables import format_tabulars
+from selfpretrain.report.latex_text import escape_latex
 
-_ESCAPES = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-)
+_HEAD = r"""% Part of a document: \usepackage{booktabs} and \usepackage{graphicx} in its preamble, then \input{report.tex}.
+% Where this folder is not the document's: \newcommand{\reportfolder}{path/to/this/folder} before that.
+% Each table is a file of its own; report_document.tex is a document with all of it.
+\providecommand{\reportfolder}{.}"""
+
+_DOCUMENT = r"""% pdflatex report_document.tex, in this folder; with its references: latexmk -pdf report_document.tex
+\documentclass{article}
+\IfFileExists{lmodern.sty}{\usepackage[T1]{fontenc}\usepackage{lmodern}}{}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\extrafloats{500}
+\setcounter{topnumber}{4}
+\setcounter{totalnumber}{6}
+\renewcommand{\topfraction}{.9}
+\renewcommand{\textfraction}{.05}
+\renewcommand{\floatpagefraction}{.6}
+\begin{document}
+\input{report.tex}
+\end{document}
+"""
 
 
 def format_latex(blocks: Sequence[Block]) -> str:
-    """Tables are those of booktabs, plots the PNG files beside it; facts that differ between equal studies are left out."""
-    needs = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
-    return "\n\n".join([needs, *("\n".join(lines) for lines in walk(blocks, FUNCTIONS))]) + "\n"
+    """Facts that differ between equal studies are left out."""
+    return "\n\n".join([_HEAD, *("\n".join(lines) for lines in walk(blocks, FUNCTIONS))]) + "\n"
+
+
+def format_document(blocks: Sequence[Block]) -> str:
+    """A document of ``report.tex`` alone."""
+    return _DOCUMENT
 
 
 def _format_table(table: Table) -> list[str]:
-    columns = "l" * table.num_text_columns + "r" * (len(table.header) - table.num_text_columns)
-    num_keys = table.num_group_columns if table.num_group_columns > 1 else 0
-    body = [r"\toprule", _join(table.header)]
-    for _, rows in groupby(table.rows, key=lambda row: row[:num_keys]):
-        body += [r"\midrule", *map(_join, rows)]
-    lines = [rf"\begin{{tabular}}{{{columns}}}", *body, r"\bottomrule", r"\end{tabular}"]
-    return _float("table", table.title, lines)
+    names = list(format_tabulars(table))
+    lines = []
+    for place, name in enumerate(names, start=1):
+        part = f" (part {place} of {len(names)})" if len(names) > 1 else ""
+        lines += _float("table", name, table.title + part, rf"\input{{\reportfolder/{name}.tex}}")
+    return lines
 
 
-def _join(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape_latex, cells)) + r" \\"
+def _format_figure(figure: Figure) -> list[str]:
+    size = r"width=\linewidth,height=.8\textheight,keepaspectratio"
+    return _float("figure", figure.name, figure.title, rf"\includegraphics[{size}]{{\reportfolder/{figure.name}.pdf}}")
 
 
-def _float(kind: str, title: str, lines: Sequence[str]) -> list[str]:
-    return [rf"\begin{{{kind}}}", r"\centering", rf"\caption{{{escape_latex(title)}}}", *lines, rf"\end{{{kind}}}"]
+def _float(kind: str, name: str, title: str, content: str) -> list[str]:
+    label = {"table": "tab", "figure": "fig"}[kind]
+    caption = rf"\caption{{{escape_latex(title)}}}"
+    inside = [caption, rf"\label{{{label}:{name}}}", content] if kind == "table" else [content, caption]
+    inside += [rf"\label{{{label}:{name}}}"] if kind == "figure" else []
+    return [rf"\begin{{{kind}}}[htbp]", r"\centering", *inside, rf"\end{{{kind}}}"]
+
+
+def _format_sentence(sentence: Sentence) -> list[str]:
+    head = rf"\par\medskip\noindent\textbf{{{escape_latex(sentence.verdict, breaks=True)}}}"
+    return [head, *_list(sentence.evidence)]
 
 
 def _list(items: Iterable[str]) -> list[str]:
-    return [r"\begin{itemize}", *(rf"\item {escape_latex(item)}" for item in items), r"\end{itemize}"]
-
-
-def escape_latex(text: str) -> str:
-    escaped = re.sub(r"(?<![\w.-])([-+])(?=[.\d])", r"$\1$", text.translate(_ESCAPES))
-    return f"{{}}{escaped}" if text.startswith("[") else escaped  # after \\ and \item it would be an optional argument
+    lines = [rf"\item {escape_latex(item, breaks=True)}" for item in items]
+    return [r"\begin{itemize}\sloppy", *lines, r"\end{itemize}"] if lines else []
 
 
 FUNCTIONS: Functions[list[str]] = {
-    Title: lambda title: [rf"\section*{{{escape_latex(title.text)}}}"],
-    Sentence: lambda sentence: [rf"\paragraph{{{escape_latex(sentence.verdict)}}}", *_list(sentence.evidence)],
+    Title: lambda title: [rf"\section*{{{escape_latex(title.text, breaks=True)}}}"],
+    Sentence: _format_sentence,
     Table: _format_table,
-    Figure: lambda figure: _float(
-        "figure", figure.title, [rf"\includegraphics[width=\linewidth]{{{figure.name}.png}}"]
-    ),
+    Figure: _format_figure,
     Notes: lambda notes: [r"\subsection*{Notes}", *_list([*notes.explanations, *notes.warnings])],
     Facts: lambda facts: [r"\subsection*{How this was made}", *_list(map(": ".join, facts.lasting.items()))],
 }

@@ -1,4 +1,4 @@
-"""Plots of a summary as PNG and SVG; the same summary gives the same bytes."""
+"""Plots of a summary as PNG, SVG and PDF; the same summary gives the same bytes."""
 
 from __future__ import annotations
 
@@ -34,11 +34,16 @@ from selfpretrain.study.conditions import find_condition
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue
 MARKERS = "osD^vPX*"
-FORMATS = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # with neither date nor version
+FORMATS: dict[str, dict[str, None]] = {  # with neither date nor version
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 PANELS_PER_ROW = 3
 NARROWEST = 0.04  # of a score axis
 _STYLE = {
     "svg.hashsalt": "selfpretrain",
+    "pdf.fonttype": 42,  # TrueType, embedded; of Type 3, the default, journals refuse the glyphs
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from selfpretrain.numbers import format_score, format_signed
 from selfpretrain.report.columns import (
     NA,
     NOT_APPLICABLE,
@@ -11,8 +10,10 @@ from selfpretrain.report.columns import (
     Cell,
     Table,
     build_table,
+    count_examples,
     fill_difference,
     fill_panel,
+    measure_alone,
     name_interval,
     write_number,
 )
@@ -32,14 +33,16 @@ def build_procedure_table(summary: Summary) -> Table:
         "FLOPs": ("first_flops", "second_flops"),
         "seeds": ("seeds",),
     }
-    rows = [_build_row(each) for each in summary.procedures]
+    sizes = count_examples(summary)
+    rows = [_build_row(each, sizes.get((each.model, each.task))) for each in summary.procedures]
     return build_table("procedures", "Procedures, seed by seed", columns, rows, (3, 2))
 
 
-def _build_row(found: PairedDifference) -> list[Cell]:
-    format_side = format_signed if found.is_interaction else format_score
-    sides = [(format_side(side), repr(side)) for side in found.sides or ()] or [(NOT_APPLICABLE, NA)] * 2
-    difference, p = fill_difference(found.difference)
+def _build_row(found: PairedDifference, num_examples: int | None) -> list[Cell]:
+    unit, delta = "gain" if found.is_interaction else "score", found.difference.delta if found.difference else None
+    shown = [(measure_alone(side, delta, unit, num_examples), repr(side)) for side in found.sides or ()]
+    sides: list[Cell] = [*shown] or [(NOT_APPLICABLE, NA)] * 2
+    difference, p = fill_difference(found.difference, num_examples)
     seeds = str(found.difference.num_seeds[0]) if found.difference else "0"
     return [
         *fill_panel(found),

@@ -16,6 +16,7 @@ from selfpretrain.report.columns import (
     Cell,
     Table,
     build_table,
+    count_examples,
     fill_benefit,
     fill_counted,
     fill_cross,
@@ -26,7 +27,7 @@ from selfpretrain.report.columns import (
     fill_point_gain,
     fill_score,
     fill_seeds,
-    list_interval,
+    measure_alone,
     name_interval,
 )
 from selfpretrain.report.dynamics_tables import build_dynamics_tables
@@ -53,7 +54,7 @@ def build_tables(summary: Summary) -> list[Table]:
         tables.append(build_label_table(summary))
     tables += build_dynamics_tables(summary)
     tables += [build_cross_table(cross, summary) for cross in summary.crosses]
-    tables += [build_average_table(average) for average in summary.averages]
+    tables += [build_average_table(average, summary) for average in summary.averages]
     if summary.tallies:
         tables.append(build_tally_table(summary))
     if summary.transfers:
@@ -94,8 +95,8 @@ def build_score_table(summary: Summary) -> Table:
         [
             *fill_panel(panel),
             (f"{e.condition} (this checkpoint)" if e.about.from_released else e.condition, e.condition, e.state),
-            fill_score(e),
-            *fill_difference(e.gain),
+            fill_score(e, panel.num_examples),
+            *fill_difference(e.gain, panel.num_examples),
             fill_benefit(e, summary),
             fill_seeds(e),
         ]
@@ -114,9 +115,9 @@ def build_start_table(summary: Summary) -> Table:
         [
             *fill_panel(panel),
             (entry.condition, entry.condition, entry.state),
-            fill_point_gain(entry),
-            fill_point_gain(start),
-            *fill_difference(entry.added),
+            fill_point_gain(entry, panel.num_examples),
+            fill_point_gain(start, panel.num_examples),
+            *fill_difference(entry.added, panel.num_examples),
         ]
         for panel in summary.panels
         if panel.has_control and (start := panel.find(START))
@@ -134,9 +135,9 @@ def build_reference_table(summary: Summary) -> Table:
     rows = [
         [
             *fill_panel(panel),
-            fill_point(own),
-            fill_point(reference),
-            *fill_difference(panel.versus_reference),
+            fill_point(own, panel.num_examples),
+            fill_point(reference, panel.num_examples),
+            *fill_difference(panel.versus_reference, panel.num_examples),
             fill_benefit(own, summary),
         ]
         for panel in summary.panels
@@ -157,12 +158,12 @@ def build_label_table(summary: Summary) -> Table:
     for curve in curves:
         panels = [panel for panel in summary.panels if (panel.model, panel.card) == curve]
         for panel in sorted(panels, key=lambda panel: panel.num_labels):
-            own, labels = panel.find(OWN), str(panel.num_labels)
+            own, labels, size = panel.find(OWN), str(panel.num_labels), panel.num_examples
             rows.append([
                 (panel.model, panel.model), (f"{panel.card} ({panel.metric})", panel.card, panel.metric),
                 (f"{panel.num_labels:,}", labels),
-                *(fill_point(entry) if (entry := panel.find(c)) else (NOT_APPLICABLE, NA) for c in conditions),
-                *fill_difference(own.gain if own else None),
+                *(fill_point(entry, size) if (entry := panel.find(c)) else (NOT_APPLICABLE, NA) for c in conditions),
+                *fill_difference(own.gain if own else None, size),
             ])  # fmt: skip
     return build_table("labels", "By the number of labelled examples", columns, rows, (2, 2))
 
@@ -176,9 +177,10 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
     }[cross.unit]
     title = f"Pretrained on one task's text (rows), fine-tuned on another (columns): {cross.model}, {unit}"
     csv_header = ("model", "unit", "pretrained_on", "task", "value", "low", "high", "p_holm")
-    rows, values = [], []
+    rows, values, sizes = [], [], count_examples(summary)
     for text, cells in zip(cross.texts, cross.cells, strict=True):
-        filled = [fill_cross(cell, cross.unit) for cell in cells]
+        columns = zip(cross.tasks, cells, strict=True)
+        filled = [fill_cross(cell, cross.unit, sizes.get((cross.model, task))) for task, cell in columns]
         rows.append((text, *(cell[0] for cell in filled)))
         values += [(cross.model, cross.unit, text, task, *c[1:]) for task, c in zip(cross.tasks, filled, strict=True)]
     header = ("pretrained on", *cross.tasks)
@@ -187,17 +189,20 @@ def build_cross_table(cross: Cross, summary: Summary) -> Table:
     )
 
 
-def build_average_table(average: Average) -> Table:
+def build_average_table(average: Average, summary: Summary) -> Table:
     """Rows: conditions; columns: the benchmark's tasks and their mean. In the CSV file a row per cell."""
     without = f", without {', '.join(average.missing)}" if average.missing else ""
     title = f"{average.benchmark}{without}: {average.model}"
     columns = {**average.tasks, "mean": NA}
     header = ("condition", *(f"{task} ({metric})" for task, metric in average.tasks.items()), "mean")
     csv_header = ("model", "benchmark", "condition", "task", "metric", "score", "low", "high")
-    rows, values = [], []
+    rows, values, sizes = [], [], count_examples(summary)
     for row in average.rows:
-        cells = zip([*row.scores, row.mean], [*row.texts, row.reason], strict=True)
-        filled = [fill_number(number) if number else (text, text, NA, NA) for number, text in cells]
+        cells = zip(columns, [*row.scores, row.mean], [*row.texts, row.reason], strict=True)
+        filled = [
+            fill_number(number, sizes.get((average.model, task))) if number else (text, text, NA, NA)
+            for task, number, text in cells
+        ]
         rows.append((row.condition, *(cell[0] for cell in filled)))
         first = (average.model, average.benchmark, row.condition)
         values += [(*first, *column, *cell[1:]) for column, cell in zip(columns.items(), filled, strict=True)]
@@ -226,7 +231,7 @@ def build_tally_table(summary: Summary) -> Table:
             (tally.condition,) * 2,
             (tally.against,) * 2,
             (f"{tally.higher} of {tally.num_tasks}", *map(str, (tally.higher, tally.lower, tally.num_tasks))),
-            fill_number(tally.share),
+            fill_number(tally.share, tally.num_tasks),
             (format_p(tally.p_sign), repr(tally.p_sign)),
             (format_p(tally.p_wilcoxon), repr(tally.p_wilcoxon)),
             fill_number(tally.improvement),
@@ -259,7 +264,8 @@ def build_transfer_table(summary: Summary) -> Table:
                 (f"{panel.card} ({panel.metric})", panel.card, panel.metric),
             ]
             for e in panel.entries:
-                found = [fill_score(e), *fill_difference(e.gain), fill_seeds(e)]
+                size = panel.num_examples
+                found = [fill_score(e, size), *fill_difference(e.gain, size), fill_seeds(e)]
                 rows.append([*first, (e.condition, e.condition, e.state), *found])
         if not transfer.panels:
             first = [(NOT_APPLICABLE, NA), (transfer.task,) * 2, (transfer.test_set, transfer.test_set, NA)]
@@ -283,7 +289,7 @@ def build_published_table(summary: Summary) -> Table:
         counts = (found.num_examples, found.num_official)
         of = f"{counts[0]:,} of {counts[1]:,}" if counts[0] != counts[1] else f"{counts[0]:,}"
         rows.append([
-            *fill_panel(found), (found.condition,) * 2, fill_number(found.score), (of, *map(str, counts)),
+            *fill_panel(found), (found.condition,) * 2, fill_number(found.score, found.num_examples), (of, *map(str, counts)),
             (format_score(found.published), repr(found.published)),
             (f"{found.name} ({found.source})", found.name, found.source),
         ])  # fmt: skip
@@ -301,13 +307,14 @@ def build_ensemble_table(summary: Summary) -> Table:
         "inconsistency": name_interval("inconsistency"),
         "pairs": ("pairs",),
     }
+    sizes = count_examples(summary)
     rows = [
         [
             *fill_panel(found),
             (" + ".join(found.conditions), *found.conditions),
-            *map(fill_number, (found.singles, found.together)),
-            (found.gain.format("gain"), *list_interval(found.gain)),
-            fill_number(found.inconsistency),
+            *(fill_number(score, sizes[found.model, found.task]) for score in (found.singles, found.together)),
+            fill_number(found.gain, sizes[found.model, found.task], "gain"),
+            fill_number(found.inconsistency, sizes[found.model, found.task]),
             (str(found.num_pairs), str(found.num_pairs)),
         ]
         for found in summary.ensembles
@@ -327,12 +334,16 @@ def build_calibration_table(summary: Summary) -> Table:
         "Brier": name_interval("brier"),
         "seeds": ("seeds",),
     }
+    sizes = count_examples(summary)
     rows = [
         [
             *fill_panel(found),
             (found.condition, found.condition),
             temperature,
-            (format_score(found.score.point), repr(found.score.point)),
+            (
+                measure_alone(found.score.point, found.score, "score", sizes[found.model, found.task]),
+                repr(found.score.point),
+            ),
             *map(fill_number, (reliability.ece, reliability.debiased, reliability.brier)),
             (str(found.num_seeds), str(found.num_seeds)),
         ]

@@ -15,6 +15,7 @@ from selfpretrain.report.columns import (
     build_table,
     fill_panel,
     list_interval,
+    measure,
     name_interval,
 )
 from selfpretrain.report.comparisons import Difference, Interval, Source
@@ -111,7 +112,7 @@ def _to_column(name: str) -> str:
 def _fill(source: Source | None) -> Cell:
     if source is None:
         return NOT_APPLICABLE, NA, NA, NA, NA
-    text = source.sd.format("score") + (" < 0" if source.is_negative else "")
+    text = measure(source.sd, mark=" < 0" if source.is_negative else "")
     return text, *list_interval(source.sd), str(source.is_negative).lower()
 
 

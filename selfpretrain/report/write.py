@@ -16,7 +16,8 @@ from selfpretrain.files import explain_write_errors, make_folder, remove_leftove
 from selfpretrain.report.blocks import Block, Figure, Table, build_blocks
 from selfpretrain.report.collect import choose_folder, collect_results
 from selfpretrain.report.findings import Summary
-from selfpretrain.report.latex import format_latex
+from selfpretrain.report.latex import format_document, format_latex
+from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.markdown import format_markdown
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.terminal import print_report
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from selfpretrain.study.plan import StudyPlan
 
 # the files that hold the whole report; one more is one row more
-OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {"report.md": format_markdown, "report.tex": format_latex}
+OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
+    "report.md": format_markdown,
+    "report.tex": format_latex,
+    "report_document.tex": format_document,
+}
 
 
 def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) -> Summary:
@@ -40,7 +45,7 @@ def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) ->
 
 
 def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list[Path]:
-    """Write the OUTPUTS, a CSV per table, plots as PNG and SVG, facts.json and summary.json.
+    """Write the OUTPUTS, a CSV and LaTeX per table, plots in all of their forms, facts.json and summary.json.
 
     Equal summaries give equal bytes; what differs between equal studies (the time) is in facts.json only.
     """
@@ -48,6 +53,7 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     for block in blocks:
         if isinstance(block, Table):
             content[f"{block.name}.csv"] = format_csv(block).encode()
+            content |= {f"{name}.tex": text.encode() for name, text in format_tabulars(block).items()}
         elif isinstance(block, Figure):
             content |= {f"{block.name}.{form}": data for form, data in block.draw().items()}
     make_folder(folder)
