@@ -17,6 +17,7 @@ from selfpretrain.report.dynamics_tables import explain_dynamics
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.report.variance import explain_variance
+from selfpretrain.runs.results import Citation
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START, find_condition
 
@@ -63,6 +64,7 @@ class Facts:
 
     facts: dict[str, str]
     lasting: dict[str, str]  # those that equal studies share
+    citations: tuple[Citation, ...] = ()  # of what was used, where an output cites
 
 
 Block = Title | Sentence | Table | Figure | Notes | Facts
@@ -116,7 +118,7 @@ def build_blocks(summary: Summary) -> list[Block]:
             else []
         ),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
-        *([Facts(summary.facts, summary.lasting_facts)] if summary.lasting_facts else []),
+        *([Facts(summary.facts, summary.lasting_facts, tuple(summary.citations))] if summary.lasting_facts else []),
     ]
 
 

@@ -31,6 +31,7 @@ from selfpretrain.runs.results import (
 from selfpretrain.sources.labelled import TaskData
 from selfpretrain.study.audit import audit_study, list_held
 from selfpretrain.study.chance import choose_levels, describe_chance
+from selfpretrain.study.citations import list_citations
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import compare_pretraining, count_pretrain_flops
 from selfpretrain.study.facts import describe_conditions, describe_data
@@ -86,6 +87,7 @@ def collect_results(plan: StudyPlan, overrides: Sequence[str]) -> StudyResults:
     return StudyResults(
         study, tasks, cells, facts, plan.init_schemes, overlaps, num_labels, curve, checkpoints, is_log,
         describe_chance(plan.settings), _collect_transfers(plan), held, pretrain_flops=flops, groups=groups,
+        citations=list_citations(plan),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfpretrain.report.comparisons import Difference, Interval, Source, get_seed
-from selfpretrain.runs.results import ABSENT, DONE
+from selfpretrain.runs.results import ABSENT, DONE, Citation
 from selfpretrain.stats import Decision
 from selfpretrain.stats.calibration import ReliabilityBin
 from selfpretrain.study.conditions import OWN, Condition, find_condition
@@ -323,7 +323,7 @@ class PairedDifference:
 # fields of Summary that leave no trace while empty
 _OPTIONAL = (
     "tallies", "averages", "procedures", "dynamics", "ensembles", "calibrations", "transfers", "published", "without_overlap",
-    "chance", "seed_factors",
+    "chance", "seed_factors", "citations",
 )  # fmt: skip
 
 
@@ -354,6 +354,7 @@ class Summary:
     chance: str = ""  # what intervals hold over, in words
     # what varies from pretraining to pretraining, if not all
     seed_factors: dict[str, int] = field(default_factory=dict)
+    citations: list[Citation] = field(default_factory=list)  # what it is made of, and whose that is
 
     @property
     def is_crossed(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from selfpretrain.report.blocks import Block, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
 from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.latex_text import escape_latex
+from selfpretrain.report.references import cite_notes, cite_used
 
 _HEAD = r"""% Part of a document: \usepackage{booktabs} and \usepackage{graphicx} in its preamble, then \input{report.tex}.
 % Where this folder is not the document's: \newcommand{\reportfolder}{path/to/this/folder} before that.
@@ -30,6 +31,8 @@ _DOCUMENT = r"""% pdflatex report_document.tex, in this folder; with its referen
 \renewcommand{\floatpagefraction}{.6}
 \begin{document}
 \input{report.tex}
+\bibliographystyle{plain}
+\bibliography{references}
 \end{document}
 """
 
@@ -60,27 +63,37 @@ def _format_figure(figure: Figure) -> list[str]:
 
 def _float(kind: str, name: str, title: str, content: str) -> list[str]:
     label = {"table": "tab", "figure": "fig"}[kind]
-    caption = rf"\caption{{{escape_latex(title)}}}"
-    inside = [caption, rf"\label{{{label}:{name}}}", content] if kind == "table" else [content, caption]
-    inside += [rf"\label{{{label}:{name}}}"] if kind == "figure" else []
+    named = rf"\caption{{{escape_latex(title)}}}\label{{{label}:{name}}}"
+    inside = [rf"{named}\smallskip", content] if kind == "table" else [content, named]
     return [rf"\begin{{{kind}}}[htbp]", r"\centering", *inside, rf"\end{{{kind}}}"]
 
 
 def _format_sentence(sentence: Sentence) -> list[str]:
-    head = rf"\par\medskip\noindent\textbf{{{escape_latex(sentence.verdict, breaks=True)}}}"
-    return [head, *_list(sentence.evidence)]
+    head = rf"\par\medskip\noindent\textbf{{{_break(sentence.verdict)}}}"
+    return [head, *_list(map(_break, sentence.evidence))]
+
+
+def _break(text: str) -> str:
+    return escape_latex(text, breaks=True)
 
 
 def _list(items: Iterable[str]) -> list[str]:
-    lines = [rf"\item {escape_latex(item, breaks=True)}" for item in items]
+    """Of lines that are LaTeX."""
+    lines = [rf"\item {item}" for item in items]
     return [r"\begin{itemize}\sloppy", *lines, r"\end{itemize}"] if lines else []
 
 
 FUNCTIONS: Functions[list[str]] = {
-    Title: lambda title: [rf"\section*{{{escape_latex(title.text, breaks=True)}}}"],
+    Title: lambda title: [rf"\section*{{{_break(title.text)}}}"],
     Sentence: _format_sentence,
     Table: _format_table,
     Figure: _format_figure,
-    Notes: lambda notes: [r"\subsection*{Notes}", *_list([*notes.explanations, *notes.warnings])],
-    Facts: lambda facts: [r"\subsection*{How this was made}", *_list(map(": ".join, facts.lasting.items()))],
+    Notes: lambda notes: [
+        r"\subsection*{Notes}",
+        *_list([*cite_notes(notes.explanations), *map(_break, notes.warnings)]),
+    ],
+    Facts: lambda facts: [
+        r"\subsection*{How this was made}",
+        *_list([*(_break(": ".join(fact)) for fact in facts.lasting.items()), *cite_used(facts.citations)]),
+    ],
 }

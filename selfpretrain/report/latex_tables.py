@@ -24,7 +24,7 @@ from selfpretrain.report.latex_text import escape_latex, estimate_width
 WIDTH = 345.0  # points: the text of LaTeX's own article, the narrowest of the usual templates' full widths
 HEIGHT = 500.0  # of its text, less what a caption takes
 CAPTION = 45.0  # beside a table that is turned
-LONGEST = {True: 15.0, False: 9.0}  # em: cells of text, and words in columns of numbers, are wrapped beyond
+LONGEST = {True: 15.0, False: 7.0}  # em: cells of text, and words in columns of numbers, are wrapped beyond
 SLACK = 2.0  # points, since widths are estimates
 
 

@@ -79,6 +79,7 @@ def _summarize(results: StudyResults) -> Summary:
         dict(results.facts),
         chance=results.chance,
         seed_factors=dict(study.seed_factors or {}),
+        citations=list(results.citations),
     )
     _correct_families(summary)
     set_detectable(summary)

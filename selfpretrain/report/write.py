@@ -19,6 +19,7 @@ from selfpretrain.report.findings import Summary
 from selfpretrain.report.latex import format_document, format_latex
 from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.markdown import format_markdown
+from selfpretrain.report.references import format_references
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.terminal import print_report
 
@@ -30,6 +31,7 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
     "report.md": format_markdown,
     "report.tex": format_latex,
     "report_document.tex": format_document,
+    "references.bib": format_references,
 }
 
 

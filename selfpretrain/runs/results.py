@@ -56,6 +56,16 @@ class TransferResult:
 
 
 @dataclass(frozen=True)
+class Citation:
+    """Something that a study is made of, and whose it is."""
+
+    kind: str  # Models | Methods | Data | Software
+    what: str
+    keys: tuple[str, ...]  # of conf/references.bib; none: there is only
+    source: str = ""  # what a card says of it
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """All cells of a study, done or not."""
 
@@ -81,6 +91,7 @@ class StudyResults:
     # (model, task, condition) -> FLOPs by formula of what is pretrained for a run; absent where it is not known
     pretrain_flops: dict[tuple[str, str, str], float] = field(default_factory=dict)
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # task -> test examples that no number counts
+    citations: list[Citation] = field(default_factory=list)  # of what the runs used
     # task -> which of its examples belong together (task.group), by its data: nothing of it is stored with predictions
     groups: dict[str, Groups] = field(default_factory=dict)
 
@@ -94,6 +105,7 @@ class StudyResults:
             "transfers": [],
             "held": {},
             "facts": {},
+            "citations": [],
         }
         return replace(self, cells=cells, left_out=left_out, **gone)
 
