@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from selfpretrain.numbers import (
+    choose_digits,
     format_counted,
     format_duration,
     format_p,
@@ -43,3 +46,21 @@ def test_counts():
 )
 def test_durations(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("half_width", "num_examples", "digits"),
+    [(0.0123, None, 3), (0.0080, None, 4), (0.0080, 872, 3), (0.0080, 7600, 4), (0.0080, 1000, 3), (0.0080, 1001, 4),
+     (0.12, 5000, 2), (0.0996, None, 2), (0.0994, None, 3), (1.4, None, 1), (14.0, 100, 0), (0.00001, 100, 2),
+     (0.0, None, 3), (0.0, 40, 2), (math.inf, None, 3), (math.nan, 50, 2), (0.03, 1, 1)],
+)  # fmt: skip
+def test_digits_that_an_interval_deserves(half_width, num_examples, digits):
+    assert choose_digits(half_width, num_examples) == digits
+
+
+def test_half_a_width_has_two_significant_digits_at_most():
+    for exponent in range(-6, 0):
+        for lead in range(10, 100):
+            half_width = lead * 10.0**exponent
+            text = f"{half_width:.{choose_digits(half_width)}f}"
+            assert len(text.replace(".", "").lstrip("0")) == 2

@@ -65,7 +65,8 @@ def _float(kind: str, name: str, title: str, content: str) -> list[str]:
     label = {"table": "tab", "figure": "fig"}[kind]
     named = rf"\caption{{{escape_latex(title)}}}\label{{{label}:{name}}}"
     inside = [rf"{named}\smallskip", content] if kind == "table" else [content, named]
-    return [rf"\begin{{{kind}}}[htbp]", r"\centering", *inside, rf"\end{{{kind}}}"]
+    # with a star it has the width of the page in two columns, too, and in one it is the same
+    return [rf"\begin{{{kind}*}}[htbp]", r"\centering", *inside, rf"\end{{{kind}*}}"]
 
 
 def _format_sentence(sentence: Sentence) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from selfpretrain.numbers import format_score, format_signed
+from selfpretrain.numbers import MINUS, format_score, format_signed
 from selfpretrain.report.columns import Measured, Number, Table
 from selfpretrain.report.latex_text import escape_latex, estimate_width
 
@@ -191,7 +191,7 @@ class Grid:
         tabular = [rf"\begin{{tabular}}{{@{{}}{specification}@{{}}}}", *lines, r"\bottomrule", r"\end{tabular}"]
         begin = rf"\rotatebox{{90}}{{\{layout.size}" if layout.is_turned else rf"{{\{layout.size}"
         needs = r"\usepackage{booktabs}" + (r", \usepackage{graphicx}" if layout.is_turned else "")
-        note = f"% {escape_latex(self.title)}\n% in a table, in two columns a table*; needs {needs}"
+        note = f"% {escape_latex(self.title)}\n% in a table, or a table* in two columns; needs {needs}"
         return [note, rf"{begin}\setlength{{\tabcolsep}}{{{layout.gap:g}pt}}%", *tabular[:-1], tabular[-1] + "}"]
 
     def _format_heading(self, heading: str, layout: Layout) -> str:
@@ -224,15 +224,14 @@ def _count_digits(number: Number) -> int:
 
 
 def _format_number(number: Number) -> tuple[str, str]:
-    """The number, and its brackets with their mark."""
+    """The number, and its brackets with their mark; a minus is a minus, which is as wide as a plus."""
     digits = _count_digits(number)
     value = format_signed(number.value, digits) if number.unit == "gain" else format_score(number.value, digits)
+    value = value.replace(MINUS, "−")
     if number.interval is None:
         return value + number.mark, ""
-    low, high = (
-        format_score(end, digits) if math.isfinite(end) else f"{'−' * (end < 0)}∞"
-        for end in (number.interval.low, number.interval.high)
-    )
+    ends = (number.interval.low, number.interval.high)
+    low, high = (format_score(end, digits).replace(MINUS, "−").replace("inf", "∞") for end in ends)
     return value, f"[{low}, {high}]{number.mark}"
 
 

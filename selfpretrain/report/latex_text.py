@@ -105,7 +105,7 @@ def _translate_character(character: str) -> str | None:
 _WIDTHS = {
     **dict.fromkeys(".,:;'|!il", 278), **dict.fromkeys(" -", 333), **dict.fromkeys("[]", 278), **dict.fromkeys("()`jtrfI", 389),
     **dict.fromkeys("abdhknpqu", 556), **dict.fromkeys("xyvgs", 528), **dict.fromkeys("mwMW%", 1000),
-    **dict.fromkeys("+<>=@&#ABCDEFGHKLNOPQRTUVXYZ", 778),
+    **dict.fromkeys("+−<>=@&#ABCDEFGHKLNOPQRTUVXYZ", 778),
 }  # fmt: skip
 _UNKNOWN = 2900  # as code points: five letters of a typewriter, and a share of what stands around them
 _SCALES = {10: 1.0, 9: 1.028, 8: 1.063, 7: 1.138}  # how much wider than in proportion the smaller fonts are

@@ -38,7 +38,7 @@ def test_what_a_report_is_made_of(summary):
     assert kinds == ["Title", "Sentence", *["Table"] * 6, *["Figure"] * 4, "Notes", "Facts"]
     assert set(kinds) == {kind.__name__ for kind in get_args(Block)}
     assert [block.name for block in blocks[2:12]] == ["scores", "reference", *crosses, "variance", "scores", *crosses]
-    assert set(blocks[11].draw()) == {"png", "svg"}
+    assert set(blocks[11].draw()) == {"png", "svg", "pdf"}
     assert (blocks[-1].facts.keys(), [*blocks[-1].lasting]) == (summary.facts.keys(), ["command"])
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -38,6 +42,32 @@ def test_no_date_and_no_version(summary):
     assert b"<dc:date>" not in files["svg"]
     assert b"Matplotlib v" not in files["svg"]
     assert b"matplotlib" not in files["png"].lower()
+    assert b"Date" not in files["pdf"] and b"matplotlib" not in files["pdf"].lower()
+
+
+def test_fonts_are_in_the_pdf_as_truetype(summary):
+    pdf = draw_scores(summary)["pdf"]
+    assert pdf.startswith(b"%PDF-") and b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_a_pdf_does_not_depend_on_the_process():
+    """Names of subset fonts are hashes of sets, and those of text differ from process to process."""
+    code = (
+        "import hashlib; from matplotlib.figure import Figure; from selfpretrain.report.plots import _open_style, _save\n"
+        "with _open_style():\n"
+        "    figure = Figure(); figure.suptitle('own_of:qqp +.031 [.010, .050] Ærø'); files = _save(figure)\n"
+        "print(*(hashlib.sha256(data).hexdigest() for data in files.values()))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert printed[0] == printed[1] and len(printed[0].split()) == 3
 
 
 def test_png_is_an_image_with_the_conditions_colours(summary):

@@ -35,11 +35,12 @@ from selfpretrain.sources.labelled import Split, TaskData
 FILES = {
     "report.md",
     "report.tex",
-    "scores.csv",
+    "report_document.tex",
+    "references.bib",
+    *(f"{name}.{form}" for name in ("scores", "reference", "variance") for form in ("csv", "tex")),
     "scores.png",
     "scores.svg",
-    "reference.csv",
-    "variance.csv",
+    "scores.pdf",
     "facts.json",
     "summary.json",
 }
@@ -130,7 +131,7 @@ def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study, monkey
     fake_study.add("none", [0.6]).add("own", [0], status="missing")
     plan = make_plan(fake_study)
     broken = SimpleNamespace(status="diverged", note="loss is not finite at step 7")
-    plan.pretrainings = {"pretrained-own": SimpleNamespace(status="diverged", run=SimpleNamespace(
+    plan.pretrainings = {"pretrained-own": SimpleNamespace(status="diverged", settings=Settings(), run=SimpleNamespace(
         note=broken.note, path=fake_study.folder / "nowhere"))}  # fmt: skip
     (cell,) = (cell for group in plan.groups for cell in group.choose_cells() if cell.condition == "own")
     cell.blocker = "pretrained-own"
