@@ -70,7 +70,7 @@ def _float(kind: str, name: str, title: str, content: str) -> list[str]:
 
 
 def _format_sentence(sentence: Sentence) -> list[str]:
-    head = rf"\par\medskip\noindent\textbf{{{_break(sentence.verdict)}}}"
+    head = rf"{{\par\medskip\noindent\sloppy\textbf{{{_break(sentence.verdict)}}}\par}}"
     return [head, *_list(map(_break, sentence.evidence))]
 
 

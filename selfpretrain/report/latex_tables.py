@@ -12,14 +12,13 @@ digits of :func:`selfpretrain.numbers.choose_digits`. Nothing is bold.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from selfpretrain.numbers import MINUS, format_score, format_signed
 from selfpretrain.report.columns import Measured, Number, Table
-from selfpretrain.report.latex_text import escape_latex, estimate_width
+from selfpretrain.report.latex_text import escape_latex, estimate_width, list_pieces
 
 WIDTH = 345.0  # points: the text of LaTeX's own article, the narrowest of the usual templates' full widths
 HEIGHT = 500.0  # of its text, less what a caption takes
@@ -101,7 +100,7 @@ class Column:
                 words = max(words, min(estimate_width(cell, layout.points), LONGEST[self.is_text] * layout.points))
         space = estimate_width(" ", layout.points) if right else 0.0
         numbers = max(left, right) if layout.is_stacked else left + space + right
-        pieces = [estimate_width(piece, layout.points) for piece in re.split(r"(?<=[_:+@/-])|\s", self.header)]
+        pieces = [estimate_width(piece, layout.points) for piece in list_pieces(self.header)]
         return left, right, max(numbers, words, *pieces) + SLACK
 
 

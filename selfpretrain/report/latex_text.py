@@ -46,7 +46,7 @@ _MATHS = {
 }  # fmt: skip
 _PARTS = re.compile(r".[\u0300-\u036f]*", re.DOTALL)  # a character with the accents over and under it
 # a long name may go on in the next line behind these, a number may not
-_BREAKS = re.compile(r"""(?<=\w[_:+/@,;=.])(?=[^\W\d]|["'(\[])""")
+_BREAKS = re.compile(r"""(?<=\w[_@])(?=\w)|(?<=\w[:+/,;=.])(?=[^\W\d]|["'(\[])""")
 _LIGATURE = re.compile(r"(?<=[-'`,<>])(?=[-'`,])|(?<=[!?])(?=`)")  # inside two characters that mean themselves
 _MARKS = {"\0": r"\allowbreak{}", "\1": "{}"}
 
@@ -60,6 +60,11 @@ def escape_latex(text: str, breaks: bool = False) -> str:
     text = _LIGATURE.sub("\1", _BREAKS.sub("\0", text) if breaks else text)
     escaped = re.sub(r"(?<![\w.}-])([-+])(?=[.\d])", r"$\1$", _translate(text))
     return f"{{}}{escaped}" if text.startswith(("[", "*")) else escaped  # else an argument of what stands before
+
+
+def list_pieces(text: str) -> list[str]:
+    """What stays together where a text is divided with ``breaks``."""
+    return [piece for word in text.split() for piece in _BREAKS.split(word)]
 
 
 def _translate(text: str) -> str:

@@ -8,11 +8,13 @@ import string
 import subprocess
 
 import pytest
+from matplotlib.figure import Figure as Drawing
 
+from selfpretrain.report import plots
 from selfpretrain.report.blocks import Facts, Figure, Notes, Sentence, Table, Title, build_blocks
 from selfpretrain.report.columns import measure
 from selfpretrain.report.comparisons import Interval
-from selfpretrain.report.plots import draw_scores
+from selfpretrain.report.findings import Summary
 from selfpretrain.report.write import save_report
 from selfpretrain.runs.results import Citation
 
@@ -55,7 +57,7 @@ def read_pdf(folder, name="report_document"):
     return done.stdout
 
 
-def make_wild_blocks(summary):
+def make_wild_blocks():
     interval = Interval(0.84, 0.83, 0.85)
     labels = [[text, "row", measure(interval)] for text in WILD]
     long = [
@@ -69,16 +71,17 @@ def make_wild_blocks(summary):
         Table("labels", WILD[3], ("name_1", "what", "score"), tuple(map(tuple, labels)), 2, 0, (), ()),
         Table("long", "Long", ("task", "condition", "score", "gain"), tuple(long), 2, 1, (), ()),
         Table("wide", "Wide", header, tuple(wide), 1, 0, (), ()),
-        Figure("scores", "50 % of _", lambda: draw_scores(summary)),
+        Figure("scores", "50 % of _", lambda: plots._save(Drawing())),
         Notes((*WILD, "Holm-corrected over all"), WILD),
         Facts({}, {text: text for text in WILD}, (Citation("Data", WILD[1], (), WILD[0]),)),
     ]  # fmt: skip
 
 
-@pytest.fixture
-def wild(summary, tmp_path):
-    save_report(summary, make_wild_blocks(summary), tmp_path / "wild")
-    return tmp_path / "wild"
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wild")
+    save_report(Summary("wild", "none", "bookwiki", "BookWiki", 0.95, 200, [], {}), make_wild_blocks(), folder)
+    return folder
 
 
 def test_any_name_and_any_size(wild):
@@ -103,26 +106,25 @@ def test_its_references(wild):
     assert done.returncode == 0 and "error" not in done.stdout.lower(), done.stdout
     compile_document(wild)
     assert "undefined" not in compile_document(wild)
-    assert "Scandinavian Journal of Statistics" in read_pdf(wild)
+    assert "Sture Holm" in read_pdf(wild)
 
 
-def test_a_real_report_with_its_fonts(summary, tmp_path):
-    save_report(summary, build_blocks(summary), tmp_path / "report")
-    assert list_overfull(compile_document(tmp_path / "report")) == []
-    assert "Study demo" in read_pdf(tmp_path / "report")
+def test_a_real_report_by_itself_and_in_somebodys_paper(summary, tmp_path):
+    folder = tmp_path / "runs" / "report"
+    save_report(summary, build_blocks(summary), folder)
+    assert list_overfull(compile_document(folder)) == []
+    assert "Study demo" in read_pdf(folder)
+    check_in_a_paper(tmp_path)
     if shutil.which("pdffonts") is None:
         pytest.skip("no pdffonts here")
-    done = subprocess.run(
-        ["pdffonts", tmp_path / "report" / "report_document.pdf"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["pdffonts", folder / "report_document.pdf"], capture_output=True, text=True, check=True)
     fonts = [line.split() for line in done.stdout.splitlines()[2:]]
     assert {font[-5] for font in fonts} == {"yes"}  # embedded
     assert any("TrueType" in font for font in fonts)
 
 
-def test_a_table_in_somebodys_paper(summary, tmp_path):
+def check_in_a_paper(tmp_path):
     """In two columns, in another folder, with a caption of its own."""
-    save_report(summary, build_blocks(summary), tmp_path / "runs" / "report")
     (tmp_path / "paper.tex").write_text(
         r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\newcommand{\reportfolder}{runs/report}"
         r"\begin{document}\begin{table*}\centering\caption{Mine}\input{runs/report/scores.tex}\end{table*}"

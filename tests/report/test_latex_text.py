@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from selfpretrain.report.latex_text import escape_latex, estimate_width
+from selfpretrain.report.latex_text import escape_latex, estimate_width, list_pieces
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,8 @@ def test_long_names_may_be_divided_and_numbers_not():
         "mix:own+own_of:qqp study.models=[nano] +.031 [-.010, .050] agnews@4000"
     )
     assert r"mix:\allowbreak{}own+\allowbreak{}own\_\allowbreak{}of" in text
-    assert r"$+$.031 [$-$.010, .050] agnews@4000" in text
+    assert r"$+$.031 [$-$.010, .050] agnews@\allowbreak{}4000" in text
+    assert list_pieces("own_of:qqp@4000 (f1) .031") == ["own_", "of:", "qqp@", "4000", "(f1)", ".031"]
 
 
 def test_whatever_comes_braces_and_dollars_are_in_pairs():

@@ -48,7 +48,7 @@ def test_what_is_cited_is_there_and_nothing_else(summary):
 def test_a_method_is_cited_once_where_it_is_first_named():
     lines = cite_notes(["a_1: Holm-corrected over 12", "Holm-corrected; Fieller's interval & so on"])
     assert lines == [
-        r"a\_1: Holm-corrected~\cite{holm1979simple} over 12",
+        r"a\_\allowbreak{}1: Holm-corrected~\cite{holm1979simple} over 12",
         r"Holm-corrected; Fieller's interval~\cite{fieller1954problems} \& so on",
     ]
 
@@ -58,7 +58,7 @@ def test_a_data_set_without_a_paper_is_cited_by_its_card():
     assert "@misc{data-jigsaw-1,\n  title = {{jigsaw\\_1}},\n  note = {train.csv of (kaggle) \\& co},\n}" in text
     assert cite_used(USED) == [
         r"Models: RoBERTa~\cite{liu2019roberta}",
-        r"Data: jigsaw\_1~\cite{data-jigsaw-1}; amazon~\cite{mcauley2013hidden,zhang2015character}",
+        r"Data: jigsaw\_\allowbreak{}1~\cite{data-jigsaw-1}; amazon~\cite{mcauley2013hidden,zhang2015character}",
     ]
 
 
