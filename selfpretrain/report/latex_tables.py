@@ -53,6 +53,7 @@ LAYOUTS = (
     _NORMAL,
     _SMALL,
     _SMALLER,
+    replace(_SMALLER, gap=3.0),
     replace(_SMALL, is_stacked=True),
     replace(_SMALLER, is_stacked=True),
     replace(_SMALLER, is_turned=True),
@@ -90,10 +91,11 @@ class Column:
     def measure(self, layout: Layout) -> tuple[float, float, float]:
         """Widths: of the numbers, of the intervals beside them, and of the whole column."""
         left = right = words = 0.0
+        digits = self.digits
         for cell in self.cells:
             if isinstance(cell, Measured):
                 value, brackets = _format_number(cell.number)
-                missing = "0" * (self.digits - _count_digits(cell.number))
+                missing = "0" * (digits - _count_digits(cell.number))
                 left = max(left, estimate_width(value + missing, layout.points))
                 right = max(right, estimate_width(brackets, layout.points))
             else:
