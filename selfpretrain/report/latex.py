@@ -16,14 +16,14 @@ from selfpretrain.report.references import cite_notes, cite_used
 _HEAD = r"""% Part of a document: \usepackage{booktabs} and \usepackage{graphicx} in its preamble, then \input{report.tex}.
 % Where this folder is not the document's: \newcommand{\reportfolder}{path/to/this/folder} before that.
 % Each table is a file of its own; report_document.tex is a document with all of it.
-\providecommand{\reportfolder}{.}"""
+\providecommand{\reportfolder}{.}
+\ifdefined\extrafloats\extrafloats{500}\fi \maxdeadcycles=1000 % a large study has more floats in a row than LaTeX expects"""
 
 _DOCUMENT = r"""% pdflatex report_document.tex, in this folder; with its references: latexmk -pdf report_document.tex
 \documentclass{article}
 \IfFileExists{lmodern.sty}{\usepackage[T1]{fontenc}\usepackage{lmodern}}{}
 \usepackage{booktabs}
 \usepackage{graphicx}
-\extrafloats{500}
 \setcounter{topnumber}{4}
 \setcounter{totalnumber}{6}
 \renewcommand{\topfraction}{.9}
