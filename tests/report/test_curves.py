@@ -78,5 +78,5 @@ def test_plots_are_the_same_bytes_twice(fake_study, counted, name):
     fake_study.add_curve("own", {1_000_000: 0.6, 2_000_000: 0.7}, task="topics@100")
     summary = summarize(fake_study.finish())
     first, again = (draw_curves(summary, name) for _ in range(2))
-    assert first == again and set(first) == {"png", "svg"}
+    assert first == again and set(first) == {"png", "svg", "pdf"}
     assert b"topics" in first["svg"] or b"<path" in first["svg"]

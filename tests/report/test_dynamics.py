@@ -124,7 +124,7 @@ def test_the_figure_has_the_axis_of_its_schedule(study):
     files = draw_dynamics(summary)
     summary.dynamics[0].is_log = False
     assert files != draw_dynamics(summary)
-    assert set(files) == {"png", "svg"} and b"steps of pretraining" in files["svg"]
+    assert set(files) == {"png", "svg", "pdf"} and b"steps of pretraining" in files["svg"]
 
 
 def test_a_study_without_checkpoints_has_none_of_it(fake_study):
