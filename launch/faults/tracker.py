@@ -74,8 +74,7 @@ def _time_calls() -> None:
 
         return timed
 
-    tracking.build_tracker = add(tracking.build_tracker)
-    for name in ("log", "finish"):
+    for name in ("__init__", "log", "summarize", "add_table", "add_files", "finish"):
         setattr(tracking.WandbTracker, name, add(getattr(tracking.WandbTracker, name)))
     tracking.Helper.close = add(tracking.Helper.close, is_last=True)
 
