@@ -273,6 +273,7 @@ class TrackingConfig:
     project: str = "selfpretrain"
     entity: str | None = None
     mode: str = setting("auto", ("auto", "online", "offline"), "auto: online when logged in, else offline")
+    checkpoints: bool = setting(False, help="finished encoders and fine-tuned models, with their vocabularies, as artifacts, too")
 
 
 @dataclass

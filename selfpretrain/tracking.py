@@ -1,8 +1,13 @@
-"""Mirroring metrics to Weights & Biases, or nowhere. The run folder has every metric in any case.
+"""Mirroring runs to Weights & Biases, or nowhere. The run folder has every metric in any case.
 
-W&B lives in one helper process per training process, fed through a pipe: ``python -m selfpretrain.tracking``. A hanging
+W&B lives in one helper process per training process, fed through a pipe: :mod:`selfpretrain.relay`. A hanging
 network, its signal and exit hooks and its import then never touch the training. Metrics go through a bounded queue
 that a daemon thread empties; when it is full they are dropped, counted, and one warning is printed.
+
+A run has one id in W&B, its own. Every start of it tells W&B the whole history up to its checkpoint first, from metrics.jsonl.
+Online W&B resumes the run and passes over the steps that it has. Offline the new folder holds all of the run, and the one of
+the start before, unless it was sent, is removed: one folder is one run, in whatever order ``wandb sync`` sends them. Nothing
+is resumed offline: ``wandb sync`` gives rows of steps that it has new steps, after the last (seen with W&B 0.31).
 """
 
 from __future__ import annotations
@@ -16,70 +21,123 @@ import subprocess
 import sys
 import threading
 import time
-import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import Settings
-from selfpretrain.hashing import to_plain
+from selfpretrain.config import TrackingConfig
 
 QUEUE_SIZE = 2000  # messages
 INIT_TIMEOUT_SECONDS = 30  # W&B's own limit for reaching the server
-DRAIN_SECONDS = 120.0  # what the helper may take after training has ended
+DRAIN_SECONDS = 120.0  # what the helper may take after training has ended,
+UPLOAD_SECONDS = 3600.0  # with tracking.checkpoints
 EXIT_SHARE = 0.02  # of the process's time that its end may wait for the helper,
 EXIT_SECONDS = (2.0, 10.0)  # within these bounds
-NICE = 10  # the helper gives way to the training
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What is said of a run when it begins."""
+
+    id: str
+    job_type: str  # pretrain | finetune | evaluate | report
+    group: str  # the study; empty outside of one
+    name: str  # for people
+    config: Mapping[str, Any]  # columns to group by, and the settings
+    folder: Path  # W&B's own files go there, under wandb/
+    history: Path | None = None  # metrics.jsonl: what earlier starts had when this one goes on; None: it begins anew
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files that are stored with a run, by their names there; a folder stands for what it holds."""
+
+    name: str
+    type: str
+    files: Mapping[str, Path]
+    aliases: Sequence[str] = field(default=())
+    is_lasting: bool = False  # the files stay as they are where they are: W&B needs no copy of its own
 
 
 class NullTracker:
     """Tracks nothing; all that the training loop knows of tracking."""
 
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Mirror a row; never blocks, never raises."""
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Mirror a row, before it is written to the history; never blocks, never raises."""
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """What the run came to."""
+
+    def add_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
+        """A table, its rows in the order of ``columns``."""
+
+    def add_files(self, artifact: Artifact) -> None:
+        """Files to store with the run."""
 
     def finish(self, exit_code: int = 0) -> None:
         """The run has ended; call it in a finally."""
 
 
-def build_tracker(settings: Settings, folder: Path, group: str, name: str) -> Tracker:
-    """The tracker that the settings of a run name; for ranks other than 0 one that does nothing.
-
-    ``folder`` is the run's, <stage>/<id>, under whose id an interrupted run is continued; W&B's own files go there,
-    under wandb/. ``group`` is the study, ``name`` is for people.
-    """
-    config = settings.tracking
+def build_tracker(config: TrackingConfig, card: RunCard) -> Tracker:
+    """The tracker that the settings name; for ranks other than 0 one that does nothing."""
     if config.name == "none" or int(os.environ.get("RANK", "0")) != 0:
         return NullTracker()
-    arguments = {
-        "project": config.project, "entity": config.entity, "id": folder.name, "group": group or None,
-        "job_type": folder.parent.name, "name": name, "config": to_plain(settings), "dir": str(folder.resolve()),
-    }  # fmt: skip
-    return WandbTracker(config.mode, arguments)
+    return WandbTracker(config, card)
 
 
 class WandbTracker:
-    """One W&B run, carried by the process's helper; ``arguments`` are those of ``wandb.init``."""
+    """One W&B run, carried by the process's helper."""
 
-    def __init__(self, mode: str, arguments: dict[str, Any]):
-        self.key = f"{arguments['id']}.{time.monotonic_ns()}"
+    def __init__(self, config: TrackingConfig, card: RunCard):
+        self.key = f"{card.id}.{time.monotonic_ns()}"
         self.num_dropped = 0
         self.finished = False
+        self.history = card.history
         self.helper = get_helper()
-        self.helper.put({"do": "start", "run": self.key, "mode": mode, "arguments": arguments})
+        arguments = {
+            "project": config.project, "entity": config.entity, "id": card.id, "group": card.group or None,
+            "job_type": card.job_type, "name": card.name, "config": dict(card.config), "dir": str(card.folder.resolve()),
+        }  # fmt: skip
+        patience = UPLOAD_SECONDS if config.checkpoints else DRAIN_SECONDS
+        goes_on = card.history is not None
+        self._tell("start", mode=config.mode, arguments=arguments, goes_on=goes_on, patience=patience)
 
-    def log(self, metrics: dict[str, float], step: int) -> None:
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._tell_history()
         if self.helper.put({"do": "log", "run": self.key, "step": step, "metrics": dict(metrics)}):
             return
         self.num_dropped += 1
         if self.num_dropped == 1 and not (self.helper.is_off or self.helper.is_closed):
             warn("W&B is slower than the training: some of its metrics are dropped (metrics.jsonl has all)")
 
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        self._tell("summarize", values=dict(values))
+
+    def add_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
+        self._tell("table", name=name, columns=list(columns), rows=[list(row) for row in rows])
+
+    def add_files(self, artifact: Artifact) -> None:
+        files = {name: str(path.resolve()) for name, path in artifact.files.items()}
+        said = {"name": artifact.name, "type": artifact.type, "aliases": list(artifact.aliases), "files": files}
+        self._tell("artifact", **said, is_lasting=artifact.is_lasting)
+
     def finish(self, exit_code: int = 0) -> None:
         """Returns at once; the helper ends the run in the background."""
         if not self.finished:
             self.finished = True
-            message = {"do": "finish", "run": self.key, "exit_code": exit_code, "num_dropped": self.num_dropped}
-            self.helper.put(message, wait_seconds=0.2)
+            self._tell_history()
+            self._tell("finish", exit_code=exit_code, num_dropped=self.num_dropped)
+
+    def _tell(self, what: str, **values: Any) -> None:
+        """What is said once of a run: worth a short wait."""
+        self.helper.put({"do": what, "run": self.key, **values}, wait_seconds=0.2)
+
+    def _tell_history(self) -> None:
+        """Before the first row: what the history holds by now, cut to the checkpoint that training goes on from."""
+        history, self.history = self.history, None
+        if history is not None and history.is_file():
+            self._tell("replay", file=str(history.resolve()), size=history.stat().st_size)
 
 
 Tracker = NullTracker | WandbTracker
@@ -181,11 +239,11 @@ def get_helper() -> Helper:
 def start_process() -> subprocess.Popen[str]:
     places = [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]
     # names and services of an outer W&B run are not ours
-    outer = ("WANDB_RUN_ID", "WANDB_SERVICE", "PYTHONWARNINGS")
+    outer = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SERVICE", "PYTHONWARNINGS")
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     return subprocess.Popen(
-        [sys.executable, "-m", "selfpretrain.tracking"], env=environment, text=True, encoding="utf-8",
+        [sys.executable, "-m", "selfpretrain.relay"], env=environment, text=True, encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the training, which then ends this in order
     )  # fmt: skip
@@ -193,90 +251,3 @@ def start_process() -> subprocess.Popen[str]:
 
 def warn(message: str) -> None:
     print(f"selfpretrain: {message}", file=sys.stderr, flush=True)
-
-
-# the helper process
-
-
-class Relay:
-    """Runs inside the helper: turns messages into calls of W&B."""
-
-    def __init__(self, wandb: types.ModuleType):
-        self.wandb = wandb
-        self.runs: dict[str, Any] = {}
-
-    def handle(self, message: dict[str, Any]) -> None:
-        key = message["run"]
-        if message["do"] == "start":
-            self.runs[key] = self.start(message)
-        elif message["do"] == "log" and key in self.runs:
-            self.runs[key].log(message["metrics"], step=message["step"])
-        elif message["do"] == "finish" and key in self.runs:
-            run = self.runs.pop(key)
-            if message["num_dropped"]:
-                run.summary["tracking_dropped_rows"] = message["num_dropped"]
-            run.finish(exit_code=message["exit_code"])
-
-    def start(self, message: dict[str, Any]) -> Any:
-        wanted = {
-            "console": "off", "silent": True, "disable_git": True, "disable_code": True, "save_code": False,
-            "disable_job_creation": True, "x_disable_stats": True, "x_disable_meta": True,
-            "init_timeout": INIT_TIMEOUT_SECONDS, "finish_timeout": DRAIN_SECONDS / 2,
-        }  # fmt: skip
-        known = getattr(self.wandb.Settings, "model_fields", wanted)  # older releases lack some
-        settings = self.wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
-        mode = self.choose_mode(message["mode"])
-        return self.wandb.init(
-            **message["arguments"], mode=mode, resume="allow", reinit="create_new", settings=settings
-        )
-
-    def choose_mode(self, mode: str) -> str:
-        """auto: as WANDB_MODE says, else online when logged in, else offline."""
-        named = os.environ.get("WANDB_MODE", "").lower() if mode == "auto" else mode
-        if named in ("offline", "dryrun", "disabled", "online"):
-            return "offline" if named == "dryrun" else named
-        return "online" if self.is_logged_in() else "offline"
-
-    def is_logged_in(self) -> bool:
-        if os.environ.get("WANDB_API_KEY"):
-            return True
-        try:
-            return bool(self.wandb.login(prompt=False, verify=False))
-        except TypeError:  # releases that cannot be told not to ask
-            return bool(self.wandb.api.api_key)
-
-
-def serve() -> int:
-    """Read messages until the pipe ends; complain once on the real stdout and stop at the first trouble."""
-    # a copy: W&B's own output must not be taken for a complaint
-    complaints = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICE)
-    try:
-        import wandb
-
-        relay = Relay(wandb)
-        for line in sys.stdin:
-            relay.handle(json.loads(line))
-        start_watchdog()
-        for run in relay.runs.values():  # that nobody ended: the training was killed
-            run.finish(exit_code=1)
-    except Exception as error:  # noqa: BLE001 - whatever W&B raises must end here, in one line
-        reason = str(error).strip().splitlines()
-        with contextlib.suppress(OSError):
-            print(f"{type(error).__name__}{f': {reason[0]}' if reason else ''}", file=complaints, flush=True)
-        start_watchdog()
-        return 1
-    return 0
-
-
-def start_watchdog() -> None:
-    """No helper outlives its training by more than DRAIN_SECONDS, whatever W&B's exit hooks wait for."""
-    timer = threading.Timer(DRAIN_SECONDS, os._exit, args=(1,))
-    timer.daemon = True
-    timer.start()
-
-
-if __name__ == "__main__":
-    sys.exit(serve())

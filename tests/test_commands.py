@@ -77,10 +77,10 @@ def test_version(command):
 
 GROUPS = {
     "corpus": {"model", "corpus", "task"}, "corpus audit": {"study", "effort", "budget", "model", "task"}, "pretrain": {"model", "corpus", "task", "budget", "procedure", "tracking"},
-    "finetune": {"model", "corpus", "task", "procedure", "tracking"}, "evaluate": {"task"}, "submit": set(), "export": set(),
+    "finetune": {"model", "corpus", "task", "procedure", "tracking"}, "evaluate": {"task", "tracking"}, "submit": set(), "export": set(),
     "release": {"study", "effort", "budget", "procedure", "model", "task"}, "release check": set(),
     "study": {"study", "effort", "budget", "procedure", "model", "task", "tracking"},
-    "report": {"study", "effort", "budget", "procedure", "model", "task"}, "plan": {"study", "effort", "budget", "procedure", "model", "task"},
+    "report": {"study", "effort", "budget", "procedure", "model", "task", "tracking"}, "plan": {"study", "effort", "budget", "procedure", "model", "task"},
 }  # fmt: skip
 
 

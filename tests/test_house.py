@@ -20,7 +20,7 @@ FLOORS = [
     ["starts"],
     ["config", "seeds", "numbers", "hashing"],
     ["files", "children", "cluster", "overrides", "hints", "stats", "tracking", "engines", "model"],
-    ["pretext"],
+    ["pretext", "relay"],
     ["contradictions"],
     ["door", "endings", "progress", "devices", "kinds"],
     ["cards"],
@@ -36,7 +36,7 @@ FLOORS = [
     ["__main__", "hydra_plugins"],
 ]
 OWNERS = {
-    "wandb": {"selfpretrain.tracking"},
+    "wandb": {"selfpretrain.relay"},
     "hydra": {"selfpretrain.door", "selfpretrain.__main__", "hydra_plugins"},
     "omegaconf": {"selfpretrain.door", "selfpretrain.__main__", "hydra_plugins"},
     "transformers": {"selfpretrain.interop"},

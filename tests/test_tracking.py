@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from selfpretrain import tracking
-from selfpretrain.config import Settings, TrackingConfig
+from selfpretrain.config import TrackingConfig
+from selfpretrain.tracking import Artifact, RunCard
 
 FAKE = """
 import json, os, time
@@ -22,12 +23,21 @@ class Settings:
     model_fields = {"console": 0, "silent": 0, "disable_git": 0, "save_code": 0}
     def __init__(self, **values): self.values = values
 class Run:
-    def __init__(self, id): self.id, self.summary = id, {}
-    def log(self, metrics, step):
+    def __init__(self, id): self.id, self.summary, self.dir = id, {}, "x/offline-run-9/files"
+    def log(self, metrics, step=None, commit=True):
         time.sleep(float(os.environ.get("FAKE_WANDB_SLOW", "0")))
         if os.environ.get("FAKE_WANDB_FAIL") == "log": raise ConnectionError("the network is gone\\nmore")
         write(run=self.id, step=step, **metrics)
-    def finish(self, exit_code): write(run=self.id, exit_code=exit_code, summary=self.summary)
+    def log_artifact(self, artifact, aliases): write(run=self.id, aliases=aliases, artifact=artifact.said)
+    def finish(self, exit_code):
+        time.sleep(float(os.environ.get("FAKE_WANDB_SLOW_END", "0")))
+        if os.environ.get("FAKE_WANDB_FAIL") == "finish": raise ConnectionError("it did not take all")
+        write(run=self.id, exit_code=exit_code, summary=self.summary)
+class Artifact:
+    def __init__(self, name, type): self.said = [name, type]
+    def add_file(self, path, name, skip_cache, policy): self.said.append([name, policy])
+    def add_dir(self, path, name, skip_cache, policy): self.said.append([name + "/", policy])
+def Table(columns, data): return [columns, *data]
 def init(settings, **arguments):
     print("noise on stdout")
     if os.environ.get("FAKE_WANDB_FAIL") == "init": raise ConnectionError("no server")
@@ -59,8 +69,9 @@ def fake(tmp_path, monkeypatch):
 
 
 def build(folder, run_id="abc", name="wandb", **config):
-    settings = Settings(tracking=TrackingConfig(name=name, **config))
-    return tracking.build_tracker(settings, Path(folder) / "pretrain" / run_id, "study", "cell")
+    run = Path(folder) / "pretrain" / run_id
+    card = RunCard(run_id, "pretrain", "study", "cell", {"condition": "own"}, run, run / "metrics.jsonl")
+    return tracking.build_tracker(TrackingConfig(name=name, **config), card)
 
 
 def read(calls):
@@ -84,10 +95,9 @@ def test_rows_arrive_under_a_stable_id(fake, tmp_path):
     tracker.finish(0)  # a second call changes nothing
     assert close_helper(20)
     start, *rows, end = read(fake)
-    expected = {"id": "abc", "group": "study", "job_type": "pretrain", "name": "cell", "resume": "allow",
-                "mode": "offline", "dir": str(tmp_path.resolve() / "pretrain" / "abc")}  # fmt: skip
+    expected = {"id": "abc", "group": "study", "job_type": "pretrain", "name": "cell", "config": {"condition": "own"},
+                "resume": None, "mode": "offline", "dir": str(tmp_path.resolve() / "pretrain" / "abc")}  # fmt: skip
     assert expected.items() <= start["start"].items()
-    assert start["start"]["config"]["pretrain"]["peak_lr"] == 5e-4
     assert start["settings"] == {"console": "off", "silent": True, "disable_git": True, "save_code": False}
     assert [row["step"] for row in rows] == [20, 40]
     assert rows[0]["loss"] == 2.5
@@ -119,15 +129,17 @@ def test_mode(fake, tmp_path, monkeypatch, environment, config, mode):
         monkeypatch.setenv(name, value)
     build(tmp_path, mode=config).finish()
     assert close_helper(20)
-    assert read(fake)[0]["start"]["mode"] == mode
+    start = read(fake)[0]["start"]
+    assert (start["mode"], start["resume"]) == (mode, "allow" if mode == "online" else None)
 
 
-@pytest.mark.parametrize("where", ["init", "log"])
+@pytest.mark.parametrize("where", ["init", "log", "finish"])
 def test_a_failure_is_one_warning_and_no_more(fake, tmp_path, monkeypatch, capsys, where):
     monkeypatch.setenv("FAKE_WANDB_FAIL", where)
     tracker = build(tmp_path)
     tracker.log({"loss": 1.0}, step=1)
-    deadline = time.monotonic() + 20
+    build(tmp_path, "ended").finish()
+    deadline = time.monotonic() + 20 * (where != "finish")  # that of a run's end is seen at the next message
     while not tracker.helper.is_off and time.monotonic() < deadline:
         time.sleep(0.02)
     tracker.log({"loss": 1.0}, step=2)
@@ -191,9 +203,9 @@ def test_a_killed_training_still_ends_its_run(fake, tmp_path):
 import os, sys, time
 from pathlib import Path
 from selfpretrain import tracking
-from selfpretrain.config import Settings, TrackingConfig
-settings = Settings(tracking=TrackingConfig(name="wandb"))
-tracker = tracking.build_tracker(settings, Path({str(tmp_path)!r}) / "x" / "abc", "", "n")
+from selfpretrain.config import TrackingConfig
+card = tracking.RunCard("abc", "x", "", "n", {{}}, Path({str(tmp_path)!r}))
+tracker = tracking.build_tracker(TrackingConfig(name="wandb"), card)
 tracker.log({{"loss": 1.0}}, step=1)
 while tracker.helper.process is None or tracker.helper.messages.qsize(): time.sleep(0.01)
 time.sleep(0.1)
@@ -208,16 +220,63 @@ os.kill(os.getpid(), 9)
     assert read(fake)[-1]["exit_code"] == 1
 
 
-def test_the_real_library_writes_an_offline_folder(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.delenv("RANK", raising=False)
-    close_helper(0)
-    tracker = build(tmp_path, mode="offline")
-    for step in range(5):
-        tracker.log({"loss": 1.0 / (step + 1)}, step=step + 1)
+def test_a_start_tells_the_history_first(fake, tmp_path):
+    """What metrics.jsonl holds when the first row comes, and no half of a line; then what is new."""
+    folder = tmp_path / "pretrain" / "abc"
+    tracker = build(tmp_path)
+    folder.mkdir(parents=True)
+    history = folder / "metrics.jsonl"
+    history.write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n{"step": 3, "lo')
+    tracker.log({"loss": 1.0}, step=3)
+    with open(history, "a") as file:  # as the training does after it
+        file.write('{"step": 4, "loss": 0.5}\n')
     tracker.finish()
-    assert close_helper(60)
-    files = list(tmp_path.glob("pretrain/abc/wandb/offline-run-*/run-abc.wandb"))
-    assert len(files) == 1
-    assert b"loss" in files[0].read_bytes()
-    assert "WANDB_SERVICE" not in os.environ
+    assert close_helper(20)
+    assert [(row["step"], row["loss"]) for row in read(fake) if "loss" in row] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_a_run_that_is_at_its_end_has_its_history(fake, tmp_path):
+    (tmp_path / "pretrain" / "abc").mkdir(parents=True)
+    (tmp_path / "pretrain" / "abc" / "metrics.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
+    build(tmp_path).finish()
+    assert close_helper(20)
+    assert [row["step"] for row in read(fake) if "loss" in row] == [1]
+
+
+def test_folders_of_earlier_starts_make_way_unless_they_were_sent(fake, tmp_path):
+    old = tmp_path / "pretrain" / "abc" / "wandb"
+    for name, mark in (("offline-run-1-abc", ""), ("offline-run-2-abc", ".synced"), ("offline-run-3-other", "")):
+        (old / name).mkdir(parents=True)
+        (old / name / f"run-abc.wandb{mark}").touch()
+    build(tmp_path).finish()
+    assert close_helper(20)
+    assert {path.name for path in old.iterdir()} == {"offline-run-2-abc", "offline-run-3-other"}
+
+
+def test_summary_table_and_files(fake, tmp_path, monkeypatch):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "report.md").touch()
+    tracker = build(tmp_path)
+    tracker.add_table("scores", ["condition", "score"], [["own", 0.5], ["none", None]])
+    tracker.add_files(Artifact("weights", "model", {"encoder": tmp_path / "encoder"}, ("step-4",), is_lasting=True))
+    tracker.add_files(Artifact("report", "report", {"report.md": tmp_path / "report.md"}))
+    tracker.summarize({"test_accuracy": 0.75})
+    tracker.finish()
+    assert close_helper(20)
+    _, table, weights, report, end = read(fake)
+    assert table["scores"] == [["condition", "score"], ["own", 0.5], ["none", None]]
+    assert (weights["artifact"], weights["aliases"]) == (
+        ["weights", "model", ["encoder/", "immutable"]],
+        ["latest", "step-4"],
+    )
+    assert report["artifact"] == ["report", "report", ["report.md", "mutable"]]
+    assert end["summary"] == {"test_accuracy": 0.75}
+
+
+def test_a_slow_end_does_not_hold_up_the_next_run(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_WANDB_SLOW_END", "1")
+    for run_id in ("one", "two", "three"):
+        build(tmp_path, run_id).finish()
+    assert close_helper(20)
+    calls = ["start" if "start" in row else "end" for row in read(fake)]
+    assert calls == ["start"] * 3 + ["end"] * 3

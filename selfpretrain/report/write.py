@@ -19,6 +19,7 @@ from selfpretrain.report.findings import Summary
 from selfpretrain.report.latex import format_document, format_latex
 from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.markdown import format_markdown
+from selfpretrain.report.mirror import mirror_report
 from selfpretrain.report.references import format_references
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.terminal import print_report
@@ -43,6 +44,8 @@ def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) ->
     files = save_report(summary, blocks, folder)
     print_report(blocks, console)
     console.print(Text(f"written to {folder}: {', '.join(path.name for path in files)}"), soft_wrap=True)
+    if line := mirror_report(plan, summary, blocks, files, OUTPUTS):
+        console.print(Text(line))
     return summary
 
 

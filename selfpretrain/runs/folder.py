@@ -61,6 +61,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def metrics(self) -> Path:
+        """A line for each row of metrics, by step."""
+        return self.path / "metrics.jsonl"
+
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 
@@ -126,7 +131,7 @@ class RunFolder:
 
     def cut_metrics(self, last_step: int) -> int:
         """Drop lines past ``last_step`` (written after the checkpoint that training resumes from); the step of the last kept."""
-        file = self.path / "metrics.jsonl"
+        file = self.metrics
         if not file.exists():
             return 0
         kept: list[str] = []
@@ -144,7 +149,7 @@ class RunFolder:
         return last
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with explain_write_errors(self.path), open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with explain_write_errors(self.path), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +20,13 @@ from selfpretrain.sources.evaluation import check_labels, describe_seen, load_fi
 from selfpretrain.sources.labelled import Split, TaskData
 from selfpretrain.sources.tasks import is_test_set, read_task
 from selfpretrain.stages.finetune import encode, fit, score_splits
+from selfpretrain.stages.mirror import Caption, name_scores, open_tracker, share_seconds
 from selfpretrain.tasks.reader import Outputs, Predicted
 from selfpretrain.tasks.sequence import SequenceModel, predict_split
 from selfpretrain.train.checkpoint import load_encoder, load_json, load_part
 
 
-def evaluate(settings: Settings, wait: bool = True) -> RunFolder:
+def evaluate(settings: Settings, wait: bool = True, caption: Caption | None = None) -> RunFolder:
     """Predict and score the task's validation and test splits with the fine-tuned run ``init=run:<id>``.
 
     Of a user's file, all rows are the test split; a card that is a test set has no other. Not to ``wait`` for another
@@ -37,7 +40,7 @@ def evaluate(settings: Settings, wait: bool = True) -> RunFolder:
     run = open_run(settings.runtime.runs_dir, "evaluate", identify_evaluation(run_id, data))
     with run.lock(wait):
         if run.status != "done":
-            _score(settings, run, source, data)
+            _score(settings, run, source, data, caption or Caption())
     return run
 
 
@@ -78,15 +81,32 @@ def merge_outputs(outputs: Outputs, task: TaskConfig, trained: TaskConfig) -> Ou
     return np.stack([outputs[:, mapped == name].max(axis=1) for name in task.label_names], axis=1)
 
 
-def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData) -> None:
+def _score(settings: Settings, run: RunFolder, source: RunFolder, data: TaskData, caption: Caption) -> None:
     predict = prepare(settings, source, data.task)
     run.start(to_yaml(settings), f"selfpretrain evaluate (run {source.id}, task {settings.task.name})")
-    scored = score_splits(run, data, lambda name: predict(data.splits[name]))
-    examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
-    run.finish(
-        {"task": data.task.name, "metric": data.task.metric, **scored, "examples": examples, "run": source.id,
-         "notes": data.notes}
-    )  # fmt: skip
+    with ExitStack() as stack:
+        tracker = open_tracker(run, settings, caption, describe_source(source, data.task))
+        stack.callback(tracker.finish, 1)  # of one that does not come to its end
+        scored = score_splits(run, data, lambda name: predict(data.splits[name]))
+        examples = {name: len(data.splits[name].ids) for name in scored["scores"]}
+        run.finish(
+            {"task": data.task.name, "metric": data.task.metric, **scored, "examples": examples, "run": source.id,
+             "notes": data.notes}
+        )  # fmt: skip
+        tracker.summarize({**name_scores(data.task.metric, scored["scores"]), **share_seconds(run, 1)})
+        tracker.finish(0)
+
+
+def describe_source(source: RunFolder, task: TaskConfig) -> dict[str, Any]:
+    """The columns of an evaluation: what its fine-tuned run was made of, and the test set."""
+    head = load_json(source.path / "model" / "encoder.json")["head"]
+    return {
+        "run": source.id,
+        "task": head["task"]["name"],
+        "test_set": task.name,
+        "learning_rate": head["finetune"]["peak_lr"],
+        "label_count": source.read_result()["train_examples"],
+    }
 
 
 def prepare(settings: Settings, source: RunFolder, task: TaskConfig) -> Callable[[Split], Predicted]:

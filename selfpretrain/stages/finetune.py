@@ -31,12 +31,18 @@ from selfpretrain.sources.labelled import Split, TaskData
 from selfpretrain.sources.tasks import read_task
 from selfpretrain.stages import start
 from selfpretrain.stages.corpus import prepare_corpus
-from selfpretrain.stages.work import choose_evaluation_steps, choose_layout, count_steps, swaps_pairs
+from selfpretrain.stages.mirror import Caption, name_scores, open_tracker, share_seconds, store_weights
+from selfpretrain.stages.work import (
+    choose_evaluation_steps,
+    choose_layout,
+    count_steps,
+    describe_finetuning,
+    swaps_pairs,
+)
 from selfpretrain.tasks.heads import get_head
 from selfpretrain.tasks.reader import Predicted
 from selfpretrain.tasks.scores import score_split
 from selfpretrain.tasks.sequence import SequenceModel, predict_split
-from selfpretrain.tracking import build_tracker
 from selfpretrain.train.checkpoint import save_encoder
 from selfpretrain.train.distributed import get_rank
 from selfpretrain.train.engine import Engine, carry_out
@@ -58,7 +64,7 @@ class Finetuning:
 
     hook: Hook | None = None
 
-    def __init__(self, settings: Settings, group: str = "", name: str = ""):
+    def __init__(self, settings: Settings, caption: Caption | None = None):
         self.settings = settings = follow_card(settings, settings.task)
         self.runtime = settings.runtime
         self.device = choose_device(settings.runtime)
@@ -67,7 +73,7 @@ class Finetuning:
         run_id = identity.identify_finetune(settings, self.data, vocabulary_id)
         self.run = open_run(settings.runtime.runs_dir, "finetune", run_id)
         self.config = resolve_precision(settings.finetune, settings)
-        self.group, self.name = group, name or run_id
+        self.caption = caption or Caption()
         self.engine: Engine = resolve_name(FINETUNE_ENGINES[settings.finetune.engine])
 
     def build(self, num_seeds: int) -> Member:
@@ -88,9 +94,13 @@ class Finetuning:
         multiplier = functools.partial(
             compute_depth_multiplier, num_layers=encoder.config.num_layers, decay=config.layerwise_lr_decay
         )
-        tracker = build_tracker(settings, self.run.path, self.group, self.name)
+        columns = {
+            "task": settings.task.name, "finetune_seed": seed, "learning_rate": config.peak_lr,
+            "label_count": len(self.data.splits["train"].ids),
+        }  # fmt: skip
+        self.num_seeds, self.tracker = num_seeds, open_tracker(self.run, settings, self.caption, columns)
         evaluation = Evaluation(self.evaluate, self.evaluation_steps, best_of="score")
-        keeper = Keeper(self.model, self.run, settings.runtime, tracker, evaluation)
+        keeper = Keeper(self.model, self.run, settings.runtime, self.tracker, evaluation)
         return Member(keeper, batches, config, total_steps, seed, multiplier, self.hook)
 
     def evaluate(self, done: int) -> dict[str, float]:
@@ -105,8 +115,6 @@ class Finetuning:
             return
         task, evaluation = self.data.task, member.keeper.evaluation
         scored = score_splits(self.run, self.data, self.predict)
-        measures = {f"{split}_{task.metric}": value for split, value in scored["scores"].items() if value is not None}
-        member.keeper.tracker.log(measures, step=member.total_steps)
         description = {"finetune": to_plain(self.settings.finetune), "task": to_plain(task)}
         save_encoder(self.run.path / "model", self.model.encoder, self.tokenizer, self.model.head, description)
         self.run.finish(
@@ -114,6 +122,19 @@ class Finetuning:
              "train_examples": len(set(self.splits["train"].ids)), "history": evaluation.history, "data": self.data.fingerprint,
              **scored}
         )  # fmt: skip
+        self.mirror(scored["scores"])
+
+    def mirror(self, scores: dict[str, float | None]) -> None:
+        """Tell the tracker what is stored; FLOPs by formula, of this many tokens."""
+        task, train, encoder = self.data.task, self.splits["train"], self.model.encoder
+        settings = dataclasses.replace(self.settings, model=encoder.config)
+        windows = len(train.lengths) / (len(train) * get_kind(task.label_kind).count_sequences(task))
+        work = describe_finetuning(settings, self.data, encoder.vocab_size, round(train.lengths.mean()), windows)
+        seconds = share_seconds(self.run, self.num_seeds)
+        found = {**name_scores(task.metric, scores), "flops": work.flops, "steps": self.total_steps, **seconds}
+        self.tracker.summarize(found)
+        weights = {f"step-{self.total_steps}": self.run.path / "model"}
+        store_weights(self.tracker, self.settings, f"finetuned-{self.run.id}", weights)
 
     def encode_splits(self, config: FinetuneConfig) -> dict[str, EncodedSplit]:
         splits, task = dict(self.data.splits), self.data.task

@@ -50,7 +50,7 @@ class Checkpoint:
         """The measures of held-out text at this step; empty where none were taken."""
         if self.is_last:
             return dict(self.run.read_result()["held_out"])
-        lines = (self.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = self.run.metrics.read_text(encoding="utf-8").splitlines()
         row: dict[str, Any] = next(
             (row for row in map(json.loads, lines) if row["step"] == self.step and f"{EVALUATED}loss" in row), {}
         )

@@ -26,13 +26,14 @@ from selfpretrain.runs.folder import RunFolder, open_run
 from selfpretrain.seeds import derive_seed
 from selfpretrain.stages import start
 from selfpretrain.stages.corpus import prepare_corpus
+from selfpretrain.stages.mirror import Caption, open_tracker, share_seconds, store_weights
 from selfpretrain.stages.work import (
     choose_held_out_steps,
     choose_snapshot_steps,
     describe_pretraining,
     may_trim,
 )
-from selfpretrain.tracking import build_tracker
+from selfpretrain.tracking import NullTracker, Tracker
 from selfpretrain.train import distributed
 from selfpretrain.train.checkpoint import find_latest, save_encoder, set_tensors
 from selfpretrain.train.engine import Engine, carry_out
@@ -95,8 +96,10 @@ class Pretraining:
 
     hook: Hook | None = None
     sharing: Sharing | None = None  # of the native engine, too
+    tracker: Tracker = NullTracker()  # of engines that build
+    num_seeds = 1
 
-    def __init__(self, settings: Settings, group: str = "", name: str = ""):
+    def __init__(self, settings: Settings, caption: Caption | None = None):
         self.runtime, self.device = settings.runtime, choose_device(settings.runtime)
         settings = budget.take_share(settings)
         folder = prepare_corpus(settings)
@@ -105,7 +108,7 @@ class Pretraining:
         run_id = identity.identify_pretrain(self.settings, folder.name)
         self.run = open_run(settings.runtime.runs_dir, "pretrain", run_id)
         self.precision = resolve_precision(settings.pretrain, settings).precision
-        self.group, self.name = group, name or run_id
+        self.caption = caption or Caption()
         self.engine: Engine = resolve_name(ENGINES[settings.pretrain.engine])
 
     def start(self, num_seeds: int, module: nn.Module) -> None:
@@ -128,12 +131,14 @@ class Pretraining:
         self.start(num_seeds, self.module)
         self.settings = settings = fix_seconds(settings, self.run, self.tokenizer, micro_batches)
         config = resolve_precision(settings.pretrain, settings)
-        tracker = build_tracker(settings, self.run.path, self.group, self.name)
+        own = settings.task.name if settings.corpus.source == "own" else None
+        columns = {"task": own, "learning_rate": config.peak_lr}
+        self.num_seeds, self.tracker = num_seeds, open_tracker(self.run, settings, self.caption, columns)
         steps = choose_held_out_steps(config, config.total_steps)
         if config.weight_sharing != "none":
             self.sharing = Sharing(config, dict(self.module.named_parameters()), config.total_steps)
         evaluation = Evaluation(self.evaluate, steps)
-        keeper = Keeper(self.module, self.run, settings.runtime, tracker, evaluation, self.sharing)
+        keeper = Keeper(self.module, self.run, settings.runtime, self.tracker, evaluation, self.sharing)
         seed = identity.get_pretrain_seeds(settings.seeds)["mask"]
         return Member(keeper, micro_batches, config, config.total_steps, seed, hook=self.hook)
 
@@ -193,6 +198,17 @@ class Pretraining:
                 **({"snapshots": snapshots} if snapshots else {}),
             }
         )
+        self.mirror(held_out, work.training_flops)
+
+    def mirror(self, held_out: dict[str, float], flops: int | None) -> None:
+        """Tell the tracker what is stored."""
+        last = self.settings.pretrain.total_steps
+        measures = {f"held_out_{name}": value for name, value in held_out.items()}
+        seconds = share_seconds(self.run, self.num_seeds)
+        self.tracker.summarize({**measures, "flops": flops, "steps": last, **seconds})
+        kept = {f"step-{step}": self.run.encoder(step) for step in self.run.list_snapshots()}
+        weights = {**kept, f"step-{last}": self.run.encoder()}
+        store_weights(self.tracker, self.settings, f"encoder-{self.run.id}", weights)
 
 
 def check_ranks(config: PretrainConfig, world: int) -> None:

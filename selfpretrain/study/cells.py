@@ -17,6 +17,7 @@ from selfpretrain.config import Settings, StudyConfig, UserError
 from selfpretrain.door import to_dataclass
 from selfpretrain.files import make_folder, read_json, write_json
 from selfpretrain.runs.folder import RunFolder, get_corpus_folder, is_corpus_built, open_run
+from selfpretrain.stages.mirror import Caption
 
 OF_THE_JOB = ("runtime", "tracking")  # sections of the settings
 FINISHED = ("done", "diverged")  # a diverged run would diverge again; a failed one is tried once more
@@ -48,6 +49,13 @@ class Cell:
         seeds = f"-p{self.pretrain_seed}" + (f"-f{self.finetune_seed}" if self.stage in OF_A_TASK else "")
         step = f"-s{self.settings.start.step}" if self.settings.start.step else ""
         return "-".join(part for part in (self.model, self.condition, self.task) if part) + test_set + seeds + step
+
+    def describe(self, study: str) -> Caption:
+        """What trackers are told of its place in the study."""
+        columns = {"model": self.model, "condition": self.condition, "pretrain_seed": self.pretrain_seed}
+        if self.stage in OF_A_TASK:
+            columns |= {"task": self.task.partition("@")[0], "finetune_seed": self.finetune_seed}
+        return Caption(study, self.name, columns)
 
     @property
     def run(self) -> RunFolder:

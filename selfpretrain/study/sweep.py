@@ -97,7 +97,7 @@ def build_training(cell: Cell, group: str) -> Pretraining | Finetuning:
     from selfpretrain.stages.pretrain import Pretraining
 
     stage = Pretraining if cell.stage == "pretrain" else Finetuning
-    training = stage(cell.settings, group, cell.name)
+    training = stage(cell.settings, cell.describe(group))
     check_id(cell, training.run.id)
     return training
 
@@ -127,7 +127,7 @@ def run_cell(cell: Cell, group: str) -> str:
         if cell.stage == "corpus":
             prepare_corpus(cell.settings)
         elif cell.stage == "evaluate":
-            check_id(cell, evaluate(cell.settings, wait=False).id)
+            check_id(cell, evaluate(cell.settings, wait=False, caption=cell.describe(group)).id)
         else:
             engine.carry_out(build_training(cell, group), wait=False)
     except Busy:

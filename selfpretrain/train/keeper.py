@@ -52,11 +52,11 @@ class Keeper:
     logged: int = field(default=0, init=False)  # the step of the last line
 
     def log(self, done: int, row: dict[str, float]) -> None:
-        """One line of metrics.jsonl and the tracker."""
+        """One line of the tracker, which sees first what metrics.jsonl has from before, and one there."""
         self.logged = done
         if distributed.get_rank() == 0:
-            self.run.append_metrics({"step": done, **row})
             self.tracker.log(row, step=done)
+            self.run.append_metrics({"step": done, **row})
 
     def evaluate(self, done: int) -> None:
         """Run the evaluator and remember the best weights."""
@@ -131,7 +131,7 @@ class Keeper:
         """Drop lines past ``step``, and say so if others are lost: no checkpoint holds them, and no result needs them."""
         last = self.run.cut_metrics(step)
         if last < self.logged and distributed.get_rank() == 0:
-            file = self.run.path / "metrics.jsonl"
+            file = self.run.metrics
             print(
                 f"selfpretrain: {file} was cut short: its lines after step {last} up to {self.logged} are lost",
                 file=sys.stderr,
