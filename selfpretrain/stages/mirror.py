@@ -36,7 +36,8 @@ def open_tracker(run: RunFolder, settings: Settings, caption: Caption, columns: 
     stage = run.path.parent.name
     # of an evaluation by itself, the settings are not those that its run was fine-tuned with
     known = choose_columns(settings) if stage != "evaluate" or caption.study else {}
-    commit = next(reversed(read_starts(run.path)), {}).get("commit")
+    starts = read_starts(run.path)
+    commit = starts[-1].get("commit") if starts else None
     config = {**known, **columns, **caption.columns, "stage": stage, "study": caption.study, "commit": commit}
     config = {name: value for name, value in config.items() if value not in (None, "")}
     config["settings"] = describe_settings(settings, stage)
