@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m launch.faults.schedulers slurm     # where sbatch is, as its administrator; with slurmdbd
     OMP_NUM_THREADS=1 python -m launch.faults.schedulers ray
 
-A study whose pretrainings last over two minutes runs undisturbed in one process, and then by the launcher, disturbed as soon as a
+A study whose pretrainings last for most of a minute runs undisturbed in one process, and then by the launcher, disturbed as soon as a
 pretraining has its first checkpoint. It must end by itself, and its files must be the undisturbed ones, bit for bit.
 """
 
@@ -24,7 +24,7 @@ from launch.faults.record import add_row
 from launch.kill_study import Workload, check_exit, find_differences, get_log, write_texts
 
 LIMIT_SECONDS = 1500.0
-LONG = ["pretrain.total_steps=12000", "runtime.save_every=500", "runtime.num_threads=1"]
+LONG = ["pretrain.total_steps=5000", "runtime.save_every=500", "runtime.num_threads=1"]
 SLURM = [
     "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
     "hydra.sweeper.resources.corpus.mem_gb=2", "study.cells_per_job=4",
