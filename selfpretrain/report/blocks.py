@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pkgutil import resolve_name
@@ -13,7 +13,9 @@ from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
 from selfpretrain.report.columns import Table
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
+from selfpretrain.report.disagreements import ExampleList
 from selfpretrain.report.dynamics_tables import explain_dynamics
+from selfpretrain.report.examples import NAME, explain_examples, list_csv
 from selfpretrain.report.findings import LABELS, TOKENS, Summary
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.report.variance import explain_variance
@@ -21,7 +23,9 @@ from selfpretrain.runs.results import Citation
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START, find_condition
 
-__all__ = ["Block", "Facts", "Figure", "Functions", "Notes", "Sentence", "Table", "Title", "build_blocks", "walk"]
+__all__ = [
+    "Block", "Examples", "Facts", "Figure", "Functions", "Notes", "Sentence", "Table", "Title", "build_blocks", "walk",
+]  # fmt: skip
 
 Form = TypeVar("Form")
 
@@ -51,6 +55,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Test examples on which procedures disagree most, with their texts: for the page and a file of their own alone."""
+
+    name: str  # stem of the file
+    lists: tuple[ExampleList, ...]
+    csv_header: tuple[str, ...]
+    csv_rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def place(self) -> str:
+        """Where they are, in a sentence."""
+        return f"Test examples on which procedures disagree most, with their texts: {self.name}.csv"
+
+
+@dataclass(frozen=True)
 class Notes:
     """How to read the numbers, and what to know before trusting them."""
 
@@ -67,7 +86,7 @@ class Facts:
     citations: tuple[Citation, ...] = ()  # of what was used, where an output cites
 
 
-Block = Title | Sentence | Table | Figure | Notes | Facts
+Block = Title | Sentence | Table | Figure | Examples | Notes | Facts
 Functions = Mapping[type, Callable[[Any], Form]]  # of an output, by the kind of block
 
 
@@ -117,9 +136,14 @@ def build_blocks(summary: Summary) -> list[Block]:
             if summary.calibrations
             else []
         ),
+        *([build_examples(summary.disagreements)] if summary.disagreements else []),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
         *([Facts(summary.facts, summary.lasting_facts, tuple(summary.citations))] if summary.lasting_facts else []),
     ]
+
+
+def build_examples(lists: Sequence[ExampleList]) -> Examples:
+    return Examples(NAME, tuple(lists), *list_csv(lists))
 
 
 def _draw(function: str, *arguments: Any) -> dict[str, bytes]:
@@ -178,6 +202,7 @@ def list_explanations(summary: Summary) -> list[str]:
             "split here is a part, or the condition's text another, the two are not of one experiment. No sentence rests on them."
         )
     lines += _explain_analyses(summary)
+    lines += explain_examples(summary)
     blind = [
         f"{panel.card} {format_score(panel.blind_score)} ({panel.blind_rule})"
         for panel in (*summary.panels, *(panel for transfer in summary.transfers for panel in transfer.panels))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from selfpretrain.report.blocks import Block, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
+from selfpretrain.report.blocks import Block, Examples, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
 from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.latex_text import escape_latex
 from selfpretrain.report.references import cite_notes, cite_used
@@ -89,6 +89,7 @@ FUNCTIONS: Functions[list[str]] = {
     Sentence: _format_sentence,
     Table: _format_table,
     Figure: _format_figure,
+    Examples: lambda examples: [f"% {examples.place}"],
     Notes: lambda notes: [
         r"\subsection*{Notes}",
         *_list([*cite_notes(notes.explanations), *map(_break, notes.warnings)]),

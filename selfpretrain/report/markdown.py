@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from selfpretrain.report.blocks import Block, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
+from selfpretrain.report.blocks import Block, Examples, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
 
 
 def format_markdown(blocks: Sequence[Block]) -> str:
@@ -34,6 +34,7 @@ FUNCTIONS: Functions[list[str]] = {
     Sentence: lambda sentence: [f"**{_quote(sentence.verdict)}**", "", *_list(sentence.evidence)],
     Table: _format_table,
     Figure: lambda figure: [f"![{figure.title}]({figure.name}.png)"],
+    Examples: lambda examples: ["## Examples", "", _quote(examples.place)],
     Notes: lambda notes: ["## Notes", "", *_list([*notes.explanations, *notes.warnings])],
     Facts: lambda facts: ["## How this was made", "", *(f"- {k}: {_quote(v)}" for k, v in facts.lasting.items())],
 }

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from selfpretrain.report.blocks import Block, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
+from selfpretrain.report.blocks import Block, Examples, Facts, Figure, Functions, Notes, Sentence, Table, Title, walk
 
 WIDE_ENOUGH = 96  # columns that the one-line form of the widest usual table needs
 
@@ -27,6 +27,7 @@ def print_report(blocks: Sequence[Block], console: Console) -> None:
         ],
         Table: partial(_show_table, width=console.width),
         Figure: lambda figure: [],
+        Examples: lambda examples: [Text(examples.place, style="dim")],
         Notes: lambda notes: [
             *(Text(line, style="dim") for line in notes.explanations),
             *(Text(f"note: {line}", style="yellow") for line in notes.warnings),

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, write_bytes, write_json
-from selfpretrain.report.blocks import Block, Figure, Table, build_blocks
+from selfpretrain.report.blocks import Block, Examples, Figure, Table, build_blocks
 from selfpretrain.report.collect import choose_folder, collect_results
+from selfpretrain.report.examples import NAME, add_examples
 from selfpretrain.report.findings import Summary
 from selfpretrain.report.latex import format_document, format_latex
 from selfpretrain.report.latex_tables import format_tabulars
@@ -38,7 +39,9 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
 
 def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) -> Summary:
     """Read a study's run folders, save its report in ``choose_folder``'s and print it."""
-    summary = summarize(collect_results(plan, overrides))
+    results = collect_results(plan, overrides)
+    summary = summarize(results)
+    add_examples(summary, results, plan.data, plan.settings.report.examples)
     blocks = build_blocks(summary)
     folder = choose_folder(plan)
     files = save_report(summary, blocks, folder)
@@ -56,7 +59,7 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     """
     content = {name: format_blocks(blocks).encode() for name, format_blocks in OUTPUTS.items()}
     for block in blocks:
-        if isinstance(block, Table):
+        if isinstance(block, Table | Examples):
             content[f"{block.name}.csv"] = format_csv(block).encode()
             content |= {f"{name}.tex": text.encode() for name, text in format_tabulars(block).items()}
         elif isinstance(block, Figure):
@@ -64,6 +67,8 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
         remove_leftovers(folder)
+        if f"{NAME}.csv" not in content:  # of a report before: texts that are not to be shown any more
+            (folder / f"{NAME}.csv").unlink(missing_ok=True)
         for name, data in content.items():
             write_bytes(folder / name, data)
         write_json(folder / "facts.json", summary.facts)
@@ -71,7 +76,7 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     return [folder / name for name in (*content, "facts.json", "summary.json")]
 
 
-def format_csv(table: Table) -> str:
+def format_csv(table: Table | Examples) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([table.csv_header, *table.csv_rows])
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,7 @@ def load_predictions(path: Path) -> Predictions:
     Raises:
         Unreadable: for a file that cannot be used, with the file and the reason in one line.
     """
-    try:
-        # not read_table, which imports pandas; and without Arrow's threads, which may abort the interpreter at its exit
-        with pq.ParquetFile(path) as file:
-            table = file.read(use_threads=False)
-    except FileNotFoundError:
-        raise Unreadable(f"{path} is missing although the run says done") from None
-    except (pa.ArrowException, OSError) as error:
-        raise Unreadable(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    table = _read_table(path)
     lacking = [name for name in COLUMNS if name not in table.column_names]
     if lacking:
         raise Unreadable(f"{path} has no column {lacking[0]}; needed: {', '.join(COLUMNS)}")
@@ -80,6 +74,26 @@ def load_predictions(path: Path) -> Predictions:
     else:
         labels = _to_numpy(path, "label", label.combine_chunks())
     return Predictions(ids, labels, outputs)
+
+
+def load_answers(path: Path, ids: Container[str]) -> dict[str, str]:
+    """By example, what was answered in words to those of ``ids``; none where no words were stored. Unreadable as above."""
+    table = _read_table(path)
+    if "answer" not in table.column_names or "example_id" not in table.column_names:
+        return {}
+    rows = zip(table.column("example_id").to_pylist(), table.column("answer").to_pylist(), strict=True)
+    return {str(example): str(answer) for example, answer in rows if str(example) in ids}
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        # not read_table, which imports pandas; and without Arrow's threads, which may abort the interpreter at its exit
+        with pq.ParquetFile(path) as file:
+            return file.read(use_threads=False)
+    except FileNotFoundError:
+        raise Unreadable(f"{path} is missing although the run says done") from None
+    except (pa.ArrowException, OSError) as error:
+        raise Unreadable(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
 
 
 def _to_matrix(path: Path, name: str, column: pa.ChunkedArray, dtype: Any) -> Array:

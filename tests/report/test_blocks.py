@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from selfpretrain.report import write
-from selfpretrain.report.blocks import Block, Facts, Figure, Notes, Sentence, Table, Title, build_blocks, walk
+from selfpretrain.report.blocks import Block, Examples, Facts, Figure, Notes, Sentence, Table, Title, build_blocks, walk
+from selfpretrain.report.disagreements import Example, ExampleList, View
 from selfpretrain.report.latex import format_latex
 from selfpretrain.report.markdown import format_markdown
 from selfpretrain.report.summary import summarize
@@ -28,14 +29,19 @@ def show(blocks):
 @pytest.fixture
 def summary(fake_study):
     fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.81]).add("bookwiki", [0.8, 0.8]).add("own_of:a", [0.7])
-    return summarize(fake_study.finish(facts={"command": "c", "time": "1 min"}))
+    summary = summarize(fake_study.finish(facts={"command": "c", "time": "1 min"}))
+    view = View("own", 0.25, "sports", 0.5, 1, 2)
+    example = Example("row7", ("<b>a text</b>",), "world", 0.5, (view,))
+    about = ("tiny", "topics", "accuracy", ("own", "none"), "probability", "distance", 400, 90)
+    summary.disagreements = [ExampleList(*about, (example,))]
+    return summary
 
 
 def test_what_a_report_is_made_of(summary):
     blocks = build_blocks(summary)
     kinds = [type(block).__name__ for block in blocks]
     crosses = [f"cross_tiny_{unit}" for unit in ("score", "gain", "benefit")]
-    assert kinds == ["Title", "Sentence", *["Table"] * 6, *["Figure"] * 4, "Notes", "Facts"]
+    assert kinds == ["Title", "Sentence", *["Table"] * 6, *["Figure"] * 4, "Examples", "Notes", "Facts"]
     assert set(kinds) == {kind.__name__ for kind in get_args(Block)}
     assert [block.name for block in blocks[2:12]] == ["scores", "reference", *crosses, "variance", "scores", *crosses]
     assert set(blocks[11].draw()) == {"png", "svg", "pdf"}
@@ -58,6 +64,7 @@ PAGE = {
     Sentence: lambda sentence: f"<p>{escape(sentence.verdict)}</p>{list_as_html(sentence.evidence)}",
     Table: lambda table: f"<table>{''.join(map(format_row, [table.header, *table.rows]))}</table>",
     Figure: lambda figure: f'<img src="{figure.name}.svg" alt="{escape(figure.title)}">',
+    Examples: lambda examples: list_as_html(text for each in examples.lists for e in each.examples for text in e.texts),
     Notes: lambda notes: list_as_html([*notes.explanations, *notes.warnings]),
     Facts: lambda facts: list_as_html(map(": ".join, facts.lasting.items())),
 }
