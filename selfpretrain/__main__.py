@@ -155,6 +155,12 @@ def run_study_cell(settings: Any, overrides: list[str]) -> str:
 
 def run_report(settings: Any, overrides: list[str]) -> None:
     from selfpretrain.endings import Terminal
+
+    if settings.report.compare is not None:
+        from selfpretrain.report.compare.write import write_comparison
+
+        write_comparison(settings, Terminal())
+        return
     from selfpretrain.report.write import write_report
     from selfpretrain.study.sweep import build_plan
 

@@ -339,6 +339,7 @@ class Settings:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    compare: str | None = setting(None, help="report: report.compare in short")
     format: str = setting("huggingface", ("huggingface", "fairseq"), "export: whose files are written")
     power: float | None = setting(
         None,

@@ -56,6 +56,9 @@ def list_contradictions(settings: Settings) -> list[tuple[bool, str]]:
         (settings.study.seeds_per_process > 1 and settings.runtime.num_processes > 1,
          f"study.seeds_per_process={settings.study.seeds_per_process} stacks small models on one GPU, "
          f"runtime.num_processes={settings.runtime.num_processes} gives a large one several; set one of the two to 1"),
+        (settings.compare not in (None, settings.report.compare),
+         f"compare={settings.compare} is report.compare of the command report in short, which is {settings.report.compare}; leave "
+         "one of the two out"),
         (c.source == "own_of" and not c.task, "corpus.source=own_of needs corpus.task=<name>"),
         (settings.tokenizer.source == "released" and not settings.tokenizer.released,
          "tokenizer.source=released needs tokenizer.released=<repo>@<commit>; or set tokenizer.source=general"),

@@ -22,6 +22,7 @@ from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.plan import list_conditions
 from selfpretrain.study.tasks import choose_tasks
 from selfpretrain.train.trainer import Trainer
+from tests.conftest import make_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -324,6 +325,16 @@ def test_study_to_a_report_and_again(command, study, tmp_path, no_training):
     told = command("report", *study[1:])
     assert told.code == 0 and table in told.out
     assert {path: path.read_bytes() for path in report.iterdir()} == before
+    texts = [row["body"].encode() for row in make_rows()]  # a file of one's own: nothing of it is in a report
+
+    def list_holders():
+        return {path.name for path in report.iterdir() if any(text in path.read_bytes() for text in texts)}
+
+    assert not list_holders()
+    assert command("report", *study[1:], "report.examples=2").code == 0  # unless it is asked for
+    assert "examples.csv" in list_holders() and not {"summary.json", "facts.json", "report.md"} & list_holders()
+    assert command("report", *study[1:]).code == 0
+    assert not list_holders()
 
 
 def test_a_plan_runs_nothing_and_writes_what_it_read_alone(command, no_plots, study, tmp_path, no_training):

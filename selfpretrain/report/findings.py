@@ -37,7 +37,9 @@ class Entry:
     examples_variance: float = 0.0  # the part of the score's variance that is the choice of test examples
     interaction_variance: float = 0.0  # the part of it that runs and examples make together
     sources: list[Source] = field(default_factory=list)  # where the variance of a score lies; empty for a single run
-    run_scores: list[dict[str, Any]] = field(default_factory=list)  # pretrain_seed, finetune_seed, score, levels if any
+    run_scores: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # pretrain_seed, finetune_seed, score, run_id, levels
     gain: Difference | None = None  # over the baseline
     benefit: Interval | None = None  # percent of the reference's gain
     benefit_reason: str = ""  # why there is none

@@ -220,7 +220,12 @@ def _build_entry(cells: list[CellResult], runs: AlignedRuns | None, panel: Panel
 
 def _list_scores(runs: AlignedRuns, singles: list[float]) -> list[dict[str, Any]]:
     return [
-        {"pretrain_seed": cell.pretrain_seed, "finetune_seed": cell.finetune_seed, "score": value}
+        {
+            "pretrain_seed": cell.pretrain_seed,
+            "finetune_seed": cell.finetune_seed,
+            "score": value,
+            "run_id": cell.run_id,
+        }
         | ({"levels": cell.levels} if cell.levels else {})
         for cell, value in zip(runs.cells, singles, strict=True)
     ]

@@ -57,13 +57,7 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
 
     Equal summaries give equal bytes; what differs between equal studies (the time) is in facts.json only.
     """
-    content = {name: format_blocks(blocks).encode() for name, format_blocks in OUTPUTS.items()}
-    for block in blocks:
-        if isinstance(block, Table | Examples):
-            content[f"{block.name}.csv"] = format_csv(block).encode()
-            content |= {f"{name}.tex": text.encode() for name, text in format_tabulars(block).items()}
-        elif isinstance(block, Figure):
-            content |= {f"{block.name}.{form}": data for form, data in block.draw().items()}
+    content = format_files(blocks)
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
         remove_leftovers(folder)
@@ -74,6 +68,19 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
         write_json(folder / "facts.json", summary.facts)
         write_json(folder / "summary.json", summary.to_json())  # last: where it is, the rest is
     return [folder / name for name in (*content, "facts.json", "summary.json")]
+
+
+def format_files(blocks: Sequence[Block]) -> dict[str, bytes]:
+    """By name the OUTPUTS, a CSV and LaTeX per table, a CSV of examples, and plots in all of their forms."""
+    content = {name: format_blocks(blocks).encode() for name, format_blocks in OUTPUTS.items()}
+    for block in blocks:
+        if isinstance(block, Table | Examples):
+            content[f"{block.name}.csv"] = format_csv(block).encode()
+        if isinstance(block, Table):
+            content |= {f"{name}.tex": text.encode() for name, text in format_tabulars(block).items()}
+        elif isinstance(block, Figure):
+            content |= {f"{block.name}.{form}": data for form, data in block.draw().items()}
+    return content
 
 
 def format_csv(table: Table | Examples) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from html import escape
 
 from selfpretrain.numbers import format_counted, format_score
@@ -14,28 +14,28 @@ _PREVIEW = 90  # characters of the first text that are seen before an example is
 
 
 def format_examples(block: Examples) -> str:
-    """A section with a part for each list; parts carry data-model, data-task and data-conditions for filters."""
-    parts = "\n".join(_format_list(each, number) for number, each in enumerate(block.lists, start=1))
-    return (
-        '<section class="examples" aria-labelledby="examples">\n<h2 id="examples">Examples</h2>\n'
-        f"<p>Test examples on which two procedures are furthest apart. Open one for its text and for what every condition "
-        f"says of it; the notes say how they were chosen. All of them: <code>{escape(block.name)}.csv</code>.</p>\n{parts}\n"
-        "</section>"
+    """What stands in the page's section of them: a part for each list under a heading of the third level.
+
+    Parts and rows carry data-model, data-task and data-condition, by which the page's filters go.
+    """
+    intro = (
+        "<p>Test examples on which two procedures are furthest apart. Open one for its text and for what every condition "
+        f"says of it; the notes say how they were chosen. All of them: <code>{escape(block.name)}.csv</code>.</p>"
     )
+    parts = (_format_list(each, number) for number, each in enumerate(block.lists, start=1))
+    return "\n".join([intro, *parts])
 
 
 def _format_list(found: ExampleList, number: int) -> str:
     first, second = found.pair
-    conditions = dict.fromkeys(view.condition for example in found.examples for view in example.views)
     apart = ""
     if found.num_apart is not None:
         apart = f" The two choose differently on {found.num_apart:,} of {found.num_examples:,} test examples."
     details = "\n".join(_format_example(example, place, found) for place, example in enumerate(found.examples, start=1))
     return (
-        f'<section class="example-list" data-model="{escape(found.model)}" data-task="{escape(found.task)}" '
-        f'data-conditions="{escape(" ".join(conditions))}" aria-labelledby="examples-{number}">\n'
-        f'<h3 id="examples-{number}">{escape(found.task)} ({escape(found.metric)}), {escape(found.model)}: {escape(first)} and '
-        f"{escape(second)}</h3>\n<p>Furthest apart by {escape(found.distance)}.{apart}</p>\n{details}\n</section>"
+        f'<div class="examples"{_mark(model=found.model, task=found.task, condition=", ".join(found.pair))}>\n'
+        f"<h3>{_isolate(found.task)} ({escape(found.metric)}), {_isolate(found.model)}: {_isolate(first)} and "
+        f"{_isolate(second)}</h3>\n<p>Furthest apart by {escape(found.distance)}.{apart}</p>\n{details}\n</div>"
     )
 
 
@@ -44,18 +44,16 @@ def _format_example(example: Example, place: int, found: ExampleList) -> str:
     preview = example.texts[0] if example.texts else ""
     preview = preview if len(preview) <= _PREVIEW else f"{preview[:_PREVIEW].rstrip()}…"
     texts = "\n".join(f'<blockquote dir="auto">{escape(text)}</blockquote>' for text in example.texts)
-    rows = "\n".join(_format_row(view, view.condition in found.pair) for view in example.views)
+    rows = "\n".join(_format_row(view) for view in example.views)
+    names = ("condition", "it says", "probability of that", found.of_label, "runs that are right")
+    name = f"What each condition says of example {example.id}"
+    header = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     return (
-        f'<details class="example">\n<summary>{place}. <bdi>{escape(preview)}</bdi> <span class="said">true: '
-        f"<bdi>{escape(example.label)}</bdi>; {said}; apart {format_score(example.distance)}</span></summary>\n{texts}\n"
-        f"<table>\n<caption>true: <bdi>{escape(example.label)}</bdi> (example <bdi>{escape(example.id)}</bdi>)</caption>\n"
-        f"<thead><tr>{_format_header(found)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</details>"
+        f'<details class="detail">\n<summary>{place}. {_isolate(preview)} <small>true: {_isolate(example.label)}; {said}; '
+        f"distance {format_score(example.distance)}</small></summary>\n{texts}\n"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table>\n<caption>{_isolate(name)}</caption>\n'
+        f"<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>\n</details>"
     )
-
-
-def _format_header(found: ExampleList) -> str:
-    names: Sequence[str] = ("condition", found.of_label, "says", "probability of that", "runs right")
-    return "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
 
 
 def _say(view: View, found: ExampleList) -> str:
@@ -63,14 +61,27 @@ def _say(view: View, found: ExampleList) -> str:
     numbers = f"({escape(found.of_label)} {format_score(view.of_label)})"
     if view.of_chosen is not None:
         numbers = format_score(view.of_chosen)
-    return f"{escape(view.condition)}: <bdi>{escape(view.chosen)}</bdi> {numbers}"
+    return f"{_isolate(view.condition)}: {_isolate(view.chosen)} {numbers}"
 
 
-def _format_row(view: View, is_of_pair: bool) -> str:
+def _format_row(view: View) -> str:
     right = NONE if view.num_right is None else f"{view.num_right} of {format_counted(view.num_runs, 'run')}"
     of_chosen = NONE if view.of_chosen is None else format_score(view.of_chosen)
-    marked = ' class="of-pair"' if is_of_pair else ""
+    cells = _join_cells([of_chosen, format_score(view.of_label), right])
     return (
-        f'<tr{marked} data-condition="{escape(view.condition)}"><th scope="row">{escape(view.condition)}</th>'
-        f"<td>{format_score(view.of_label)}</td><td><bdi>{escape(view.chosen)}</bdi></td><td>{of_chosen}</td><td>{right}</td></tr>"
+        f'<tr{_mark(condition=view.condition)}><th scope="row">{_isolate(view.condition)}</th>'
+        f"<td>{_isolate(view.chosen)}</td>{cells}</tr>"
     )
+
+
+def _join_cells(numbers: Iterable[str]) -> str:
+    return "".join(f'<td class="n">{escape(number)}</td>' for number in numbers)
+
+
+def _isolate(text: str) -> str:
+    """Text of a data set, or a name: whatever its direction of writing, what stands around it keeps its own."""
+    return f"<bdi>{escape(text)}</bdi>"
+
+
+def _mark(**names: str) -> str:
+    return "".join(f' data-{key}="{escape(name)}"' for key, name in names.items())

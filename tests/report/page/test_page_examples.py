@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-import pytest
-
 from selfpretrain.report.blocks import build_examples
 from selfpretrain.report.disagreements import Example, ExampleList, View
 from selfpretrain.report.page.examples import format_examples
@@ -65,23 +63,29 @@ def test_each_example_opens_and_says_what_each_condition_says():
     reader = read(make_block("sports"))
     assert reader.tags.count("details") == reader.tags.count("summary") == 1
     said = "".join(reader.words)
-    assert "own: sports .500; none: sports .900" in said and "apart .750" in said
+    assert "own: sports .500; none: sports .900" in said and "distance .750" in said
     assert "differently on 812 of 7,600 test examples" in said
     assert "0 of 3 runs" in said and "a second text" in said
     assert reader.tags.count("caption") == 1 and ("scope", "col") in reader.attributes
-    assert [value for name, value in reader.attributes if name == "data-condition"] == ["own", "none", "tapt"]
+    assert [value for name, value in reader.attributes if name == "data-condition"] == [
+        "own, none",
+        "own",
+        "none",
+        "tapt",
+    ]
 
 
-@pytest.mark.parametrize(("num_right", "of_chosen"), [(None, None)])
-def test_what_has_no_probability_has_its_own_number(num_right, of_chosen):
-    view = View("own", 0.41, "3.2", of_chosen, num_right, 3)
+def test_what_has_no_probability_has_its_own_number():
+    view = View("own", 0.41, "3.2", None, None, 3)
     block = make_block("x", of_label="absolute error of the mean", num_apart=None,
                        examples=(Example("7", ("t",), "2.8", 1.5, (view,)),))  # fmt: skip
     said = "".join(read(block).words)
     assert "own: 3.2 (absolute error of the mean .410)" in said and "differently" not in said
 
 
-def test_ids_are_used_once():
-    block = build_examples([*make_block("a").lists, *make_block("b").lists])
-    ids = [value for name, value in read(block).attributes if name == "id"]
-    assert len(ids) == len(set(ids)) == 3
+def test_a_long_text_is_seen_in_part_before_it_is_opened():
+    view = View("own", 0.2, "a", 0.5, 0, 1)
+    block = make_block("x", examples=(Example("7", ("word " * 60,), "b", 0.5, (view,)),))
+    html = format_examples(block)
+    assert html.index("word…") < html.index("</summary>") < html.index("<blockquote")
+    assert html.count("word") > 70
