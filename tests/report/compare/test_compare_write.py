@@ -46,7 +46,7 @@ def test_files_and_what_is_printed(both, tmp_path):
     assert own["p"] != "NA" and own["rests_on"].startswith("predictions")
     report = (folder / "report.md").read_text()
     assert report.startswith(f"# Comparison: A = {names[0]}, B = {names[1]}") and "| bookwiki | A |" in report
-    assert "within seeds" in report and "no test of the difference" not in report
+    assert "| predictions, within 3 seeds |" in report and "within seeds" in report and "no test of the difference" not in report
 
 
 def test_the_same_reports_give_the_same_bytes_and_nothing_old_stays(both, tmp_path):
