@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,11 @@ class ExampleList:
     num_examples: int  # of the test split
     num_apart: int | None  # those on which the two choose differently; None where nothing is chosen
     examples: tuple[Example, ...]  # the furthest first
+
+
+def leave_out_texts(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a part of a summary as they are stored: without the lists of examples."""
+    return {name: value for name, value in fields if name != "disagreements"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfpretrain.report.comparisons import Difference, Interval, Source, get_seed
-from selfpretrain.report.disagreements import ExampleList
+from selfpretrain.report.disagreements import ExampleList, leave_out_texts
 from selfpretrain.runs.results import ABSENT, DONE, Citation
 from selfpretrain.stats import Decision
 from selfpretrain.stats.calibration import ReliabilityBin
@@ -330,10 +330,6 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-def _leave_out_texts(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name != "disagreements"}
-
-
 @dataclass
 class Summary:
     """A study's outcome. ``to_json`` holds all of it except facts that differ between identical studies."""
@@ -396,7 +392,7 @@ class Summary:
         return {name: fact for name, fact in self.facts.items() if name not in VOLATILE_FACTS}
 
     def to_json(self) -> dict[str, Any]:
-        stored = {**dataclasses.asdict(self, dict_factory=_leave_out_texts), "facts": self.lasting_facts}
+        stored = {**dataclasses.asdict(self, dict_factory=leave_out_texts), "facts": self.lasting_facts}
         text = json.dumps({key: value for key, value in stored.items() if value or key not in _OPTIONAL})
         # JSON has no infinity: an end of an interval that is infinite is stored as null
         return json.loads(text, parse_constant=lambda _: None)
