@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def _name_cells(cells: Sequence[CellChange], number: int) -> str:
 
 
 def _compare_facts(reports: Sequence[StoredReport]) -> list[Made]:
-    """Of facts that are lists of clauses, those that the other has not."""
+    """Of facts the clauses, and of a command the words, that the other has not."""
     first, second = (report.summary["facts"] for report in reports)
     tasks = [{key.task for key in report.cells} for report in reports]
     found = []
@@ -84,14 +85,16 @@ def _compare_facts(reports: Sequence[StoredReport]) -> list[Made]:
         is_of_one = name.removeprefix("data of ") in tasks[0] ^ tasks[1]  # which task only one has is said elsewhere
         if before == after or is_of_one:
             continue
-        if name != "command":
-            sides = before.split("; "), after.split("; ")
-            before, after = (
-                "; ".join(part for part in one if part not in other) for one, other in (sides, sides[::-1])
-            )
+        split, join = (shlex.split, shlex.join) if name == "command" else (_split_clauses, "; ".join)
+        sides = split(before), split(after)
+        before, after = (join([part for part in one if part not in other]) for one, other in (sides, sides[::-1]))
         if before or after:  # else their order alone
             found.append(Made(name, before or NOTHING, after or NOTHING))
     return found
+
+
+def _split_clauses(fact: str) -> list[str]:
+    return fact.split("; ")
 
 
 # settings stored with runs
