@@ -135,6 +135,7 @@ def main() -> None:
     folder = given.folder.resolve()
     write_texts(folder / "texts", seed=0, num_lines=200)
     undisturbed = folder / "undisturbed"
+    shutil.rmtree(undisturbed, ignore_errors=True)  # of an older version, or cut off
     process = LongStudy(folder / "texts", "small").start(undisturbed)
     check_exit(process, undisturbed)
     failed = 0
