@@ -23,6 +23,7 @@ BENCHMARKS = {
     "startup": "how long commands take to start",
     "launchers": "one small study by each launcher: the whole, and a further cell",
     "cells": "studies of many cells: planned, and gone on with when all is done",
+    "page": "the report of a study of many cells: seconds, and the size of its page",
     "engines": "the native engine and fairseq as engines of one pretraining: speed and held-out losses",
     "tokens": "tokens needed to reach a loss, by kind of start",
     "time_to_loss": "seconds to the loss at which transformers' run_mlm.py ends",

@@ -29,6 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from selfpretrain.report.page import cut_differing
 from selfpretrain.runs.folder import read_commit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,8 @@ SIZES = {
               "finetune.lr_grid=[]"],
 }  # fmt: skip
 
-NOT_COMPARED = ("provenance.json", "config.yaml", "facts.json")  # when, where and how long
+# when, where and how long
+NOT_COMPARED = ("provenance.json", "config.yaml", "facts.json", "cost.csv", "origins.csv", "runs.csv")
 KINDS = {
     "encoders": "encoder.safetensors", "heads": "head.safetensors", "checkpoints": "state.json",
     "predictions": ".parquet", "results": "result.json", "metrics": "metrics.jsonl", "token files": "train.bin",
@@ -255,6 +257,8 @@ def read_comparable(path: Path) -> Any:
         return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
     if path.name == "report.md":
         return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("- commit: ")]
+    if path.name == "report.html":
+        return cut_differing(path.read_text(encoding="utf-8"))
     if path.name == "summary.json":
         summary = json.loads(path.read_text(encoding="utf-8"))
         summary["facts"].pop("commit", None)  # absent outside a checkout

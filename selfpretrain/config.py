@@ -319,6 +319,7 @@ class ReportConfig:
 
     examples: int | None = setting(None, at_least(0), "test examples shown where two procedures disagree most, of each task, with their text; null: 5, but 0 of the user's own files")
     compare: str | None = setting(None, help="report: <study>,<study>: what differs between two reports, by name or by folder, instead of a report")
+    watts: float | None = setting(None, POSITIVE, "mean power of the device that a run has for itself, measured by whoever sets it: the page then tells the energy of the study, watts x seconds of its runs; null: it tells none")
 
 
 # fmt: on

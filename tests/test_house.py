@@ -45,6 +45,7 @@ OWNERS = {
     "tokenizers": {"selfpretrain.data.tokenizer"},
     "datasets": {"selfpretrain.sources"},
     "matplotlib": {"selfpretrain.report"},
+    "jinja2": {"selfpretrain.report.page"},
     "ray": {"selfpretrain.cluster"},
 }
 WITHOUT_TORCH = ["selfpretrain.stats", "selfpretrain.kinds", "selfpretrain.tasks.scores", "selfpretrain.runs.folder", "selfpretrain.runs.identity", "selfpretrain.runs.budget",

@@ -11,14 +11,17 @@ from typing import Any, TypeVar
 
 from selfpretrain.files import to_stem
 from selfpretrain.numbers import format_score
+from selfpretrain.report import charts
 from selfpretrain.report.columns import Table
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.disagreements import ExampleList
 from selfpretrain.report.dynamics_tables import explain_dynamics
 from selfpretrain.report.examples import NAME, explain_examples, list_csv
-from selfpretrain.report.findings import LABELS, TOKENS, Summary
+from selfpretrain.report.findings import LABELS, TOKENS, Panel, Summary
+from selfpretrain.report.record_tables import build_chart_tables, build_record_tables
+from selfpretrain.report.records import Records
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
-from selfpretrain.report.variance import explain_variance
+from selfpretrain.report.variance import explain_variance, has_sources
 from selfpretrain.runs.results import Citation
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START, find_condition
@@ -43,15 +46,19 @@ class Sentence:
 
     verdict: str
     evidence: tuple[str, ...]
+    model: str = ""
+    task: str = ""
+    outcome: str = ""  # of own against the reference, where that was decided
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot, drawn when an output asks for it."""
+    """A plot, drawn when an output asks for it; one that is not drawn is for the page alone."""
 
     name: str  # stem of the files
     title: str
-    draw: Callable[[], dict[str, bytes]]  # form, as in plots.FORMATS -> file
+    draw: Callable[[], dict[str, bytes]] | None  # form, as in plots.FORMATS -> file
+    data: Callable[[], dict[str, Any]] | None = None  # of a chart to look into, as in charts
 
 
 @dataclass(frozen=True)
@@ -107,35 +114,19 @@ def walk(blocks: Iterable[Any], functions: Functions[Form]) -> list[Form]:
 _CURVES = {LABELS: "scores by labelled examples", TOKENS: "validation scores by tokens of pretraining"}
 
 
-def build_blocks(summary: Summary) -> list[Block]:
-    """The report: the answers, the tables, the plots, how to read them, and how all of it was made."""
+def build_blocks(summary: Summary, records: Records | None = None) -> list[Block]:
+    """The report: the answers, the tables, the plots, how to read them, and how all of it was made.
+
+    What only a page shows is among them: detail tables, and charts that are not drawn; ``records`` adds those of the runs.
+    """
     return [
         Title(f"Study {summary.name}"),
-        *(Sentence(panel.verdict, tuple(panel.evidence)) for panel in summary.panels),
+        *map(_build_sentence, summary.panels),
         *build_tables(summary),
-        Figure("scores", "scores with intervals", partial(_draw, "draw_scores", summary)),
-        *(
-            Figure(name, _CURVES[name], partial(_draw, "draw_curves", summary, name))
-            for name in dict.fromkeys(curve.name for curve in summary.curves)
-        ),
-        *(
-            [Figure("dynamics", "test scores by steps of pretraining", partial(_draw, "draw_dynamics", summary))]
-            if summary.dynamics
-            else []
-        ),
-        *(
-            Figure(
-                to_stem(f"cross_{cross.model}_{cross.unit}"),
-                "cross-task matrix",
-                partial(_draw, "draw_cross", cross, summary),
-            )
-            for cross in summary.crosses
-        ),
-        *(
-            [Figure("reliability", "share right by confidence", partial(_draw, "draw_reliability", summary))]
-            if summary.calibrations
-            else []
-        ),
+        *build_chart_tables(summary),
+        *(build_record_tables(records, summary) if records else []),
+        *_build_figures(summary),
+        *([Figure("courses", "training by steps", None, partial(charts.describe_courses, records))] if records else []),
         *([build_examples(summary.disagreements)] if summary.disagreements else []),
         Notes(tuple(list_explanations(summary)), tuple(summary.warnings)),
         *([Facts(summary.facts, summary.lasting_facts, tuple(summary.citations))] if summary.lasting_facts else []),
@@ -144,6 +135,36 @@ def build_blocks(summary: Summary) -> list[Block]:
 
 def build_examples(lists: Sequence[ExampleList]) -> Examples:
     return Examples(NAME, tuple(lists), *list_csv(lists))
+
+
+def _build_sentence(panel: Panel) -> Sentence:
+    outcome = panel.decision.outcome if panel.decision else ""
+    return Sentence(panel.verdict, tuple(panel.evidence), panel.model, panel.task, outcome)
+
+
+def _build_figures(summary: Summary) -> list[Figure]:
+    scores = partial(_draw, "draw_scores", summary)
+    figures = [Figure("scores", "scores with intervals", scores, partial(charts.describe_scores, summary))]
+    for name in dict.fromkeys(curve.name for curve in summary.curves):
+        data = partial(charts.describe_curves, summary, name)
+        figures.append(Figure(name, _CURVES[name], partial(_draw, "draw_curves", summary, name), data))
+    if summary.dynamics:
+        title, data = "test scores by steps of pretraining", partial(charts.describe_dynamics, summary)
+        figures.append(Figure("dynamics", title, partial(_draw, "draw_dynamics", summary), data))
+    for cross in summary.crosses:
+        name, draw = to_stem(f"cross_{cross.model}_{cross.unit}"), partial(_draw, "draw_cross", cross, summary)
+        figures.append(Figure(name, "cross-task matrix", draw, partial(charts.describe_cross, cross, summary)))
+    if summary.calibrations:
+        draw, data = partial(_draw, "draw_reliability", summary), partial(charts.describe_reliability, summary)
+        figures.append(Figure("reliability", "share right by confidence", draw, data))
+    if any(entry.run_scores for entry in summary.entries):
+        figures.append(
+            Figure("seeds", "every run by its pretraining seed", None, partial(charts.describe_seeds, summary))
+        )
+    if has_sources(summary):
+        title = "how far a score moves by each source of chance"
+        figures.append(Figure("variance", title, None, partial(charts.describe_variance, summary)))
+    return figures
 
 
 def _draw(function: str, *arguments: Any) -> dict[str, bytes]:

@@ -51,7 +51,7 @@ _MIXABLE = {  # may move a result
 }
 
 # overrides that say how a study is carried out, not what it computes
-_OPERATIONAL = (
+OPERATIONAL = (
     "runtime.",
     "tracking",
     "study.cell",
@@ -197,13 +197,13 @@ def choose_folder(plan: StudyPlan) -> Path:
 
 def collect_facts(plan: StudyPlan, overrides: Sequence[str]) -> dict[str, str]:
     """What a reader needs to repeat the study: command, versions, machine, data; and how long it ran."""
-    kept = [override for override in overrides if not override.startswith(_OPERATIONAL)]
+    kept = [override for override in overrides if not override.startswith(OPERATIONAL)]
     runs = [*plan.pretrainings.values(), *(cell for group in plan.groups for cell in group.choose_cells())]
-    started = {cell.run.path: (cell, read_starts(cell.run.path)) for cell in runs}
-    starts = [start for _, found in started.values() for start in found]
+    started = {cell.run.path: read_starts(cell.run.path) for cell in runs}
+    starts = [start for found in started.values() for start in found]
     stand_in = "" if plan.general == "bookwiki" else ", in the place of BookWiki"
     is_general = any(find_condition(condition).is_general for condition in plan.conditions)
-    measured = [_measure_seconds(cell, found[-1]) for cell, found in started.values() if found]
+    measured = [measure_seconds(path, found[-1]) for path, found in started.items() if found]
     facts = {
         "command": shlex.join(["selfpretrain", "study", *map(to_typed, kept)]),
         **{name: ", ".join(_list_values(starts, keys)) for name, keys in _ORIGINS.items()},
@@ -243,11 +243,11 @@ def describe_vocabularies(plan: StudyPlan) -> str:
     return "; ".join(map(": ".join, words.items()))
 
 
-def _measure_seconds(cell: Cell, provenance: dict[str, Any]) -> float | None:
+def measure_seconds(folder: Path, provenance: dict[str, Any]) -> float | None:
     """From the start written down to the result file, by the runs that shared it; None while there is no result, and where
     the clock was set back meanwhile.
     """
-    file = cell.run.path / "result.json"
+    file = folder / "result.json"
     if not file.is_file() or "started" not in provenance:
         return None
     started = datetime.strptime(provenance["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)

@@ -77,6 +77,9 @@ class Table:
     csv_header: tuple[str, ...]
     csv_rows: tuple[tuple[str, ...], ...]
     remark: str = ""  # of the title's end, what parts of the table that stand by themselves have to say, too
+    is_detail: bool = False  # for the page and a CSV file alone
+    differs: bool = False  # between equal studies: it tells of times and machines
+    notes: tuple[str, ...] = ()  # how to read a detail table; for others that stands among the report's notes
 
 
 # one column's text, then its values in the columns of the CSV file that it is made of

@@ -39,7 +39,7 @@ _DOCUMENT = r"""% pdflatex report_document.tex, in this folder; with its referen
 
 def format_latex(blocks: Sequence[Block]) -> str:
     """Facts that differ between equal studies are left out."""
-    return "\n\n".join([_HEAD, *("\n".join(lines) for lines in walk(blocks, FUNCTIONS))]) + "\n"
+    return "\n\n".join([_HEAD, *("\n".join(lines) for lines in walk(blocks, FUNCTIONS) if lines)]) + "\n"
 
 
 def format_document(blocks: Sequence[Block]) -> str:
@@ -48,6 +48,8 @@ def format_document(blocks: Sequence[Block]) -> str:
 
 
 def _format_table(table: Table) -> list[str]:
+    if table.is_detail:
+        return []
     names = list(format_tabulars(table))
     lines = []
     for place, name in enumerate(names, start=1):
@@ -88,7 +90,7 @@ FUNCTIONS: Functions[list[str]] = {
     Title: lambda title: [rf"\section*{{{_break(title.text)}}}"],
     Sentence: _format_sentence,
     Table: _format_table,
-    Figure: _format_figure,
+    Figure: lambda figure: _format_figure(figure) if figure.draw else [],
     Examples: lambda examples: [f"% {examples.place}"],
     Notes: lambda notes: [
         r"\subsection*{Notes}",

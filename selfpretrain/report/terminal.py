@@ -43,6 +43,8 @@ def print_report(blocks: Sequence[Block], console: Console) -> None:
 
 def _show_table(table: Table, width: int) -> list[RenderableType]:
     """One per group; intervals stand on a second line where the terminal is narrow."""
+    if table.is_detail:
+        return []
     groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in table.rows:
         groups.setdefault(row[: table.num_group_columns], []).append(row[table.num_group_columns :])

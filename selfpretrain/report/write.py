@@ -21,6 +21,8 @@ from selfpretrain.report.latex import format_document, format_latex
 from selfpretrain.report.latex_tables import format_tabulars
 from selfpretrain.report.markdown import format_markdown
 from selfpretrain.report.mirror import mirror_report
+from selfpretrain.report.page import format_page
+from selfpretrain.report.records import collect_records
 from selfpretrain.report.references import format_references
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.terminal import print_report
@@ -34,6 +36,7 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
     "report.tex": format_latex,
     "report_document.tex": format_document,
     "references.bib": format_references,
+    "report.html": format_page,
 }
 
 
@@ -42,7 +45,7 @@ def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) ->
     results = collect_results(plan, overrides)
     summary = summarize(results)
     add_examples(summary, results, plan.data, plan.settings.report.examples)
-    blocks = build_blocks(summary)
+    blocks = build_blocks(summary, collect_records(plan))
     folder = choose_folder(plan)
     files = save_report(summary, blocks, folder)
     print_report(blocks, console)
@@ -55,7 +58,8 @@ def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) ->
 def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list[Path]:
     """Write the OUTPUTS, a CSV and LaTeX per table, plots in all of their forms, facts.json and summary.json.
 
-    Equal summaries give equal bytes; what differs between equal studies (the time) is in facts.json only.
+    Equal summaries give equal bytes. What differs between equal studies (times, machines) is in facts.json, in the CSV files
+    of tables that say so, and in marked parts of report.html (:func:`selfpretrain.report.page.cut_differing`).
     """
     content = format_files(blocks)
     make_folder(folder)
@@ -76,9 +80,9 @@ def format_files(blocks: Sequence[Block]) -> dict[str, bytes]:
     for block in blocks:
         if isinstance(block, Table | Examples):
             content[f"{block.name}.csv"] = format_csv(block).encode()
-        if isinstance(block, Table):
+        if isinstance(block, Table) and not block.is_detail:
             content |= {f"{name}.tex": text.encode() for name, text in format_tabulars(block).items()}
-        elif isinstance(block, Figure):
+        elif isinstance(block, Figure) and block.draw:
             content |= {f"{block.name}.{form}": data for form, data in block.draw().items()}
     return content
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from selfpretrain.report import write
+from selfpretrain.report import page, write
 from selfpretrain.report.blocks import Block, Examples, Facts, Figure, Notes, Sentence, Table, Title, build_blocks, walk
 from selfpretrain.report.disagreements import Example, ExampleList, View
 from selfpretrain.report.latex import format_latex
@@ -41,10 +41,13 @@ def test_what_a_report_is_made_of(summary):
     blocks = build_blocks(summary)
     kinds = [type(block).__name__ for block in blocks]
     crosses = [f"cross_tiny_{unit}" for unit in ("score", "gain", "benefit")]
-    assert kinds == ["Title", "Sentence", *["Table"] * 6, *["Figure"] * 4, "Examples", "Notes", "Facts"]
+    assert kinds == ["Title", "Sentence", *["Table"] * 7, *["Figure"] * 6, "Examples", "Notes", "Facts"]
     assert set(kinds) == {kind.__name__ for kind in get_args(Block)}
-    assert [block.name for block in blocks[2:12]] == ["scores", "reference", *crosses, "variance", "scores", *crosses]
-    assert set(blocks[11].draw()) == {"png", "svg", "pdf"}
+    tables, figures = [block.name for block in blocks[2:9]], [block.name for block in blocks[9:15]]
+    assert tables == ["scores", "reference", *crosses, "variance", "single_runs"]
+    assert figures == ["scores", *crosses, "seeds", "variance"]
+    assert set(blocks[12].draw()) == {"png", "svg", "pdf"}
+    assert [block.name for block in blocks[9:15] if block.draw is None] == ["seeds", "variance"]  # for the page alone
     assert (blocks[-1].facts.keys(), [*blocks[-1].lasting]) == (summary.facts.keys(), ["command"])
 
 
@@ -79,7 +82,7 @@ def test_an_output_from_outside(summary, tmp_path, monkeypatch):
     save_report(summary, build_blocks(summary), tmp_path / "report")
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.startswith("<h1>Study demo</h1>\n<p>topics, tiny: ")
-    assert page.count("<table>") == 6 and '<img src="cross_tiny_gain.svg"' in page
+    assert page.count("<table>") == 7 and '<img src="cross_tiny_gain.svg"' in page
     assert "<td>.805 [." in page and "<li>command: c</li>" in page and "1 min" not in page
 
 
@@ -91,7 +94,7 @@ class Quotation:
     text: str
 
 
-@pytest.mark.parametrize("output", [show, format_markdown, format_latex, format_page])
+@pytest.mark.parametrize("output", [show, format_markdown, format_latex, format_page, page.format_page])
 def test_no_output_leaves_a_block_out(output, summary):
     blocks = build_blocks(summary)
     for kind in get_args(Block):

@@ -24,9 +24,11 @@ from selfpretrain.config import (
     UserError,
 )
 from selfpretrain.files import write_json
-from selfpretrain.report import collect
+from selfpretrain.report import collect, write
 from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
+from selfpretrain.report.page import cut_differing
+from selfpretrain.report.records import Records
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.write import save_report, write_report
 from selfpretrain.runs.folder import RunFolder
@@ -37,6 +39,8 @@ FILES = {
     "report.tex",
     "report_document.tex",
     "references.bib",
+    "report.html",
+    "single_runs.csv",
     *(f"{name}.{form}" for name in ("scores", "reference", "variance") for form in ("csv", "tex")),
     "scores.png",
     "scores.svg",
@@ -90,7 +94,8 @@ def make_plan(fake_study, **study):
     )  # fmt: skip
 
 
-def test_a_plan_becomes_files_and_a_printed_report(fake_study):
+def test_a_plan_becomes_files_and_a_printed_report(fake_study, monkeypatch):
+    monkeypatch.setattr(write, "collect_records", lambda _: Records([]))  # which a plan of cells alone has
     fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).add("bookwiki", [0.8, 0.8])
     plan = make_plan(fake_study)
     buffer = io.StringIO()
@@ -124,7 +129,9 @@ def test_equal_studies_give_equal_files(fake_study, tmp_path):
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert "cross_tiny_gain.png" in names
     differing = [n for n in names if (tmp_path / "one" / n).read_bytes() != (tmp_path / "two" / n).read_bytes()]
-    assert differing == ["facts.json"]
+    assert differing == ["facts.json", "report.html"]
+    one, two = ((tmp_path / name / "report.html").read_text() for name in ("one", "two"))
+    assert "1 min" in one and cut_differing(one) == cut_differing(two)
 
 
 def test_a_failed_pretraining_is_a_failure_of_its_finetunings(fake_study, monkeypatch):
