@@ -87,7 +87,9 @@ def _build_token_table(summary: Summary) -> Table:
         for condition, points in curve.lines.items()
         for point in points
     ]  # fmt: skip
-    return build_table("tokens", "Validation scores of the first seed by tokens of pretraining", columns, rows, (3, 2))
+    return build_table(
+        "token_scores", "Validation scores of the first seed by tokens of pretraining", columns, rows, (3, 2)
+    )
 
 
 def _build_bin_table(summary: Summary) -> Table:
@@ -103,7 +105,7 @@ def _build_bin_table(summary: Summary) -> Table:
         for words, side in (("as trained", found.plain), ("scaled", found.scaled))
         for each in side.bins
     ]  # fmt: skip
-    return build_table("reliability", "Share right by confidence", columns, rows, (4, 2))
+    return build_table("reliability_bins", "Share right by confidence", columns, rows, (4, 2))
 
 
 # what became of the runs
@@ -154,9 +156,8 @@ def _add_seed(run: RunRecord) -> str:
 
 def _build_held_table(records: Records) -> Table:
     measures = list(dict.fromkeys(measure for held in records.held for measure in held.counts)) or ["examples", "exact"]
-    columns: dict[str, Cell] = {"text": ("text",), "task": ("task",), "split": ("split",)} | {
-        name: (name,) for name in measures
-    }
+    columns: dict[str, Cell] = {"text": ("text",), "task": ("task",), "split": ("split",)}
+    columns |= {name: (name,) for name in measures}
     rows: list[list[Cell]] = [
         [_same(held.text), _same(held.task), _same(held.split)]
         + [(f"{held.counts[name]:,}", str(held.counts[name])) if held.counts else ("unknown", NA) for name in measures]

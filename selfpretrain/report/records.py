@@ -163,7 +163,8 @@ def _iter_courses(runs: Sequence[tuple[Cell, RunRecord]]) -> Iterator[Course]:
         steps, lines = summarize_lines(series, num_points)
         is_range = len(lines) > most
         shown = [list(map(_round, line)) for line in (_find_range(lines) if is_range else lines)]
-        yield Course(*key, len(series), steps, shown, is_range)
+        stage, name, model, tasks, conditions, measure = key
+        yield Course(stage, name, model, tasks, conditions, measure, len(series), steps, shown, is_range)
 
 
 def _iter_rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -24,9 +24,9 @@ SECTIONS = {
 }
 _OF = {
     SCORES: ("scores", "start", "reference", "procedures", "published", "over_tasks", "transfer"),
-    CURVES: ("labels", "tokens", "dynamics", "separations"),
+    CURVES: ("labels", "tokens", "token_scores", "dynamics", "separations"),
     SEEDS: ("seeds", "single_runs", "variance"),
-    PROBABILITIES: ("calibration", "reliability", "ensembles"),
+    PROBABILITIES: ("calibration", "reliability", "reliability_bins", "ensembles"),
     TRAINING: ("courses",),
     GAPS: ("gaps",),
     LEAKAGE: ("leakage",),
