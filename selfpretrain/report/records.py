@@ -159,11 +159,11 @@ def _iter_courses(runs: Sequence[tuple[Cell, RunRecord]]) -> Iterator[Course]:
     most = MOST_RUNS if len(runs) < MANY_RUNS else 3
     num_lines = sum(len(series) if len(series) <= most else 3 for series in groups.values())
     num_points = max(FEWEST_POINTS, min(MOST_POINTS, MOST_VALUES // max(1, num_lines)))
-    for key, series in groups.items():
+    for whose, series in groups.items():
         steps, lines = summarize_lines(series, num_points)
         is_range = len(lines) > most
         shown = [list(map(_round, line)) for line in (_find_range(lines) if is_range else lines)]
-        stage, name, model, tasks, conditions, measure = key
+        stage, name, model, tasks, conditions, measure = whose
         yield Course(stage, name, model, tasks, conditions, measure, len(series), steps, shown, is_range)
 
 
