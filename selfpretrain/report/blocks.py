@@ -73,7 +73,7 @@ class Examples:
     @property
     def place(self) -> str:
         """Where they are, in a sentence."""
-        return f"Test examples on which procedures disagree most, with their texts: {self.name}.csv"
+        return f"Test examples on which procedures disagree most, with their texts: {self.name}.csv and report.html"
 
 
 @dataclass(frozen=True)

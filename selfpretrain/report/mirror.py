@@ -44,7 +44,7 @@ def mirror_report(
     )
     told = [block for block in blocks if isinstance(block, TOLD)]
     for table in told:
-        if isinstance(table, Table):
+        if isinstance(table, Table) and not table.is_detail:
             tracker.add_table(table.name, table.csv_header, list_values(table))
     tracker.summarize(summarize_cells(summary))
     stored = choose_files(told, files, outputs)

@@ -69,7 +69,7 @@ class Writer:
             Sentence: lambda sentence: Part(ANSWERS, _render("sentence", sentence, self.list_places)),
             Table: self.write_table,
             Figure: self.write_figure,
-            Examples: lambda examples: Part(EXAMPLES, format_examples(examples)),
+            Examples: lambda examples: Part(EXAMPLES, format_examples(examples, self.list_places)),
             Notes: lambda notes: Part(NOTES, _render("notes", notes)),
             Facts: self.write_facts,
         }

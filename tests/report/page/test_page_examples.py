@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from html.parser import HTMLParser
 
 from selfpretrain.report.blocks import build_examples
@@ -32,9 +33,13 @@ class Reader(HTMLParser):
         self.words.append(data)
 
 
+def mark(names):
+    return "".join(f' data-{key}="{escape(name)}"' for key, name in names.items())
+
+
 def read(block):
     reader = Reader()
-    reader.feed(format_examples(block))
+    reader.feed(format_examples(block, mark))
     reader.close()
     assert not reader.open
     return reader
@@ -86,6 +91,6 @@ def test_what_has_no_probability_has_its_own_number():
 def test_a_long_text_is_seen_in_part_before_it_is_opened():
     view = View("own", 0.2, "a", 0.5, 0, 1)
     block = make_block("x", examples=(Example("7", ("word " * 60,), "b", 0.5, (view,)),))
-    html = format_examples(block)
+    html = format_examples(block, mark)
     assert html.index("word…") < html.index("</summary>") < html.index("<blockquote")
     assert html.count("word") > 70
