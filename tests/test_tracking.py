@@ -177,7 +177,7 @@ def test_slow_tracking_drops_rows_and_says_so_once(fake, tmp_path, monkeypatch, 
     for step in range(2000):
         tracker.log(row, step=step)
     tracker.finish()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 20  # of 400, if it waited for them
     assert tracker.num_dropped > 1000
     assert capsys.readouterr().err.count("slower than the training") == 1
     end_abruptly(tracker.helper)
@@ -190,10 +190,10 @@ def test_hanging_tracking_does_not_hold_the_process_up(fake, tmp_path, monkeypat
     started = time.monotonic()
     tracker.log({"loss": 1.0}, step=1)
     tracker.finish()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 10  # of 60
     helper = tracker.helper
     assert not helper.close()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 20
     helper.process.kill()
 
 
