@@ -281,14 +281,14 @@ def print_settings(sections: Sequence[str]) -> None:
                 f"{name!r} is no section of the settings; {hint_at(name, list(known))}allowed: {', '.join(known)}"
             )
     for name in sections or known:
-        rows = [_describe_setting(*each) for each in iter_settings(Settings()) if each[0].partition(".")[0] == name]
+        rows = [describe_setting(*each) for each in iter_settings(Settings()) if each[0].partition(".")[0] == name]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         print(f"{name}: {known[name].__doc__}" if len(rows) > 1 else name)
         for row in rows:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tuple[str, str, str]:
+def describe_setting(key: str, field: dataclasses.Field[Any], value: Any) -> tuple[str, str, str]:
     """``<key>=<default>``, its type, and what is allowed and meant."""
     allowed = _get_allowed(key, field)
     words = allowed.words if isinstance(allowed, Limit) else " | ".join(name or "null" for name in allowed or ())
