@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.conftest import TINY, Outcome, make_rows, write_csv
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# in place of what a page's command leaves out: seconds instead of minutes
+SMALL = [*TINY, "study.pretrain_seeds=2", "study.num_replicates=200", "runtime.progress=false"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -40,3 +46,42 @@ def build() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the commands of a page are started in, with the files that pages speak of."""
+    folder = tmp_path_factory.mktemp("workplace")
+    rows = make_rows()
+    write_csv(folder / "reviews.csv", rows)
+    write_csv(folder / "few.csv", rows[:30])
+    write_csv(folder / "one_class.csv", [{**row, "topic": "a"} for row in rows])
+    write_csv(
+        folder / "gaps.csv", [{**row, "body": "" if number == 6 else row["body"]} for number, row in enumerate(rows)]
+    )
+    write_csv(
+        folder / "unlabelled.csv",
+        [{**row, "topic": "" if number == 6 else row["topic"]} for number, row in enumerate(rows)],
+    )
+    return folder
+
+
+@pytest.fixture
+def type_in(command, workplace, monkeypatch) -> Callable[[str], Outcome]:
+    """``type_in("A=b selfpretrain study task=...")``: as a shell in the workplace would have it, but tiny where it does not
+    say otherwise.
+    """
+    monkeypatch.chdir(workplace)
+    monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)
+
+    def run(line: str) -> Outcome:
+        words = shlex.split(line)
+        with monkeypatch.context() as patch:
+            while "=" in words[0]:
+                patch.setenv(*words.pop(0).split("=", 1))
+            assert words.pop(0) == "selfpretrain", line
+            given = {word.partition("=")[0] for word in words}
+            is_configured = bool(words) and words[0] not in ("settings", "--version", "--help")
+            return command(*words, *(each for each in SMALL if is_configured and each.partition("=")[0] not in given))
+
+    return run
