@@ -1,0 +1,166 @@
+"""Every command that README.md and the pages show is run, small; what cannot be is composed or looked up, with the reason.
+
+``extend.md``, ``tutorial.md`` and ``troubleshooting.md`` are followed by tests of their own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+from urllib.parse import unquote
+
+import pytest
+
+from selfpretrain.__main__ import COMMANDS
+from selfpretrain.config import Settings, iter_settings
+from selfpretrain.door import compose_settings
+from selfpretrain.study import probe
+from tests.conftest import write_csv
+from tests.docs.conftest import FOLLOWED, PAGES, ROOT, is_ours, list_blocks, list_lines
+
+# a form to be filled in, and no command; its settings are looked up
+FORM = re.compile(r"<\w[^<>]*>|\bNAME\b|\.\.\.|\w\|\w")
+# composed and checked, as its first step would be, but not carried out
+COMPOSED = {
+    r"hydra/launcher=(slurm|ray|local_gpus)": "several machines or GPUs; tests/test_launchers.py has what can be had of them here",
+    r"study=(paper|multiberts|swe_vs_plain|engines|quickstart)": "data of the hub, and hours",
+    r"task=(agnews|sst2)\b": "data of the hub",
+    r"engine=fairseq": "fairseq's environment; tests/interop has it where it was built",
+    r"corpus_engine=ray": "a Ray cluster; tests/stages/test_corpus_on_ray.py has one",
+    r"^selfpretrain study task=local task.path=reviews.csv task.text=body task.label=topic$": "the tutorial's, on another file",
+    r"^selfpretrain release check$": "a release that was written; tests/study/test_release.py",
+    r"study -cd mine": "the plan above it reads all of the same",
+}
+# of other programs
+OTHERS = {
+    r"make \w+": "dry",
+    r"launch/\w+\.sh .*": "its study is composed",
+    r"python -m (benchmarks|launch)[\w.]* ?.*": "minutes; the module is there",
+    r"pip install .*": "a network",
+    r"python docs/build.py": "tests/docs/test_made.py compares what it writes",
+    r"sbatch launch/slurm.sh": "Slurm",
+    r"ray start.*": "Ray's own",
+    r'eval "\$\(selfpretrain study -sc install=bash\)"': "tests/test_commands.py",
+}
+SPAN = re.compile(
+    r"`((?:\w+=\S+ )*(?:(?:selfpretrain|make|python -m|python docs/build.py|pip|sbatch|eval)(?= |`)|launch/\w+\.sh)[^`\n]*)`"
+)
+
+
+def list_commands() -> dict[str, list[str]]:
+    """Every command of each page, in blocks of shell and in the text."""
+    found = {}
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        lines = (
+            []
+            if path.name in FOLLOWED
+            else [each for block in list_blocks(text, "sh") for each in list_lines(block.text)]
+        )
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        spans = [span for span in SPAN.findall(prose) if span not in ("selfpretrain", "make")]
+        found[path.name] = [re.sub(r"\s+#.*", "", line).strip() for line in dict.fromkeys([*lines, *spans])]
+    return found
+
+
+SHOWN = list_commands()
+ALL = sorted({line for lines in SHOWN.values() for line in lines})
+FORMS = [
+    line for line in ALL if is_ours(line) and (FORM.search(line) or line.removeprefix("selfpretrain ") in COMMANDS)
+]
+RUN = [line for line in ALL if is_ours(line) and line not in FORMS]
+NOT_OURS = [line for line in ALL if not is_ours(line)]
+
+
+def find_reason(line: str) -> str:
+    return next((reason for pattern, reason in COMPOSED.items() if re.search(pattern, line)), "")
+
+
+def split_command(line: str) -> tuple[str, list[str]]:
+    """The command and its overrides."""
+    words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
+    assert words.pop(0) == "selfpretrain"
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    assert name in COMMANDS, line
+    return name, words[len(name.split()) :]
+
+
+def check_launcher(line: str) -> None:
+    """A script that is there, and a study that it may be given."""
+    script, *overrides = shlex.split(line)
+    assert os.access(ROOT / script, os.X_OK), script
+    if "=" in " ".join(overrides) and not FORM.search(line):
+        compose_settings("study", [each for each in overrides if not each.startswith("hydra.launcher.")])
+
+
+def test_there_are_commands():
+    assert len(RUN) > 20 and len(FORMS) > 5
+    unused = [pattern for pattern in COMPOSED if not any(re.search(pattern, line) for line in RUN)]
+    assert not [pattern for pattern in unused if "ray" not in pattern], "a reason that no command needs any more"
+
+
+@pytest.mark.parametrize("line", NOT_OURS)
+def test_commands_of_others_are_known(line):
+    assert any(re.fullmatch(pattern, line) for pattern in OTHERS), f"{line}: say in OTHERS what becomes of it"
+    if line.startswith("make "):
+        assert subprocess.run([*shlex.split(line), "--dry-run"], cwd=ROOT, capture_output=True).returncode == 0
+    elif line.startswith("launch/"):
+        check_launcher(line)
+    elif line.startswith("python -m "):
+        assert importlib.util.find_spec(line.split()[2]), line
+
+
+@pytest.mark.parametrize("line", FORMS)
+def test_forms_name_what_there_is(line):
+    _, overrides = split_command(line.replace("...", ""))
+    known = {key for key, _, _ in iter_settings(Settings())}
+    groups = {"model", "corpus", "task", "study", "effort", "budget", "procedure", "tracking", "hydra/launcher"}
+    for key in (each.partition("=")[0] for each in overrides if "=" in each):
+        assert key in known | groups or key.startswith("hydra."), f"{line}: {key} is no setting"
+
+
+@pytest.mark.parametrize("line", [line for line in RUN if find_reason(line)])
+def test_what_cannot_be_run_is_composed(line, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    name, overrides = split_command(line)
+    if overrides[:1] == ["-cd"]:
+        pytest.skip(find_reason(line))
+    compose_settings(name.replace(" ", "_"), [each for each in overrides if not each.startswith("hydra.launcher.")])
+
+
+@pytest.fixture
+def files(workplace):
+    """Besides those of the workplace: what data.md and README.md speak of."""
+    rows = [{"subject": f"ticket {n}", "body": f"text {n} {'ab'[n % 2] * 3}", "queue": "ab"[n % 2]} for n in range(60)]
+    write_csv(workplace / "tickets.csv", rows)
+    (workplace / "tickets.tsv").write_text((workplace / "tickets.csv").read_text().replace(",", "\t"))
+    (workplace / "test.csv").write_text((workplace / "reviews.csv").read_text().replace("title", "other"))
+    study = workplace / "mine" / "study"
+    study.mkdir(parents=True, exist_ok=True)
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (study / "ours.yaml").write_text(list_blocks(page, "yaml")[0].text)
+    return workplace
+
+
+@pytest.mark.parametrize("line", [line for line in RUN if not find_reason(line)])
+def test_commands_end_well(type_in, files, line, monkeypatch):
+    monkeypatch.setattr(probe, "LIMIT_SECONDS", 0.01)  # a plan's timing
+    outcome = type_in(line)
+    assert outcome.code == 0, outcome
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = unquote(target).partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads], target
