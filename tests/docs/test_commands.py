@@ -70,7 +70,7 @@ ALL = sorted({line for lines in SHOWN.values() for line in lines})
 WHOLE = ("settings", "doctor")  # commands that need no setting
 FORMS = [
     line for line in ALL
-    if is_ours(line) and (FORM.search(line) or (name := line.removeprefix("selfpretrain ")) in COMMANDS and name not in WHOLE)
+    if is_ours(line) and (FORM.search(line) or ((name := line.removeprefix("selfpretrain ")) in COMMANDS and name not in WHOLE))
 ]  # fmt: skip
 RUN = [line for line in ALL if is_ours(line) and line not in FORMS]
 NOT_OURS = [line for line in ALL if not is_ours(line)]
