@@ -97,6 +97,7 @@ def type_in(command, workplace, monkeypatch) -> Callable[[str], Outcome]:
                 patch.setenv(*words.pop(0).split("=", 1))
             assert words.pop(0) == "selfpretrain", line
             given = {word.partition("=")[0] for word in words}
+            given |= {"study.pretrain_seeds"} if "study.seed_factors" in given else set()  # which say how many
             is_configured = bool(words) and words[0] not in ("settings", "--version", "--help")
             return command(*words, *(each for each in SMALL if is_configured and each.partition("=")[0] not in given))
 
