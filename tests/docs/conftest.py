@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from selfpretrain.door import compose_settings
 from tests.conftest import TINY, Outcome, make_rows, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,6 +22,9 @@ FOLLOWED = ("extend.md", "tutorial.md")  # from the first command to the last, e
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # in place of what a page's command leaves out: seconds instead of minutes
 SMALL = [*TINY, "study.pretrain_seeds=2", "study.num_replicates=200", "runtime.progress=false"]
+UNCONFIGURED = ("settings", "doctor", "init", "completion", "--version", "--help")  # take no settings, or few
+# a form to be filled in, and no command; its settings are looked up
+FORM = re.compile(r"<\w[^<>]*>|\bNAME\b|\.\.\.|\w\|\w")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -49,6 +54,14 @@ def list_lines(text: str) -> list[str]:
 def is_ours(line: str) -> bool:
     """Whether a command is the product's, variables before it or not."""
     return re.match(r"(\w+=\S* )*selfpretrain\b", line) is not None
+
+
+def check_launcher(line: str) -> None:
+    """A script that is there, and a study that it may be given."""
+    script, *overrides = shlex.split(line)
+    assert os.access(ROOT / script, os.X_OK), script
+    if "=" in " ".join(overrides) and not FORM.search(line):
+        compose_settings("study", [each for each in overrides if not each.startswith("hydra.launcher.")])
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +111,7 @@ def type_in(command, workplace, monkeypatch) -> Callable[[str], Outcome]:
             assert words.pop(0) == "selfpretrain", line
             given = {word.partition("=")[0] for word in words}
             given |= {"study.pretrain_seeds"} if "study.seed_factors" in given else set()  # which say how many
-            is_configured = bool(words) and words[0] not in ("settings", "--version", "--help")
+            is_configured = bool(words) and words[0] not in UNCONFIGURED
             return command(*words, *(each for each in SMALL if is_configured and each.partition("=")[0] not in given))
 
     return run

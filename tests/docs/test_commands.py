@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shlex
 import subprocess
@@ -19,10 +18,8 @@ from selfpretrain.config import Settings, iter_settings
 from selfpretrain.door import compose_settings
 from selfpretrain.study import probe
 from tests.conftest import write_csv
-from tests.docs.conftest import FOLLOWED, PAGES, ROOT, is_ours, list_blocks, list_lines
+from tests.docs.conftest import FOLLOWED, FORM, PAGES, ROOT, check_launcher, is_ours, list_blocks, list_lines
 
-# a form to be filled in, and no command; its settings are looked up
-FORM = re.compile(r"<\w[^<>]*>|\bNAME\b|\.\.\.|\w\|\w")
 # composed and checked, as its first step would be, but not carried out
 COMPOSED = {
     r"hydra/launcher=(slurm|ray|local_gpus)": "several machines or GPUs; tests/test_launchers.py has what can be had of them here",
@@ -87,14 +84,6 @@ def split_command(line: str) -> tuple[str, list[str]]:
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
     assert name in COMMANDS, line
     return name, words[len(name.split()) :]
-
-
-def check_launcher(line: str) -> None:
-    """A script that is there, and a study that it may be given."""
-    script, *overrides = shlex.split(line)
-    assert os.access(ROOT / script, os.X_OK), script
-    if "=" in " ".join(overrides) and not FORM.search(line):
-        compose_settings("study", [each for each in overrides if not each.startswith("hydra.launcher.")])
 
 
 def test_there_are_commands():

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from selfpretrain import cards, door
+from hydra_plugins.selfpretrain_study import search_path
+from selfpretrain import cards, door, places
 from selfpretrain.kinds import KINDS
 from selfpretrain.pretext.objectives import OBJECTIVES
 from selfpretrain.stats.metrics import METRICS
@@ -44,8 +45,8 @@ def extended(workplace, monkeypatch):
     write_csv(
         workplace / "stars.csv", [{**row, "stars": str(1 + number % 3)} for number, row in enumerate(make_rows())]
     )
-    for module in (door, cards, procedures, "hydra_plugins.selfpretrain_study.search_path"):
-        monkeypatch.setattr(f"{getattr(module, '__name__', module)}.find_folder", lambda name: workplace / name)
+    for module in (places, door, cards, procedures, search_path):
+        monkeypatch.setattr(module, "find_folder", lambda name: workplace / name)
     monkeypatch.syspath_prepend(str(workplace))
     kept = [dict(table) for table in TABLES]
     caches = (cards.load_task_card, procedures.list_procedures, procedures.load_procedure)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 
-from tests.docs.conftest import ROOT, is_ours, list_blocks, list_lines, read_page
+from tests.docs.conftest import ROOT, check_launcher, is_ours, list_blocks, list_lines, read_page
 
 PAGE = read_page("docs/tutorial.md")
 LINES = [line for block in list_blocks(PAGE, "sh") for line in list_lines(block.text)]
@@ -21,6 +21,9 @@ def test_the_page_is_followed(type_in, workplace):
     for line in LINES:
         if line.startswith(INSTALLS):
             continue
+        if line.startswith("launch/"):
+            check_launcher(line)
+            continue
         if line.startswith("python "):
             subprocess.run([sys.executable, *shlex.split(line)[1:]], cwd=workplace, check=True)
             continue
@@ -29,7 +32,7 @@ def test_the_page_is_followed(type_in, workplace):
         followed.append(line)
         if line.startswith("selfpretrain study"):
             assert "own - none" in outcome.out
-    assert [line.split()[1] for line in followed if is_ours(line)][:2] == ["plan", "study"]
+    assert [line.split()[1] for line in followed if is_ours(line)][:4] == ["doctor", "init", "plan", "study"]
     table = (workplace / "lines.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 12_001 and table[0] == "line,state"
 
