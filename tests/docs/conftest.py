@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 
 from selfpretrain.door import compose_settings
+from selfpretrain.report import plots
+from selfpretrain.study import probe
 from tests.conftest import TINY, Outcome, make_rows, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -99,6 +101,8 @@ def type_in(command, workplace, monkeypatch) -> Callable[[str], Outcome]:
     """
     monkeypatch.chdir(workplace)
     monkeypatch.delenv("SELFPRETRAIN_DATA", raising=False)
+    monkeypatch.setattr(plots, "draw_scores", lambda _: {})  # half of the time of a small report
+    monkeypatch.setattr(probe, "MAX_STEPS", 1)  # of what a plan times
 
     def run(line: str) -> Outcome:
         if not is_ours(line):
