@@ -76,10 +76,11 @@ def build() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
     """The folder that the commands of a page are started in, with the files that pages speak of."""
-    folder = tmp_path_factory.mktemp("workplace")
+    folder = tmp_path / "workplace"
+    folder.mkdir()
     rows = make_rows()
     write_csv(folder / "reviews.csv", rows)
     write_csv(folder / "few.csv", rows[:30])
