@@ -48,7 +48,7 @@ class Sentence:
     evidence: tuple[str, ...]
     model: str = ""
     task: str = ""
-    outcome: str = ""  # of own against the reference, where that was decided
+    outcome: str = ""  # of own against the reference, where that was decided and something was learned
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def build_examples(lists: Sequence[ExampleList]) -> Examples:
 
 
 def _build_sentence(panel: Panel) -> Sentence:
-    outcome = panel.decision.outcome if panel.decision else ""
+    has_learned = any(entry.learned for entry in panel.entries if entry.score)
+    outcome = panel.decision.outcome if panel.decision and has_learned else ""
     return Sentence(panel.verdict, tuple(panel.evidence), panel.model, panel.task, outcome)
 
 

@@ -102,3 +102,11 @@ def test_no_output_leaves_a_block_out(output, summary):
         assert kind is Figure or output([block]).strip() or (kind, output) == (Title, show)
     with pytest.raises(TypeError, match="no function for blocks of the kind Quotation"):
         output([*blocks, Quotation("Is it enough?")])
+
+
+def test_a_sentence_has_an_outcome_only_where_something_was_learned(summary):
+    (sentence,) = [block for block in build_blocks(summary) if isinstance(block, Sentence)]
+    assert sentence.outcome == summary.panels[0].decision.outcome != ""
+    for entry in summary.entries:
+        entry.learned = False
+    assert [block.outcome for block in build_blocks(summary) if isinstance(block, Sentence)] == [""]
