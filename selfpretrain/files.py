@@ -67,7 +67,12 @@ def sync_file(path: Path) -> None:
 def make_folder(path: Path) -> Path:
     """Create a folder with its parents; UserError where that is impossible."""
     with explain_write_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # with its parents made: a file system that holds no folders of ours, as /proc
+            raise CannotWrite(
+                f"cannot write {path}: no folder can be made there; set runtime.runs_dir to another place"
+            ) from None
     return path
 
 

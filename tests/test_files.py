@@ -128,3 +128,12 @@ def test_a_folder_loses_its_name_before_its_files(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["kept"]
     assert sorted(os.listdir(tmp_path / "kept")) == [".theirs.tmp", "status"]
     files.remove_leftovers(tmp_path / "absent")
+
+
+def test_a_place_where_no_folder_can_be_made(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(files.CannotWrite, match="no folder can be made there; set runtime.runs_dir to another place"):
+        files.make_folder(tmp_path / "nowhere" / "x")
