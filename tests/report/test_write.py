@@ -24,11 +24,10 @@ from selfpretrain.config import (
     UserError,
 )
 from selfpretrain.files import write_json
-from selfpretrain.report import collect, write
+from selfpretrain.report import collect
 from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
 from selfpretrain.report.page import cut_differing
-from selfpretrain.report.records import Records
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.write import save_report, write_report
 from selfpretrain.runs.folder import RunFolder
@@ -66,7 +65,7 @@ def make_plan(fake_study, **study):
         )
         groups.setdefault(f"{cell.model} {cell.task} {cell.condition}", []).append(SimpleNamespace(
             id=cell.run_id, model=cell.model, task=cell.task, condition=cell.condition, settings=start, run=run,
-            pretrain_seed=cell.pretrain_seed, finetune_seed=cell.finetune_seed, before=(), blocker=None,
+            pretrain_seed=cell.pretrain_seed, finetune_seed=cell.finetune_seed, before=(), blocker=None, stands_on=(),
         ))  # fmt: skip
     config = StudyConfig(name="demo", num_replicates=200, **study)
     return SimpleNamespace(
@@ -84,6 +83,7 @@ def make_plan(fake_study, **study):
         missing={},
         released={},
         transfers={},
+        iter_waves=lambda: iter(()),
         groups=[
             SimpleNamespace(
                 condition=cells[0].condition, model=cells[0].model, task=cells[0].task, cells={0.1: dict(enumerate(cells))},
@@ -94,8 +94,7 @@ def make_plan(fake_study, **study):
     )  # fmt: skip
 
 
-def test_a_plan_becomes_files_and_a_printed_report(fake_study, monkeypatch):
-    monkeypatch.setattr(write, "collect_records", lambda _: Records([]))  # which a plan of cells alone has
+def test_a_plan_becomes_files_and_a_printed_report(fake_study):
     fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).add("bookwiki", [0.8, 0.8])
     plan = make_plan(fake_study)
     buffer = io.StringIO()

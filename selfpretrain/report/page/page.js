@@ -25,7 +25,10 @@ function make(tag, attributes = {}, ...children) {
 
 // filters: what is chosen stands in the fragment, after the section, as #scores&model=a,b
 
-const isChosen = (key, value) => chosen[key].has(key === "task" ? getCard(value) : value) || !names[key].includes(key === "task" ? getCard(value) : value);
+const isChosen = (key, value) => {
+  const name = key === "task" ? getCard(value) : value;
+  return chosen[key].has(name) || !names[key].includes(name);
+};
 const isAny = (key, values) => !values.length || values.some((value) => isChosen(key, value));
 
 function readFragment() {
@@ -63,12 +66,10 @@ function goTo(section) {
 }
 
 function applyFilters() {
-  const marked = "main :is([data-m], [data-t], [data-c], [data-model], [data-task], [data-condition])";
-  for (const element of document.querySelectorAll(marked)) {
+  for (const element of document.querySelectorAll("main :is([data-m], [data-t], [data-c])")) { // places in names
     const hides = KEYS.some((key) => {
-      const places = element.dataset[key[0]], given = element.dataset[key]; // in names; or names themselves, joined
-      if (places !== undefined) return !places.split(" ").some((place) => chosen[key].has(names[key][place]));
-      return given !== undefined && !isAny(key, given.split(", "));
+      const places = element.dataset[key[0]];
+      return places !== undefined && !places.split(" ").some((place) => chosen[key].has(names[key][place]));
     });
     element.toggleAttribute("data-hidden", hides);
   }
