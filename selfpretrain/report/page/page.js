@@ -139,7 +139,7 @@ function drawForest(panel, width) {
       Plot.dot(singles, { x: "score", y: "y", dy: 5, r: 1.8, fill: (row) => getColour(row.condition), fillOpacity: .6 }),
       Plot.ruleY(scored, { x1: (row) => row.interval[1], x2: (row) => row.interval[2], y: "y", stroke: (row) => getColour(row.condition), strokeWidth: 2.2 }),
       Plot.dot(scored, { x: (row) => row.interval[0], y: "y", r: 4.6, symbol: (row) => getSymbol(row.model), fill: (row) => getColour(row.condition), stroke: "var(--page)" }),
-      Plot.text(unscored, { frameAnchor: "left", y: "y", dx: 4, text: (row) => row.state + (models.length > 1 ? `, ${row.model}` : ""), fontStyle: "italic", fill: SOFT, textAnchor: "start" }),
+      Plot.text(unscored, { frameAnchor: "left", y: "y", dx: 4, text: (row) => row.state + (models.length > 1 ? `, ${row.model}` : ""), fontStyle: "italic", fill: SOFT, stroke: "var(--page)", strokeWidth: 4, textAnchor: "start" }),
       tip(scored, { x: (row) => row.interval[0], y: "y", title: describe }),
     ],
   }));
