@@ -25,6 +25,7 @@ from selfpretrain.report.page.parts import BEGIN, END, FILTERS, Part, Writer, op
 from selfpretrain.report.page.sections import SECTIONS
 from selfpretrain.report.page.vendor import LIBRARIES, read_library
 
+SCRIPTS = ("charts.js", "page.js")  # the second starts what the first draws
 _UNSAFE = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
@@ -45,7 +46,7 @@ def format_page(blocks: Sequence[Block]) -> str:
     drawn = {name: data for name, data in charts.items() if data["kind"] != "matrix"}
     data = {"charts": drawn, "names": names, "titles": {b.name: b.title for b in blocks if isinstance(b, Figure)}}
     style = _read("page.css") + write_colours(list_colours(names["condition"]))
-    scripts = [*(read_library(library) for library in LIBRARIES), _read("page.js")]
+    scripts = [*(read_library(library) for library in LIBRARIES), *map(_read, SCRIPTS)]
     text = open_templates().get_template("page.html").render(
         title=next((block.text for block in blocks if isinstance(block, Title)), "Study"),
         policy=_write_policy(style, scripts),
