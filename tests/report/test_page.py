@@ -104,7 +104,7 @@ def test_nothing_is_loaded_and_only_its_own_scripts_run(shown):
     rules = dict(rule.split(" ", 1) for rule in policy["content"].split("; "))
     assert rules["default-src"] == "'none'" and "unsafe" not in policy["content"]
     hashes = [hash_text(text) for kind, text in reader.scripts if kind is None]
-    assert rules["script-src"].split() == hashes and len(hashes) == 3
+    assert rules["script-src"].split() == hashes and len(hashes) == 4
     assert rules["style-src"] == hash_text(reader.style)
 
 
@@ -175,7 +175,7 @@ def test_text_of_data_is_text(study):
     ]  # fmt: skip
     text = format_page(blocks)
     reader = Reader(text)
-    assert len(reader.scripts) == 4 and not reader.find("img")
+    assert len(reader.scripts) == 5 and not reader.find("img")
     assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
     assert "".join(reader.shown).count(HOSTILE) >= 14
     (data,) = [json.loads(found) for kind, found in reader.scripts if kind == "application/json"]
