@@ -85,7 +85,7 @@ def test_the_same_study_by_any_launcher(study, tmp_path):
         pytest.param(
             ["hydra/launcher=slurm", "hydra.launcher.partion=x"], "did you mean 'partition'?", marks=needs_submitit
         ),
-        (["hydra/launcher=slrum"], "Could not find 'hydra/launcher/slrum'"),
+        (["hydra/launcher=slrum"], "hydra/launcher=slrum is not known; did you mean 'slurm'?"),
     ],
 )
 def test_what_cannot_be_is_one_line(study, tmp_path, monkeypatch, given, line):

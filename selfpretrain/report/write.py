@@ -15,7 +15,7 @@ from rich.text import Text
 from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, write_bytes, write_json
 from selfpretrain.report.blocks import Block, Examples, Figure, Table, build_blocks
 from selfpretrain.report.collect import choose_folder, collect_results
-from selfpretrain.report.examples import NAME, add_examples
+from selfpretrain.report.examples import add_examples
 from selfpretrain.report.findings import Summary
 from selfpretrain.report.latex import format_document, format_latex
 from selfpretrain.report.latex_tables import format_tabulars
@@ -38,6 +38,7 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
     "references.bib": format_references,
     "report.html": format_page,
 }
+FORMS = ("csv", "tex", "png", "svg", "pdf")  # of tables and figures, of which another report may have others
 
 
 def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) -> Summary:
@@ -65,8 +66,11 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
         remove_leftovers(folder)
-        if f"{NAME}.csv" not in content:  # of a report before: texts that are not to be shown any more
-            (folder / f"{NAME}.csv").unlink(missing_ok=True)
+        for path in list(
+            folder.iterdir()
+        ):  # of a report before: what failed and is done now, texts that are not to be shown any more
+            if path.suffix.lstrip(".") in FORMS and path.name not in content:
+                path.unlink()
         for name, data in content.items():
             write_bytes(folder / name, data)
         write_json(folder / "facts.json", summary.facts)

@@ -165,7 +165,7 @@ def compute_run_values(
     scores = score(np.ones((1, num_examples), dtype=np.int32))[0]
     if np.isnan(scores).any():
         raise UserError(
-            f"the metric is undefined for run {np.isnan(scores).argmax()}, are its predictions constant? Leave it out, or score by another"
+            f"the metric is undefined for run {np.isnan(scores).argmax()}, are its predictions constant? Score all runs by another"
         )
     drawn = iter_example_counts(num_examples, num_replicates, seed, numbered)
     draws = np.concatenate([score(counts) for counts in drawn])

@@ -170,7 +170,7 @@ def _check_defined(procedures: Sequence[Procedure], run_scores: Sequence[FloatAr
         if len(runs):
             run = f"{procedure.name} run {runs[0]} (seed {procedure.seeds[procedure.seed_of_run[runs[0]]]!r})"
             raise UserError(
-                f"the metric is undefined for {run}, are its predictions constant? Leave it out, or score by another"
+                f"the metric is undefined for {run}, are its predictions constant? Score all runs by another"
             )
 
 

@@ -99,7 +99,7 @@ def test_the_published_recipe_goes_by_the_number_of_examples():
     (["study.conditions=[fairseq:own_of:qqp]"], "fairseq:own_of:qqp names no text"),
     (["study.conditions=[fairseq:tapt]"], "fairseq:tapt names no text; allowed: fairseq:own, fairseq:bookwiki"),
     (["study.conditions=[mix:]"], "'mix:' is no condition; allowed: none, "),
-    (["study.conditions=[mix:own+own_of:agnew]"], "did you mean agnews"),
+    (["study.conditions=[mix:own+own_of:agnew]"], "did you mean 'agnews'?"),
     (["study.reference=mix:own+nothing"], "study.reference: mix:own+nothing has 'nothing'"),
     (["study.conditions=[tapt]"], "study.conditions has tapt, but no checkpoint: set study.offshelf=hf:"),
     (["study.conditions=[tapt]", "study.offshelf=run:abc"], "study.offshelf=run:abc is no released checkpoint"),

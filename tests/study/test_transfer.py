@@ -68,7 +68,7 @@ def test_the_plan_counts_them(command, study):
     [
         ("{mnli: hans}", "allowed: {<task>: [<card>, ...]}"),
         ("{qqp: [paws]}", "study.transfer names the task 'qqp'; the study has mnli"),
-        ("{mnli: [hnas]}", "did you mean hans?"),
+        ("{mnli: [hnas]}", "did you mean 'hans'?"),
         ("{mnli: [{label_map: {}}]}", "mnli has a test set without a name"),
         ("{mnli: [{name: snli, label_names: [yes, perhaps, no]}]}", "task.label_map={<class>: <class of snli>}"),
     ],
