@@ -66,9 +66,8 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
         remove_leftovers(folder)
-        for path in list(
-            folder.iterdir()
-        ):  # of a report before: what failed and is done now, texts that are not to be shown any more
+        # of a report before: what failed and is done now, texts that are not to be shown any more
+        for path in list(folder.iterdir()):
             if path.suffix.lstrip(".") in FORMS and path.name not in content:
                 path.unlink()
         for name, data in content.items():
