@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,8 +72,13 @@ def drain_node(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
     run_slurm("scontrol", "update", f"nodename={name}", "state=resume")
 
 
-def do_nothing(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
-    """Its limit of a minute is the fault."""
+def await_limit(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
+    """Its limit of a minute is the fault: nothing is done but to see that it queues the job again."""
+    started = time.monotonic()
+    while not re.search(r"Restarts=[1-9]", run_slurm("scontrol", "--oneliner", "show", "jobs")):
+        if study.poll() is not None or time.monotonic() - started > LIMIT_SECONDS:
+            raise RuntimeError("no job reached its limit: pretraining is too short, or has another limit")
+        time.sleep(1)
 
 
 def kill_worker(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
@@ -84,7 +90,8 @@ FAULTS: dict[str, list[Fault]] = {
     "slurm": [
         ("a Slurm job is killed", kill_job, SLURM),
         ("a Slurm job is requeued", requeue, SLURM),
-        ("a Slurm job reaches its limit", do_nothing, [*SLURM, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30"]),
+        ("a Slurm job reaches its limit", await_limit,
+         [*SLURM, "hydra.sweeper.resources.pretrain.timeout_min=1", "hydra.launcher.signal_delay_s=30"]),
         ("a Slurm node goes down", take_node_down, SLURM),
         ("a Slurm node is drained", drain_node, SLURM),
     ],
