@@ -25,6 +25,8 @@ from selfpretrain.config import UserError
 
 PREFETCH = 2  # items per CPU of the cluster, waiting or in work; bounds the memory, and feeds machines that join
 CONNECT_SECONDS = 60  # a busy machine takes a while to import Ray
+TAKEN_ALONG = ("SELFPRETRAIN_", "HF_", "WANDB_", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")  # how names begin
+LEFT_HERE = ("_TOKEN", "_KEY")  # and end: Ray shows to everybody what a job was given
 TRIAL = "import sys, ray; ray.init(address=sys.argv[1], logging_level='ERROR', log_to_driver=False)"
 
 
@@ -41,8 +43,9 @@ def load_ray() -> Any:
 def connect(address: str | None = None) -> None:
     """Attach to the cluster at ``address`` or RAY_ADDRESS (host:port, or auto), else start one on this machine.
 
-    Nothing happens where this process is connected already, as inside of a Ray task. Raises UserError for an address
-    that does not answer within CONNECT_SECONDS. Every machine of the cluster needs this package, in the same versions.
+    Nothing happens where this process is connected already, as inside of a Ray task. Tasks see this process's variables
+    of the environment that steer a run, as they would on Slurm, but no secrets. Raises UserError for an address that does
+    not answer within CONNECT_SECONDS. Every machine of the cluster needs this package, in the same versions.
     """
     ray = load_ray()
     if ray.is_initialized():
@@ -51,6 +54,7 @@ def connect(address: str | None = None) -> None:
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     if address != "local":
         _try_address(address)
+    options["runtime_env"] = {"env_vars": _list_variables()}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
@@ -72,6 +76,12 @@ def connected(address: str | None = None) -> Iterator[None]:
     finally:
         if not was_there:
             ray.shutdown()
+
+
+def _list_variables() -> dict[str, str]:
+    return {
+        key: value for key, value in os.environ.items() if key.startswith(TAKEN_ALONG) and not key.endswith(LEFT_HERE)
+    }
 
 
 def _try_address(address: str) -> None:
@@ -98,7 +108,8 @@ def _explain_address(address: str, said: str) -> UserError:
             f"Ray cannot be started on this machine ({reason}); try again, or name a cluster that runs: runtime.ray_address"
         )
     return UserError(
-        f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or correct runtime.ray_address or RAY_ADDRESS"
+        f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or correct the address (RAY_ADDRESS, "
+        "runtime.ray_address, or hydra.launcher.address)"
     )
 
 

@@ -58,18 +58,20 @@ def requeue(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
 
 def take_node_down(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
     """The jobs on it are queued again, and wait for its return."""
-    name = run_slurm("sinfo", "-h", "-o", "%n").split()[0]
-    run_slurm("scontrol", "update", f"nodename={name}", "state=down", "reason=tried")
-    time.sleep(20)
-    run_slurm("scontrol", "update", f"nodename={name}", "state=resume")
+    take_node_away("down", seconds=20)
 
 
 def drain_node(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
     """What runs there ends, what waits begins when it is back."""
+    take_node_away("drain", seconds=60)
+
+
+def take_node_away(state: str, seconds: float) -> None:
     name = run_slurm("sinfo", "-h", "-o", "%n").split()[0]
-    run_slurm("scontrol", "update", f"nodename={name}", "state=drain", "reason=tried")
-    time.sleep(60)
-    run_slurm("scontrol", "update", f"nodename={name}", "state=resume")
+    run_slurm("scontrol", "update", f"nodename={name}", f"state={state}", "reason=tried")
+    time.sleep(seconds)
+    if run_slurm("sinfo", "-h", "-o", "%T").startswith(("down", "drain")):  # it may be back by itself (ReturnToService)
+        run_slurm("scontrol", "update", f"nodename={name}", "state=resume")
 
 
 def await_limit(study: subprocess.Popen[bytes], runs_dir: Path) -> None:
@@ -123,12 +125,14 @@ def try_fault(workload: LongStudy, undisturbed: Path, disturb: Callable[[subproc
         if study.poll() is not None or time.monotonic() - started > LIMIT_SECONDS:
             return f"no checkpoint to begin with; {get_log(runs_dir)} has why"
         time.sleep(0.2)
-    disturb(study, runs_dir)
     try:
+        disturb(study, runs_dir)
         study.wait(LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
-        study.terminate()
         return f"not over after {LIMIT_SECONDS:.0f} s"
+    finally:
+        if study.poll() is None:
+            study.terminate()
     if study.returncode != 0:
         return f"exit code {study.returncode}; {get_log(runs_dir)} has why"
     wrong = [line for line in find_differences(undisturbed, runs_dir) if not line.startswith(OF_LAUNCHER)]

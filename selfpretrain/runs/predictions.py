@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfpretrain.files import make_folder, write_bytes
+from selfpretrain.files import Damaged, make_folder, write_bytes
 from selfpretrain.kinds import Array
 
 COLUMNS = ("example_id", "label", "outputs")
@@ -46,14 +46,15 @@ class Predictions:
 
 
 class Unreadable(ValueError):
-    """A predictions file that is not there, cut short, or not one of ours; the message is one line."""
+    """A predictions file that is not there, or not one of ours; the message is one line."""
 
 
 def load_predictions(path: Path) -> Predictions:
     """Read one predictions file.
 
     Raises:
-        Unreadable: for a file that cannot be used, with the file and the reason in one line.
+        Damaged: for one that was cut short, with what to delete so that the run makes it anew.
+        Unreadable: for one that is missing or cannot be used, with the file and the reason in one line.
     """
     table = _read_table(path)
     lacking = [name for name in COLUMNS if name not in table.column_names]
@@ -77,7 +78,7 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def load_answers(path: Path, ids: Container[str]) -> dict[str, str]:
-    """By example, what was answered in words to those of ``ids``; none where no words were stored. Unreadable as above."""
+    """By example, what was answered in words to those of ``ids``; none where no words were stored. Damaged and Unreadable as above."""
     table = _read_table(path)
     if "answer" not in table.column_names or "example_id" not in table.column_names:
         return {}
@@ -93,7 +94,7 @@ def _read_table(path: Path) -> pa.Table:
     except FileNotFoundError:
         raise Unreadable(f"{path} is missing although the run says done") from None
     except (pa.ArrowException, OSError) as error:
-        raise Unreadable(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise Damaged(path, path.parents[1] / "status", str(error).splitlines()[0]) from None
 
 
 def _to_matrix(path: Path, name: str, column: pa.ChunkedArray, dtype: Any) -> Array:

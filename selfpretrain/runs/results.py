@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.files import Damaged
 from selfpretrain.kinds import Array, get_kind
 from selfpretrain.runs.predictions import Predictions, Unreadable, load_predictions
 
@@ -166,14 +167,18 @@ def read_runs(
         the aligned runs (None if no cell is usable), and for each unusable run its id and why, in one line.
 
     Raises:
+        Damaged: a file that is missing or cut short.
         UserError: runs on different examples, or the same examples with different labels.
     """
     usable: list[tuple[CellResult, Predictions]] = []
     problems: dict[str, str] = {}
     kind = get_kind(task.label_kind)
     for cell in cells:
+        path = cell.folder / "predictions" / f"{split}.parquet"
+        if split == "test" and not path.exists():  # of validation, runs of older versions have none
+            raise Damaged(path, cell.folder / "status", "it is missing")
         try:
-            usable.append((cell, _load(cell.folder / "predictions" / f"{split}.parquet", kind.form.num_axes, task)))
+            usable.append((cell, _load(path, kind.form.num_axes, task)))
         except Unreadable as error:
             problems[cell.run_id] = str(error)
     if not usable:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,8 @@ from selfpretrain.endings import RANK_GONE
 from selfpretrain.runs.folder import Busy, RunFolder
 from selfpretrain.train.checkpoint import list_steps
 from selfpretrain.train.liveness import Heartbeat
+
+Value = TypeVar("Value")
 
 BUCKET_BYTES = 4 << 20  # of gradients that are summed at once
 PATIENCE = timedelta(
@@ -158,10 +160,7 @@ class GradientSum:
 
     def _lay_out(self) -> None:
         """Make buckets of the parameters that have a gradient on any rank, in the order of rank 0 as far as it knows."""
-        orders: list[Any] = [None] * get_world()
-        with _waiting():
-            dist.all_gather_object(orders, list(self.arrived))
-        for index in dict.fromkeys(chain.from_iterable(orders)):
+        for index in dict.fromkeys(chain.from_iterable(gather(list(self.arrived)))):
             parameter = self.parameters[index]
             if not self.buckets or sum(p.nbytes for p in [*self.buckets[-1], parameter]) > BUCKET_BYTES:
                 self.buckets.append([])
@@ -176,13 +175,19 @@ class GradientSum:
             self.started.append((flat, dist.all_reduce(flat, async_op=True)))
 
 
-def sum_measures(measures: dict[str, float]) -> dict[str, float]:
-    """Every measure summed over ranks; one without a micro-batch has none to add."""
+def gather(value: Value) -> list[Value]:
+    """What every rank gives, by rank; anything that can be pickled."""
     if get_world() == 1:
-        return measures
+        return [value]
     parts: list[Any] = [None] * get_world()
     with _waiting():
-        dist.all_gather_object(parts, measures)
+        dist.all_gather_object(parts, value)
+    return parts
+
+
+def sum_measures(measures: dict[str, float]) -> dict[str, float]:
+    """Every measure summed over ranks; one without a micro-batch has none to add."""
+    parts = gather(measures)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in chain.from_iterable(parts)}
 
 

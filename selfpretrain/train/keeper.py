@@ -27,6 +27,11 @@ class Diverged(RuntimeError):
     """The loss stopped being a finite number."""
 
 
+Begun = list[
+    dict[str, dict[str, float]]
+]  # of a line of metrics that is not written yet, what each rank has summed so far
+
+
 @dataclass
 class Evaluation:
     """When to evaluate and what is best. ``function(done)`` returns named measures after so many steps."""
@@ -90,7 +95,7 @@ class Keeper:
             self.run.set_status("diverged", note)
         raise Diverged(note)
 
-    def save(self, done: int, optimizer_state: dict[str, Tensor]) -> None:
+    def save(self, done: int, optimizer_state: dict[str, Tensor], begun: Begun | None = None) -> None:
         if distributed.get_rank() == 0:
             best = self.evaluation.best_score
             state: dict[str, Any] = {
@@ -100,6 +105,8 @@ class Keeper:
                 "best_step": self.evaluation.best_step,
                 "history": self.evaluation.history,
             }
+            if begun:
+                state["begun"] = begun
             if self.sharing:
                 state["sharing"] = self.sharing.get_state()
             folder = self.run.checkpoints / checkpoint.name_checkpoint(done)
@@ -111,12 +118,12 @@ class Keeper:
                     remove_folder(old)
         distributed.wait()
 
-    def resume(self) -> tuple[int, dict[str, Tensor]]:
-        """Restore the last checkpoint: the number of steps already done, and the optimizer's state."""
+    def resume(self) -> tuple[int, dict[str, Tensor], Begun]:
+        """Restore the last checkpoint: the number of steps already done, the optimizer's state, and the line begun."""
         latest = checkpoint.find_latest(self.run.checkpoints)
         if latest is None:
             self.run.cut_metrics(0)
-            return 0, {}
+            return 0, {}, []
         optimizer_state, state = checkpoint.load_checkpoint(latest, self.module)
         best = state["best_score"]
         self.evaluation.best_score = -math.inf if best is None else best
@@ -125,7 +132,7 @@ class Keeper:
             self.sharing.set_state(state["sharing"])
         self.logged = state.get("logged", 0)  # absent in those of older versions
         self._cut_metrics(state["step"])
-        return state["step"], optimizer_state
+        return state["step"], optimizer_state, state.get("begun", [])
 
     def _cut_metrics(self, step: int) -> None:
         """Drop lines past ``step``, and say so if others are lost: no checkpoint holds them, and no result needs them."""

@@ -29,7 +29,7 @@ from selfpretrain.runs.folder import RunFolder
 from selfpretrain.seeds import derive_seed
 from selfpretrain.tracking import NullTracker
 from selfpretrain.train import distributed
-from selfpretrain.train.keeper import NEVER, Diverged, Keeper
+from selfpretrain.train.keeper import NEVER, Begun, Diverged, Keeper
 from selfpretrain.train.learners import BatchSource, Member, SingleLearner, StackedLearner, WeightedBatches
 from selfpretrain.train.optim import compute_lr
 
@@ -174,16 +174,32 @@ class Trainer:
 
     def save(self, done: int) -> None:
         states = self.learner.get_states()
-        self._ask(lambda keeper, index: keeper.save(done, states[index]))
+        self._ask(lambda keeper, index: keeper.save(done, states[index], self._get_begun(index)))
 
     def resume(self) -> int:
         """Restore the last checkpoints; return the number of steps already done."""
         found = [member.keeper.resume() for member in self.members]
-        steps = {step for step, _ in found}
+        steps = {step for step, _, _ in found}
         assert len(steps) == 1, f"the runs stand at different steps: {sorted(steps)}"
         if step := steps.pop():
-            self.learner.set_states([state for _, state in found])
+            self.learner.set_states([state for _, state, _ in found])
+            self._set_begun([begun for _, _, begun in found])
         return step
+
+    def _get_begun(self, index: int) -> Begun:
+        """Of the member's line that is not written yet, so that a run which is stopped anywhere has the lines of one which is not."""
+        if not self.num_summed:
+            return []
+        sums = {name: float(total[index]) for name, total in self.sums.items()}
+        return distributed.gather({"sums": sums, "num_summed": dict(self.num_summed)})
+
+    def _set_begun(self, members: list[Begun]) -> None:
+        for index, begun in enumerate(members):
+            for part in begun[self.rank :: self.world]:  # one each, or those of ranks that there are no more
+                for name, value in part["sums"].items():
+                    total = self.sums.setdefault(name, torch.zeros(len(members), device=self.device))
+                    total[index] += value
+                self.num_summed |= Counter(part["num_summed"])
 
     def _clear(self) -> None:
         self.sums: dict[str, Tensor] = {}

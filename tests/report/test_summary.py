@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -10,6 +11,7 @@ from selfpretrain.config import UserError
 from selfpretrain.report.plots import draw_cross, draw_scores
 from selfpretrain.report.summary import summarize
 from selfpretrain.report.tables import build_tables
+from selfpretrain.runs.predictions import load_predictions, write_predictions
 from selfpretrain.stats import compute_holm
 
 
@@ -42,12 +44,14 @@ def test_a_failed_run_is_never_a_number(fake_study, status):
     assert panel.find("bookwiki").gain.delta.point == pytest.approx(0.2)
 
 
-def test_a_run_without_its_predictions_has_failed(fake_study):
+def test_a_run_whose_predictions_are_no_numbers_has_failed(fake_study):
     fake_study.add("none", [0.6, 0.6]).add("own", [0.7])
-    (fake_study.cells[-1].folder / "predictions" / "test.parquet").unlink()
+    path = fake_study.cells[-1].folder / "predictions" / "test.parquet"
+    stored = load_predictions(path)
+    write_predictions(path, stored.ids, stored.labels, stored.outputs * math.nan)
     summary = summarize(fake_study.finish())
     assert summary.panels[0].find("own").state_text == "failed (1 of 1)"
-    assert any("is missing although the run says done" in line for line in summary.warnings)
+    assert any("NaN or infinite outputs" in line for line in summary.warnings)
 
 
 def test_missing_runs_are_counted_and_do_not_hide_the_others(fake_study):

@@ -91,8 +91,6 @@ def test_another_number_of_classes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda path: path.unlink(), "is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:100]), "cannot be read"),
         (lambda path: pq.write_table(pa.table({"example_id": ["a"], "outputs": [[0.5]]}), path), "no column label"),
         (lambda path: write_predictions(path, ["a", "a", "c"], LABELS, LOGITS), "names an example twice"),
         (lambda path: write_predictions(path, IDS, LABELS, LOGITS * np.nan), "NaN or infinite outputs.*example a"),
@@ -108,6 +106,24 @@ def test_an_unusable_file_is_a_problem_of_its_run_alone(tmp_path, spoil, reason)
     assert list(problems) == ["run1"]
     assert "\n" not in problems["run1"]
     assert re.search(reason, problems["run1"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.unlink(), "it is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "magic bytes"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-2]), "magic bytes"),
+        (lambda path: path.write_bytes(b""), "size is 0 bytes"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_what_to_delete(tmp_path, spoil, reason):
+    good, bad = write(make_cell(tmp_path, 0)), write(make_cell(tmp_path, 1))
+    spoil(bad.folder / "predictions" / "test.parquet")
+    cure = rf"delete {bad.folder / 'status'} and run the command again"
+    with pytest.raises(UserError, match=rf"test\.parquet is damaged \(.*{reason}.*\); {cure}") as refused:
+        read_runs([good, bad], TOPICS)
+    assert "\n" not in str(refused.value)
 
 
 def test_lists_of_unequal_length_are_unreadable(tmp_path):
@@ -133,6 +149,7 @@ load_predictions(Path({str(cell.folder / "predictions" / "test.parquet")!r})); s
 
 
 def test_no_usable_run(tmp_path):
-    runs, problems = read_runs([make_cell(tmp_path)], TOPICS)
+    cell = write(make_cell(tmp_path), outputs=LOGITS * np.nan)
+    runs, problems = read_runs([cell], TOPICS)
     assert runs is None
     assert len(problems) == 1

@@ -68,10 +68,10 @@ class Rows:
         return [(size / 6, {"input_ids": x[i : i + size], "labels": labels[i : i + size]}) for i in range(0, 6, size)]
 
 
-def build(folder, poison=None, evaluation=None, optimizer="adamw"):
+def build(folder, poison=None, evaluation=None, optimizer="adamw", log_every=1):
     run = open_run(folder, "pretrain", "run")
     run.path.mkdir(parents=True, exist_ok=True)
-    runtime = RuntimeConfig(progress=False, device="cpu", log_every=1, save_every=2)
+    runtime = RuntimeConfig(progress=False, device="cpu", log_every=log_every, save_every=2)
     config = OptimConfig(precision="fp32", peak_lr=0.05, optimizer=optimizer)
     keeper = Keeper(Toy(poison), run, runtime, Silent(), evaluation or Evaluation())
     trainer = Trainer([Member(keeper, Rows(), config, STEPS, seed=0)])
@@ -116,10 +116,11 @@ def work(folder, rank):
         return {"score": 0.0}
 
     try:
-        build(folder / "stopped", evaluation=Evaluation(kill, {3})).train()
+        build(folder / "stopped", evaluation=Evaluation(kill, {3}), log_every=2).train()
     except Interrupted as stop:
         found["stopped"] = [stop.code, stop.message]
-    resumed = build(folder / "stopped")
+    build(folder / "straight", log_every=2).train()
+    resumed = build(folder / "stopped", log_every=2)
     resumed.train()
     found["resumed"] = {k: v.tolist() for k, v in resumed.keeper.module.state_dict().items()}
     run = open_run(folder, "pretrain", "held")
@@ -270,10 +271,12 @@ def test_a_loss_that_one_rank_sees_stops_both(both):
 
 
 def test_a_signal_to_one_rank_stops_both_and_both_continue(both):
-    _, ranks = both
+    folder, ranks = both
     assert [found["stopped"][0] for found in ranks] == [75, 75]
     assert all("step 3 of run run" in found["stopped"][1] for found in ranks)
     assert ranks[0]["resumed"] == ranks[0]["final"] == ranks[1]["resumed"]
+    rows = [row for row in read_rows(folder / "stopped") if "eval_score" not in row]
+    assert rows == read_rows(folder / "straight")  # step 3 is in the midst of a line
 
 
 def test_a_run_is_held_by_both_together_and_done_once(both):

@@ -249,19 +249,20 @@ def test_killed_and_continued_is_the_same_to_the_bit(tmp_path, kind):
 
 
 def test_stopped_by_a_signal_all_are_saved(tmp_path):
-    straight = train_stacked(tmp_path / "a", "mlm", keep_checkpoints=1)
+    options = {"keep_checkpoints": 1, "log_every": 4}  # 15: in the midst of a line
+    straight = train_stacked(tmp_path / "a", "mlm", **options)
 
     def stop(members):
         evaluate = members[0].keeper.evaluation.function
         members[0].keeper.evaluation.function = lambda _: os.kill(os.getpid(), signal.SIGTERM) or evaluate(0)
 
     with pytest.raises(Interrupted) as stopped:
-        train_stacked(tmp_path / "b", "mlm", stop, keep_checkpoints=1)
+        train_stacked(tmp_path / "b", "mlm", stop, **options)
     assert stopped.value.code == 75 and "step 15 of run seed3+seed4" in stopped.value.message
     for seed in (3, 4):
         checkpoints = open_run(tmp_path / "b", "pretrain", f"seed{seed}").checkpoints
         assert checkpoint.list_steps(checkpoints) == [15]
-    assert_same(train_stacked(tmp_path / "b", "mlm", keep_checkpoints=1), straight, exactly=True)
+    assert_same(train_stacked(tmp_path / "b", "mlm", **options), straight, exactly=True)
 
 
 def test_a_run_begun_together_goes_on_alone_and_the_other_way_round(tmp_path):

@@ -113,12 +113,13 @@ def add_evaluation(trainer, steps, before=lambda: None):
     return trainer
 
 
-def test_stopped_by_a_signal_and_continued_is_the_same_run_bit_for_bit(tmp_path):
-    straight = add_evaluation(make(tmp_path / "a"), range(2, STEPS + 1, 2))
+@pytest.mark.parametrize("log_every", [1, 4])  # 4: in the midst of a line
+def test_stopped_by_a_signal_and_continued_is_the_same_run_bit_for_bit(tmp_path, log_every):
+    straight = add_evaluation(make(tmp_path / "a", log_every=log_every), range(2, STEPS + 1, 2))
     straight.train()
 
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    stopped = make(tmp_path / "b")
+    stopped = make(tmp_path / "b", log_every=log_every)
 
     def stop_at_6():
         if len(stopped.keeper.evaluation.history) == 2:
@@ -132,7 +133,7 @@ def test_stopped_by_a_signal_and_continued_is_the_same_run_bit_for_bit(tmp_path)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert (stopped.keeper.run.checkpoints / "step_000000006").is_dir()
 
-    resumed = add_evaluation(make(tmp_path / "b", module=Toy()), range(2, STEPS + 1, 2))
+    resumed = add_evaluation(make(tmp_path / "b", module=Toy(), log_every=log_every), range(2, STEPS + 1, 2))
     torch.manual_seed(12345)
     resumed.train()
     assert_same(straight, resumed)
