@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Damaged(UserError):
         super().__init__(f"{path} is damaged ({reason}); delete {cure or path} and run the command again")
 
 
+FILE_LIST = ".files.json"  # which files of a folder are ours
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|new)")  # the names under which files and folders are written
 
 WRITE_ERRORS = {
@@ -135,6 +136,19 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def replace_files(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Write these files; those that an earlier call wrote and this one does not are removed, whatever else is there stays."""
+    remove_leftovers(folder)
+    noted = folder / FILE_LIST
+    before = set(read_json(noted)) if noted.exists() else set()
+    write_json(noted, sorted(before | content.keys()))  # first, so that a kill leaves nothing unknown
+    for name in before - content.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, data in content.items():
+        write_bytes(folder / name, data)
+    write_json(noted, sorted(content))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from selfpretrain import files
 from selfpretrain.config import UserError
+from selfpretrain.files import FILE_LIST, replace_files, write_bytes
 
 
 def fail_with(number):
@@ -137,3 +138,25 @@ def test_a_place_where_no_folder_can_be_made(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(files.CannotWrite, match="no folder can be made there; "):
         files.make_folder(tmp_path / "nowhere" / "x")
+
+
+def test_files_of_an_earlier_call_go_and_other_peoples_stay(tmp_path):
+    replace_files(tmp_path, {"a.csv": b"1", "b.csv": b"2"})
+    (tmp_path / "mine.csv").write_text("3")
+    replace_files(tmp_path, {"b.csv": b"4"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != FILE_LIST} == {
+        "b.csv": b"4", "mine.csv": b"3",
+    }  # fmt: skip
+
+
+def test_a_kill_between_two_files_leaves_none_unknown(tmp_path, monkeypatch):
+    replace_files(tmp_path, {"a.csv": b"1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            files, "write_bytes", lambda path, data: write_bytes(path, data) if path.suffix == ".json" else 1 / 0
+        )
+        with pytest.raises(ZeroDivisionError):
+            replace_files(tmp_path, {"b.csv": b"2"})
+    (tmp_path / "b.csv").write_text("2")  # as far as it came
+    replace_files(tmp_path, {"c.csv": b"3"})
+    assert {path.name for path in tmp_path.iterdir()} == {"c.csv", FILE_LIST}

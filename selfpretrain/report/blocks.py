@@ -22,6 +22,7 @@ from selfpretrain.report.record_tables import build_chart_tables, build_record_t
 from selfpretrain.report.records import Records
 from selfpretrain.report.tables import WITHOUT_OVERLAP, build_tables
 from selfpretrain.report.variance import explain_variance, has_sources
+from selfpretrain.report.verdict import judge_tone
 from selfpretrain.runs.results import Citation
 from selfpretrain.stats.calibration import NUM_BINS
 from selfpretrain.study.conditions import START, find_condition
@@ -48,7 +49,7 @@ class Sentence:
     evidence: tuple[str, ...]
     model: str = ""
     task: str = ""
-    outcome: str = ""  # of own against the reference, where that was decided and something was learned
+    tone: str = ""  # good | bad, for the own text; empty: neither
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def build_blocks(summary: Summary, records: Records | None = None) -> list[Block
     """
     return [
         Title(f"Study {summary.name}"),
-        *map(_build_sentence, summary.panels),
+        *(_build_sentence(panel, summary) for panel in summary.panels),
         *build_tables(summary),
         *build_chart_tables(summary),
         *(build_record_tables(records, summary) if records else []),
@@ -137,10 +138,8 @@ def build_examples(lists: Sequence[ExampleList]) -> Examples:
     return Examples(NAME, tuple(lists), *list_csv(lists))
 
 
-def _build_sentence(panel: Panel) -> Sentence:
-    has_learned = any(entry.learned for entry in panel.entries if entry.score)
-    outcome = panel.decision.outcome if panel.decision and has_learned else ""
-    return Sentence(panel.verdict, tuple(panel.evidence), panel.model, panel.task, outcome)
+def _build_sentence(panel: Panel, summary: Summary) -> Sentence:
+    return Sentence(panel.verdict, tuple(panel.evidence), panel.model, panel.task, judge_tone(panel, summary))
 
 
 def _build_figures(summary: Summary) -> list[Figure]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from selfpretrain.numbers import format_p, format_score
 from selfpretrain.report.comparisons import UNITS, Interval
-from selfpretrain.report.findings import LABELS, Calibration, Cross, CrossCell, Curve, Dynamics, Panel, Summary
-from selfpretrain.report.records import Records
+from selfpretrain.report.cross import MEAN_COLUMN
+from selfpretrain.report.findings import LABELS, TOKENS, Calibration, Cross, CrossCell, Curve, Dynamics, Panel, Summary
+from selfpretrain.report.records import COURSES, Course, Records
 from selfpretrain.study.conditions import OWN, find_condition
 
 DIGITS = 5  # of a number that is drawn
@@ -23,15 +24,18 @@ def describe_scores(summary: Summary) -> dict[str, Any]:
     """A forest plot for each task: scores with intervals, single runs, the score without reading the text."""
     panels: dict[str, dict[str, Any]] = {}
     for panel in summary.panels:
-        start: dict[str, Any] = {"task": panel.task, "x": panel.metric, "blind": _trim(panel.blind_score), "rows": []}
-        rows = panels.setdefault(panel.task, start)["rows"]
+        shown = panels.setdefault(panel.task, {"task": panel.task, "x": panel.metric, "blind": None, "rows": []})
+        rows = shown["rows"]
+        if shown["blind"] is None:  # of a model without a finished run it is not known
+            shown["blind"] = _trim(panel.blind_score)
         entries = [entry for entry in panel.entries if entry.about.text_of is None] or panel.entries
         for entry in entries:
             row: dict[str, Any] = {"model": panel.model, "condition": entry.condition, "state": entry.state_text}
             if entry.score:
                 row |= {"interval": _list(entry.score), "singles": [_trim(score) for score in entry.singles]}
             rows.append(row)
-    return {"kind": "forest", "panels": list(panels.values())}
+    note = f"Lines: {summary.confidence:.0%} intervals. Small dots: single runs. Dashed: the score without reading the text."
+    return {"kind": "forest", "note": note, "panels": list(panels.values())}
 
 
 def describe_seeds(summary: Summary) -> dict[str, Any]:
@@ -47,7 +51,8 @@ def describe_seeds(summary: Summary) -> dict[str, Any]:
         }
         for panel in summary.panels
     ]  # fmt: skip
-    return {"kind": "seeds", "panels": [panel for panel in panels if panel["rows"]]}
+    note = "A row of dots for each pretraining seed, from the first downwards; bars: means of a seed's fine-tunings."
+    return {"kind": "seeds", "note": note, "panels": [panel for panel in panels if panel["rows"]]}
 
 
 def describe_curves(summary: Summary, name: str) -> dict[str, Any]:
@@ -55,7 +60,9 @@ def describe_curves(summary: Summary, name: str) -> dict[str, Any]:
     curves = [curve for curve in summary.curves if curve.name == name]
     x = "labelled examples" if name == LABELS else "tokens of pretraining"
     panels = [_describe_curve(curve, x) for curve in curves]
-    return {"kind": "lines", "is_log": name == LABELS, "panels": panels}
+    of_one = " Of the first seed alone: what other seeds would give is not in them." if name == TOKENS else ""
+    note = f"Bars: {summary.confidence:.0%} intervals.{of_one}"
+    return {"kind": "lines", "note": note, "is_log": name == LABELS, "panels": panels}
 
 
 def _describe_curve(curve: Curve, x: str) -> dict[str, Any]:
@@ -73,7 +80,8 @@ def describe_dynamics(summary: Summary) -> dict[str, Any]:
         common = {"model": found.model, "task": found.task, "x": "steps of pretraining", "is_log": found.is_log}
         panels.append({**common, "y": found.metric, "lines": _list_scores(found, summary.baseline)})
         panels.append({**common, "y": "difference", "zero": True, "lines": _list_differences(found)})
-    return {"kind": "lines", "is_band": True, "panels": panels}
+    note = f"Bands: {summary.confidence:.0%} intervals that hold together for all steps of a line. Ring: from here on the two are apart."
+    return {"kind": "lines", "note": note, "is_band": True, "panels": panels}
 
 
 def _list_scores(found: Dynamics, baseline: str) -> list[dict[str, Any]]:
@@ -103,6 +111,7 @@ def describe_reliability(summary: Summary) -> dict[str, Any]:
         panels.setdefault((found.task, found.model), []).append(found)
     return {
         "kind": "reliability",
+        "note": "All seeds together. Larger dots: more test examples. Dashed: as often right as sure.",
         "panels": [
             {
                 "model": model, "task": task, "part": words,
@@ -126,13 +135,20 @@ def describe_variance(summary: Summary) -> dict[str, Any]:
     """What each source of chance does to a score, a panel for each task and model."""
     return {
         "kind": "variance",
+        "note": f"Standard deviations with {summary.confidence:.0%} intervals; an arrow: the interval goes on beyond the frame. "
+        "An estimate below 0 stands at 0.",
         "panels": [_describe_sources(p) for p in summary.panels if any(e.sources for e in p.entries)],
     }
 
 
 def _describe_sources(panel: Panel) -> dict[str, Any]:
     rows = [
-        {"condition": entry.condition, "source": source.name, "interval": _list(source.sd)}
+        {
+            "condition": entry.condition,
+            "source": source.name,
+            "interval": _list(source.sd),
+            "is_negative": source.is_negative,
+        }
         for entry in panel.entries
         for source in entry.sources
     ]
@@ -152,30 +168,52 @@ def describe_courses(records: Records) -> dict[str, Any]:
         } | ({} if is_pretraining else {"task": course.name})  # fmt: skip
         panels.setdefault(key, start)["lines"].append({
             "condition": OWN if OWN in course.conditions else next(iter(course.conditions), ""), "conditions": course.conditions,
-            "tasks": course.tasks, "name": course.name if is_pretraining else ", ".join(course.conditions), "runs": course.num_runs,
+            "tasks": course.tasks, "name": _name_course(course), "runs": course.num_runs,
             "axis": axes.setdefault(tuple(course.steps), len(axes)), "range" if course.is_range else "each": course.lines,
         })  # fmt: skip
-    return {"kind": "courses", "axes": list(map(list, axes)), "panels": list(panels.values())}
+    for panel in panels.values():
+        names = [line["name"] for line in panel["lines"]]
+        for line in panel["lines"]:  # texts of one rule for several tasks
+            line["name"] += f" of {', '.join(line['tasks'])}" if names.count(line["name"]) > 1 else ""
+    note = f"A line for each run; of many runs a band from the lowest to the highest about the median, which is no interval. {COURSES}"
+    return {"kind": "courses", "note": note, "axes": list(map(list, axes)), "panels": list(panels.values())}
 
 
-_STAGES = {"pretrain": "pretraining", "finetune": "fine-tuning", "evaluate": "evaluation"}
+def _name_course(course: Course) -> str:
+    return course.name if course.stage == "pretrain" else ", ".join(course.conditions)
+
+
+_STAGES = {"pretrain": "pretraining", "finetune": "fine-tuning"}
 _MEASURES = {"loss": "training loss", "eval_loss": "held-out loss", "eval_score": "validation score"}
 
 
 def describe_cross(cross: Cross, summary: Summary) -> dict[str, Any]:
     """The cross-task matrix: of each cell its text, what it means, and its place between the ends of the colours."""
-    values = [value for row in cross.cells for cell in row if (value := get_value(cell, cross.unit)) is not None]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if cross.unit != "score":
-        high = max((abs(value) for value in values), default=1.0) or 1.0
-        low = -high
+    low, high = find_ends(cross)
     cells = [[_describe_cell(cell, cross.unit, low, high, summary) for cell in row] for row in cross.cells]
-    unit = {"benefit": "Benefit %", "gain": f"gain over {summary.baseline}", "score": "score"}[cross.unit]
     return {
-        "kind": "matrix", "model": cross.model, "unit": unit, "is_diverging": cross.unit != "score",
+        "kind": "matrix", "model": cross.model, "unit": name_unit(cross.unit, summary.baseline), "is_diverging": cross.unit != "score",
         "texts": cross.texts, "tasks": cross.tasks, "cells": cells, "ends": [UNITS[cross.unit](end) for end in (low, high)],
-        "star": f"* corrected p < {format_score(summary.alpha, 2)}",
+        "star": explain_star(summary) + ". Means are over all tasks and texts, whatever is chosen" * (MEAN_COLUMN in cross.tasks),
     }  # fmt: skip
+
+
+def explain_star(summary: Summary) -> str:
+    return f"* the gain over {summary.baseline} differs from 0, corrected p < {format_score(summary.alpha, 2)}"
+
+
+def name_unit(unit: str, baseline: str) -> str:
+    """Of a matrix."""
+    return {"benefit": "Benefit %", "gain": f"gain over {baseline}", "score": "score"}[unit]
+
+
+def find_ends(cross: Cross) -> tuple[float, float]:
+    """Of the colours: gains and Benefit diverge from zero; scores only rise."""
+    values = [value for row in cross.cells for cell in row if (value := get_value(cell, cross.unit)) is not None]
+    if cross.unit == "score":
+        return min(values, default=0.0), max(values, default=1.0)
+    reach = max((abs(value) for value in values), default=1.0) or 1.0
+    return -reach, reach
 
 
 def get_value(cell: CrossCell, unit: str) -> float | None:

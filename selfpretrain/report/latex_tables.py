@@ -12,6 +12,7 @@ digits of :func:`selfpretrain.numbers.choose_digits`. Nothing is bold.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -69,6 +70,11 @@ def format_tabulars(table: Table) -> dict[str, str]:
     parts = [rows for columns in grid.cut_columns(layout) for rows in columns.cut_rows(layout)]
     names = [f"{table.name}-part{place}" for place in range(1, len(parts) + 1)] if len(parts) > 1 else [table.name]
     return {name: "\n".join(part.format(layout)) + "\n" for name, part in zip(names, parts, strict=True)}
+
+
+def strip_part(stem: str) -> str:
+    """The table's name, of a file's stem."""
+    return re.sub(r"-part\d+$", "", stem)
 
 
 @dataclass(frozen=True)

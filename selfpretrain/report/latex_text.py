@@ -58,7 +58,7 @@ def escape_latex(text: str, breaks: bool = False) -> str:
     """
     text = " ".join(re.sub("[\0\1]", "\ufffd", text).split())  # an empty line would end a paragraph
     text = _LIGATURE.sub("\1", _BREAKS.sub("\0", text) if breaks else text)
-    escaped = re.sub(r"(?<![\w.}-])([-+])(?=[.\d])", r"$\1$", _translate(text))
+    escaped = re.sub(r"(?<![\w.}\\-])([-+])(?=[.\d])", r"$\1$", _translate(text))
     return f"{{}}{escaped}" if text.startswith(("[", "*")) else escaped  # else an argument of what stands before
 
 

@@ -11,6 +11,7 @@ from selfpretrain.files import make_folder, write_text
 from selfpretrain.report.blocks import Block, Facts, Figure, Notes, Sentence, Table, Title
 from selfpretrain.report.columns import NA
 from selfpretrain.report.findings import Summary
+from selfpretrain.report.latex_tables import strip_part
 from selfpretrain.tracking import Artifact, RunCard, build_tracker
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def mirror_report(
 def choose_files(blocks: Sequence[Block], files: Sequence[Path], outputs: Mapping[str, object]) -> dict[str, Path]:
     """Of a report's files the documents, and those of these tables and figures."""
     names = {block.name for block in blocks if isinstance(block, Table | Figure)}
-    return {path.name: path for path in files if path.name in outputs or path.stem in names}
+    return {path.name: path for path in files if path.name in outputs or strip_part(path.stem) in names}
 
 
 def write_documents(

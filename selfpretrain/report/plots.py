@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from selfpretrain.numbers import format_score
+from selfpretrain.report.charts import explain_star, find_ends, get_value, name_unit
 from selfpretrain.report.comparisons import UNITS, Interval
 from selfpretrain.report.cross import MEAN_COLUMN, MEAN_ROW
 from selfpretrain.report.findings import (
@@ -22,7 +23,6 @@ from selfpretrain.report.findings import (
     TOKENS,
     Calibration,
     Cross,
-    CrossCell,
     Curve,
     Dynamics,
     Entry,
@@ -50,6 +50,7 @@ _STYLE = {
     "figure.dpi": 100.0,
     "savefig.dpi": 160.0,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # a name may have dollars
 }
 
 
@@ -135,7 +136,7 @@ def _set_limits(axes: Axes, panels: Sequence[Panel], conditions: Sequence[str]) 
         return
     low, high = min(values), max(values)
     span = max(high - low, 0.01)
-    blind = panels[0].blind_score
+    blind = next((panel.blind_score for panel in panels if panel.blind_score is not None), None)
     if blind is not None and math.isfinite(blind):
         if low - 0.6 * span <= blind <= high + 0.6 * span:
             axes.axvline(blind, color="black", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -287,10 +288,11 @@ def _draw_bins(axes: Axes, reliability: Reliability, colour: str) -> None:
 
 def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
     """The cross-task matrix as a heat map; a star marks gains whose corrected p is below alpha."""
-    unit = {"benefit": "Benefit %", "gain": f"gain over {summary.baseline}", "score": "score"}[cross.unit]
-    title = f"{cross.model}: {unit} (* corrected p < {format_score(summary.alpha, 2)})"
-    values = [[_get_value(cell, cross.unit) for cell in row] for row in cross.cells]
-    low, high, palette = _choose_colours([v for row in values for v in row if not math.isnan(v)], cross.unit)
+    title = f"{cross.model}: {name_unit(cross.unit, summary.baseline)} \n{explain_star(summary)}"
+    values = np.array(
+        [[get_value(cell, cross.unit) for cell in row] for row in cross.cells], float
+    )  # NaN where there is none
+    (low, high), palette = find_ends(cross), "cividis" if cross.unit == "score" else "PuOr"
     with _open_style():
         size = (max(5.2, 2.6 + 0.95 * len(cross.tasks)), 1.7 + 0.62 * len(cross.texts))
         figure = Figure(figsize=size, layout="constrained")
@@ -304,7 +306,7 @@ def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
         axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
         for row, cells in enumerate(cross.cells):
             for column, cell in enumerate(cells):
-                value = values[row][column]
+                value = values[row, column]
                 text, colour = cell.text.partition(":")[0].replace(" (", "\n("), "black"  # of a gap, not why
                 if not math.isnan(value):
                     star = "*" if cell.p_holm is not None and cell.p_holm < summary.alpha else ""
@@ -317,21 +319,6 @@ def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
             axes.axhline(cross.texts.index(MEAN_ROW) - 0.5, color="white", linewidth=4)
         figure.colorbar(image, ax=axes, shrink=0.9)
         return _save(figure)
-
-
-def _get_value(cell: CrossCell, unit: str) -> float:
-    """NaN where there is none; the reference has its own gain's 100 %."""
-    if cell.value is not None:
-        return cell.value.point
-    return 100.0 if unit == "benefit" and not cell.text else math.nan
-
-
-def _choose_colours(values: Sequence[float], unit: str) -> tuple[float, float, str]:
-    """Gains and Benefit diverge from zero; scores only rise."""
-    if unit == "score":
-        return min(values, default=0.0), max(values, default=1.0), "cividis"
-    reach = max((abs(value) for value in values), default=1.0) or 1.0
-    return -reach, reach, "PuOr"
 
 
 def _save(figure: Figure) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from selfpretrain.report.columns import (
     write_number,
 )
 from selfpretrain.report.findings import TOKENS, Summary
-from selfpretrain.report.records import Records, RunRecord
+from selfpretrain.report.records import COURSES, Records, RunRecord
 from selfpretrain.runs.results import ABSENT, MISSING, RUNNING
 
 JOULES_PER_KWH = 3.6e6
@@ -132,8 +132,8 @@ def _build_gap_table(records: Records, summary: Summary) -> Table:
     columns = {**_RUN, "status": ("status",), "seeds": ("seeds",), "reason": ("reason",), "runs": ("runs",)}
     rows: list[list[Cell]] = []
 
-    def name(run: RunRecord) -> tuple[str, ...]:
-        return run.stage, run.model, run.name, *run.conditions, run.status, run.note
+    def name(run: RunRecord) -> tuple[object, ...]:
+        return run.stage, run.model, run.name, run.tasks, run.conditions, run.status, run.note
 
     for _, group in groupby(sorted((run for run in records.runs if run.status != "done"), key=name), key=name):
         several = list(group)
@@ -168,7 +168,7 @@ def _build_held_table(records: Records) -> Table:
 
 
 def _build_course_table(records: Records) -> Table:
-    """Where each curve of a training begins and ends."""
+    """The first and the last point of each curve."""
     columns = {**_RUN, "measure": ("measure",), "runs": ("runs",), "steps": ("steps",)}
     columns |= {"first": ("first_low", "first_high"), "last": ("last_low", "last_high")}
     rows: list[list[Cell]] = [
@@ -179,9 +179,8 @@ def _build_course_table(records: Records) -> Table:
         ]
         for course in records.courses
     ]  # fmt: skip
-    return build_table(
-        "courses", "Where each curve of a training begins and ends (lowest to highest run)", columns, rows, (5, 1)
-    )
+    table = build_table("courses", "Begin and end of each curve of a training", columns, rows, (5, 1))
+    return dataclasses.replace(table, notes=(f"first, last: lowest to highest run. {COURSES}",))
 
 
 def _fill_ends(values: Iterable[float | None]) -> Cell:
@@ -221,14 +220,21 @@ def _build_cost_table(records: Records) -> Table:
         known = [run.flops for run in done if run.flops is not None]
         count = f"{len(done)} of {len(runs)}" if len(done) < len(runs) else str(len(done))
         row = [*map(_same, key), (count, str(len(runs)), str(len(done)))]
-        row.append((f"{sum(known):.3g}", repr(sum(known))) if known else (NOT_APPLICABLE, NA))
-        row.append((format_duration(sum(timed)), repr(sum(timed))) if timed else (NOT_APPLICABLE, NA))
+        row.append(_fill_sum(known, f"{sum(known):.3g}", len(done)))
+        row.append(_fill_sum(timed, format_duration(sum(timed)), len(done)))
         if records.watts:
-            kwh = records.watts * sum(timed) / JOULES_PER_KWH
-            row.append((f"{kwh:.3g} kWh", repr(kwh)))
+            energies = [records.watts * seconds / JOULES_PER_KWH for seconds in timed]
+            row.append(_fill_sum(energies, f"{sum(energies):.3g} kWh", len(done)))
         rows.append(row)
     table = build_table("cost", "What the finished runs took", columns, rows, (3, 1))
     return dataclasses.replace(table, notes=tuple(explain_cost(records)))
+
+
+def _fill_sum(values: Sequence[float], text: str, number: int) -> Cell:
+    """With of how many runs it is, where some do not know theirs."""
+    if not values:
+        return NOT_APPLICABLE, NA
+    return text + f" (of {len(values)})" * (len(values) < number), repr(sum(values))
 
 
 def explain_cost(records: Records) -> list[str]:
@@ -241,7 +247,7 @@ def explain_cost(records: Records) -> list[str]:
     return [
         "FLOPs: by formula, of training and of scoring validation and test; multiply and add count as two. time: from the "
         "last start of a run to its result, the share of a run where several were trained together, summed over runs "
-        "(runs at the same time count each).",
+        "(runs at the same time count each). (of n): what is known of n of the finished runs alone.",
         energy,
     ]
 

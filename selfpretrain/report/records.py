@@ -17,7 +17,7 @@ from selfpretrain.config import iter_settings
 from selfpretrain.data.store import read_manifest
 from selfpretrain.report.collect import OPERATIONAL, measure_seconds
 from selfpretrain.runs.folder import read_starts
-from selfpretrain.runs.results import DIVERGED, FAILED
+from selfpretrain.runs.results import DIVERGED
 from selfpretrain.study.conditions import find_condition
 from selfpretrain.study.cost import Costs
 
@@ -110,12 +110,12 @@ def collect_records(plan: StudyPlan) -> Records:
 
 
 def _find_served(plan: StudyPlan) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """By pretraining, the tasks and the conditions whose runs stand on it."""
+    """By run, the tasks and the conditions that it is of, or whose runs stand on it."""
     tasks: dict[str, dict[str, None]] = {}
     conditions: dict[str, dict[str, None]] = {}
     for group in plan.groups:
         for cell in group.choose_cells():
-            for run_id in cell.stands_on:
+            for run_id in (cell.id, *cell.stands_on):
                 tasks.setdefault(run_id, {})[group.task] = None
                 conditions.setdefault(run_id, {})[group.condition] = None
     return {run_id: (tuple(tasks[run_id]), tuple(conditions[run_id])) for run_id in tasks}
@@ -128,13 +128,12 @@ def _record(cell: Cell, costs: Costs, tasks: tuple[str, ...], conditions: tuple[
         blocking = costs.plan.pretrainings.get(blocker)
         why = f"pretraining {blocking.status}: {blocking.run.note}" if blocking else f"fine-tuning {blocker} failed"
         status, note = BLOCKED, f"its {why}"
-    flops = [each for each in (work.training_flops, work.evaluation_flops) if each is not None]
     step = cell.settings.start.step
     suffix = f" after {step:,} steps" if step else f" on {cell.settings.task.name}" if cell.stage == "evaluate" else ""
     return RunRecord(
         cell.stage, cell.condition if cell.stage == "pretrain" else cell.task + suffix, cell.model, tasks, conditions,
         cell.pretrain_seed, None if cell.stage == "pretrain" else cell.finetune_seed, cell.id, status, note,
-        sum(flops) if flops else None, measure_seconds(cell.run.path, last) if last else None, str(last.get("started", "")),
+        work.flops, measure_seconds(cell.run.path, last) if last else None, str(last.get("started", "")),
         _describe_origin(last),
     )  # fmt: skip
 
@@ -145,6 +144,12 @@ def _describe_origin(start: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 # training curves
+
+
+COURSES = (
+    f"Of more than {MOST_POINTS} steps (of {FEWEST_POINTS} in studies of many runs) a point is the mean over a stretch of steps "
+    "that ends there. Of runs that ended early what comes later has none: lowest, median and highest are of those that have a value."
+)
 
 
 def _iter_courses(runs: Sequence[tuple[Cell, RunRecord]]) -> Iterator[Course]:
@@ -229,12 +234,7 @@ def _list_settings(plan: StudyPlan) -> dict[str, str]:
     """Those that decide results, as the study has them before a model's or a task's own are taken."""
     defaults = {key: value for key, _, value in iter_settings(type(plan.settings)())}
     return {
-        key: json.dumps(value, default=str)
+        key: json.dumps(value, default=str, ensure_ascii=False)
         for key, _, value in iter_settings(plan.settings)
         if value != defaults[key] and not key.startswith((*OPERATIONAL, "tracking."))
     }
-
-
-def count_failures(records: Records) -> int:
-    """Runs that ended without a result, or cannot begin."""
-    return sum(run.status in (FAILED, DIVERGED, BLOCKED) for run in records.runs)

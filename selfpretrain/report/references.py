@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -52,7 +53,10 @@ def format_references(blocks: Sequence[Block]) -> str:
 
 def name_key(citation: Citation) -> str:
     """Of a data set of which nothing but its card is known."""
-    return "data-" + re.sub(r"[^A-Za-z0-9]+", "-", citation.what)
+    plain = re.sub(r"[^A-Za-z0-9-]+", "-", citation.what)
+    return f"data-{plain}" + (
+        f"-{hashlib.sha256(citation.what.encode()).hexdigest()[:6]}" if plain != citation.what else ""
+    )
 
 
 def _make_entry(citation: Citation) -> str:

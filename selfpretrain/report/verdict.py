@@ -42,6 +42,7 @@ _ANSWERS = {
     (UNKNOWN, UNDECIDED): "undecided how the own text stands to {reference}; {base} has no score.",
     (UNKNOWN, NO_REFERENCE): "no answer, because there is nothing to compare the own text with.",
 }  # fmt: skip
+GOOD, BAD = "good", "bad"  # of the own text; a page colours a sentence by it
 # why there is no score: as the end of a verdict, and as that of its evidence, with what to do
 _STATES = {
     FAILED: ("failed", "failed in {of} runs (see the notes; the same study command tries them again)"),
@@ -93,6 +94,19 @@ def _answer(panel: Panel, summary: Summary) -> tuple[str, list[str]]:
     else:
         answer = _ANSWERS[effect, standing]
     return answer.format(base=summary.baseline_name, reference=summary.reference_name), evidence
+
+
+def judge_tone(panel: Panel, summary: Summary) -> str:
+    """Whether the sentence speaks for the own text or against it; empty where it says neither."""
+    own = panel.find(OWN)
+    if own is None or own.score is None or not any(entry.learned for entry in panel.entries if entry.score):
+        return ""
+    effect, standing = _judge_effect(own, summary), panel.decision.outcome if panel.decision else NO_REFERENCE
+    if effect == ONE_SEED or standing == CHECKPOINTS:
+        return ""
+    if effect == HARMS or standing == WORSE:
+        return BAD
+    return GOOD if effect == HELPS and standing in (BETTER, NOT_WORSE) else ""
 
 
 def _judge_effect(own: Entry, summary: Summary) -> str:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.text import Text
 
-from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, write_bytes, write_json
+from selfpretrain.files import explain_write_errors, make_folder, replace_files, write_json
 from selfpretrain.report.blocks import Block, Examples, Figure, Table, build_blocks
 from selfpretrain.report.collect import choose_folder, collect_results
 from selfpretrain.report.examples import add_examples
@@ -38,7 +38,6 @@ OUTPUTS: dict[str, Callable[[Sequence[Block]], str]] = {
     "references.bib": format_references,
     "report.html": format_page,
 }
-FORMS = ("csv", "tex", "png", "svg", "pdf")  # of tables and figures, of which another report may have others
 
 
 def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) -> Summary:
@@ -65,13 +64,7 @@ def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list
     content = format_files(blocks)
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):  # two processes may end the same study at once
-        remove_leftovers(folder)
-        # of a report before: what failed and is done now, texts that are not to be shown any more
-        for path in list(folder.iterdir()):
-            if path.suffix.lstrip(".") in FORMS and path.name not in content:
-                path.unlink()
-        for name, data in content.items():
-            write_bytes(folder / name, data)
+        replace_files(folder, content)  # nothing stays of what failed and is done now, or is not to be shown any more
         write_json(folder / "facts.json", summary.facts)
         write_json(folder / "summary.json", summary.to_json())  # last: where it is, the rest is
     return [folder / name for name in (*content, "facts.json", "summary.json")]

@@ -104,9 +104,9 @@ def test_no_output_leaves_a_block_out(output, summary):
         output([*blocks, Quotation("Is it enough?")])
 
 
-def test_a_sentence_has_an_outcome_only_where_something_was_learned(summary):
+def test_a_sentence_has_a_tone_only_where_something_was_learned(summary):
     (sentence,) = [block for block in build_blocks(summary) if isinstance(block, Sentence)]
-    assert sentence.outcome == summary.panels[0].decision.outcome != ""
+    assert sentence.tone == "good" and sentence.verdict.endswith("better than BookWiki.")
     for entry in summary.entries:
         entry.learned = False
-    assert [block.outcome for block in build_blocks(summary) if isinstance(block, Sentence)] == [""]
+    assert [block.tone for block in build_blocks(summary) if isinstance(block, Sentence)] == [""]

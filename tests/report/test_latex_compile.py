@@ -26,6 +26,7 @@ WILD = (
     "naïve Ångström Łódź Straße Çağ Ōsaka ȷı",
     "α ≤ Ω ≠ ∞ → 10 µm² “quoted” – … £5 ½ ‰",
     "中文 العربية עברית हिन्दी 🎉",
+    "a\u00ad5 b, -5 and a-5",
     "a\x00b\x07\u202ec\u0301\u0323",
     "[optional] *",
     "]]>\\input{/etc/passwd}\\end{document}",

@@ -26,6 +26,7 @@ from selfpretrain.report.latex_text import escape_latex, estimate_width, list_pi
         ("α ≤ Ω ≠ ∞ – … 10 µm²", r"$\alpha$ $\leq$ $\Omega$ $\neq$ $\infty$ -- \ldots{} 10 $\mu$m$^{2}$"),
         ("中文 🎉", r"\texttt{[U+4E2D 6587]} \texttt{[U+1F389]}"),
         ("a\x00b\x07\u202ec", r"a\texttt{[U+FFFD]}b\texttt{[U+0007 202E]}c"),
+        ("a\u00ad5 -5", r"a\-5 $-$5"),  # a soft hyphen is none before a number
         ("λ lambda", r"$\lambda$ lambda"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 from selfpretrain.report import plots
+from selfpretrain.report.charts import describe_scores
 from selfpretrain.report.plots import draw_cross, draw_scores
 from selfpretrain.report.summary import summarize
 from selfpretrain.study.conditions import find_condition
@@ -97,3 +98,17 @@ def test_a_study_without_any_score_still_has_a_plot(fake_study):
 def test_one_condition_with_equal_scores(fake_study):
     fake_study.add("own", [1.0, 1.0])
     assert draw_scores(summarize(fake_study.finish()))["png"].startswith(b"\x89PNG")
+
+
+def test_dollars_of_a_name_are_no_formula(fake_study):
+    summary = summarize(fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).finish())
+    summary.name = summary.panels[0].task = "price_$_a_$"
+    assert b"price_$_a_$" in draw_scores(summary)["svg"]
+
+
+def test_the_score_without_reading_is_of_the_model_that_has_one(fake_study):
+    fake_study.add("none", [0], status="failed", model="first").add("none", [0.6, 0.7], model="second")
+    summary = summarize(fake_study.finish())
+    (panel,) = describe_scores(summary)["panels"]
+    assert summary.panels[0].blind_score is None and panel["blind"] == summary.panels[1].blind_score == 0.25
+    assert b"without reading the text" in draw_scores(summary)["svg"]

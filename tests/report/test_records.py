@@ -9,8 +9,17 @@ import pytest
 
 from selfpretrain.door import compose_settings
 from selfpretrain.files import write_json
+from selfpretrain.report.charts import describe_courses
 from selfpretrain.report.record_tables import build_record_tables
-from selfpretrain.report.records import MOST_POINTS, MOST_RUNS, collect_records, summarize_lines
+from selfpretrain.report.records import (
+    MOST_POINTS,
+    MOST_RUNS,
+    Course,
+    Records,
+    RunRecord,
+    collect_records,
+    summarize_lines,
+)
 from selfpretrain.report.summary import summarize
 from selfpretrain.study.sweep import build_plan
 
@@ -85,6 +94,31 @@ def test_gaps_have_their_reasons_and_costs_add_up(plan, fake_study):
     assert "energy" not in without.header and "not known" in without.notes[1]
     runs = find_table(plan, records, fake_study, "runs")
     assert len(runs.rows) == 6 and {row[8] for row in runs.rows} == {"1", "-"}
+
+
+def make_run(name, task, **more):
+    return RunRecord("pretrain", name, "tiny", (task,), (name,), 0, None, f"{name}-{task}", "done", "", **more)
+
+
+def test_texts_of_one_name_for_two_tasks_stay_apart(plan, fake_study):
+    runs = [replace(make_run("bookwiki_sized", task), status="missing") for task in ("rte", "mrpc")]
+    courses = [
+        Course("pretrain", "bookwiki_sized", "tiny", run.tasks, run.conditions, "loss", 1, [5.0], [[3.0]], False)
+        for run in runs
+    ]
+    records = Records(runs, courses)
+    gaps = find_table(plan, records, fake_study, "gaps")
+    assert sorted((row[0], row[3], row[-1]) for row in gaps.csv_rows) == [
+        ("pretrain", task, "1") for task in ("mrpc", "rte")
+    ]
+    (panel,) = describe_courses(records)["panels"]
+    assert [line["name"] for line in panel["lines"]] == ["bookwiki_sized of rte", "bookwiki_sized of mrpc"]
+
+
+def test_sums_say_of_how_many_runs_they_are(plan, fake_study):
+    runs = [make_run("own", "a", flops=1e9, seconds=10.0), make_run("own", "b"), make_run("own", "c", flops=1e9)]
+    cost = find_table(plan, Records(runs, watts=360), fake_study, "cost")
+    assert cost.rows[0][3:] == ("3", "2e+09 (of 2)", "10 s (of 1)", "0.001 kWh (of 1)")
 
 
 def test_lines_of_many_points_are_means_of_stretches():

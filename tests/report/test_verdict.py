@@ -7,7 +7,7 @@ import re
 import pytest
 
 from selfpretrain.report.summary import summarize
-from selfpretrain.report.verdict import _ANSWERS, MOST_WORDS
+from selfpretrain.report.verdict import _ANSWERS, MOST_WORDS, judge_tone
 
 # scores of three seeds: with these the interval of a difference is about .05 to either side
 SEEDS = (-0.005, 0.0, 0.005)
@@ -235,3 +235,20 @@ def test_the_stand_in_is_not_called_bookwiki(fake_study):
     verdict, _ = judge(fake_study, general="docs")
     assert "BookWiki" not in verdict
     assert "the general text (docs)" in verdict
+
+
+@pytest.mark.parametrize(
+    ("scores", "tone"),
+    [((0.5, 0.9, 0.7), "good"), ((0.5, 0.7, 0.9), "bad"), ((0.9, 0.6, 0.4), "bad"), ((0.8, 0.81, 0.8), "")],
+)
+def test_the_tone_is_that_of_the_sentence_not_of_one_comparison(fake_study, scores, tone):
+    add(fake_study, none=scores[0], own=scores[1], bookwiki=scores[2])
+    summary = summarize(fake_study.finish())
+    assert judge_tone(summary.panels[0], summary) == tone
+
+
+def test_one_seed_has_no_tone(fake_study):
+    add(fake_study, seeds=(0.0,), none=0.5)
+    add(fake_study, own=0.9, bookwiki=0.7)
+    summary = summarize(fake_study.finish())
+    assert "these checkpoints only" in summary.panels[0].verdict and judge_tone(summary.panels[0], summary) == ""

@@ -23,7 +23,7 @@ from selfpretrain.config import (
     TokenizerConfig,
     UserError,
 )
-from selfpretrain.files import write_json
+from selfpretrain.files import FILE_LIST, write_json
 from selfpretrain.report import collect
 from selfpretrain.report.blocks import build_blocks
 from selfpretrain.report.collect import choose_folder, collect_facts, collect_results
@@ -34,6 +34,7 @@ from selfpretrain.runs.folder import RunFolder
 from selfpretrain.sources.labelled import Split, TaskData
 
 FILES = {
+    FILE_LIST,
     "report.md",
     "report.tex",
     "report_document.tex",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfpretrain.config import StudyConfig, TaskConfig, UserError
+from selfpretrain.files import Damaged
 from selfpretrain.kinds import KINDS
 from selfpretrain.numbers import format_counted
 from selfpretrain.report.compare.stored import Key, StoredCell, StoredReport, is_known
@@ -135,7 +136,8 @@ def _pair(found: CellChange, reports: tuple[StoredReport, StoredReport], runs_di
     runs, problems = _read(sides, task)
     if problems:
         raise NotPaired(problems)
-    paired = compute_paired(runs[::-1], (1, -1), str(task.metric), settings[0])
+    wider = max(settings, key=lambda study: study.confidence)
+    paired = compute_paired(runs[::-1], (1, -1), str(task.metric), wider)
     assert paired is not None and shared == list_shared_seeds(runs)
     found.difference, found.delta = paired.difference, paired.difference.delta.point
     counts = [len({cell.pretrain_seed for cell in side}) for side in sides]
@@ -183,6 +185,8 @@ def _read(sides: Sequence[Sequence[CellResult]], task: TaskConfig) -> tuple[list
     num_first = len(sides[0])
     try:
         aligned, problems = read_runs([*sides[0], *sides[1]], task)
+    except Damaged as error:
+        return [], f"predictions cannot be read: {error}"
     except UserError:
         return [], "the test examples are not the same"
     if aligned is None or problems:

@@ -105,7 +105,7 @@ def _compare_settings(
 ) -> tuple[list[Made], list[str]]:
     """By the first run of each cell on either side; equal runs have equal settings and are not read."""
     differing: dict[tuple[str, str, str], list[CellChange]] = {}
-    looked_at, unread = 0, 0
+    unread = 0
     cache: dict[Path, dict[str, str] | None] = {}
     for cell in cells:
         ids = [next((run.get("run_id") for run in side.runs), None) for side in cell.cells]
@@ -116,12 +116,11 @@ def _compare_settings(
         if sides[0] is None or sides[1] is None:
             unread += 1
             continue
-        looked_at += 1
         for name in dict.fromkeys([*sides[0], *sides[1]]):
             before, after = (side.get(name, NOTHING) for side in sides if side is not None)
             if before != after:
                 differing.setdefault((name, before, after), []).append(cell)
-    made = [Made(*key, _name_cells(where, looked_at)) for key, where in differing.items()]
+    made = [Made(*key, _name_cells(where, len(cells))) for key, where in differing.items()]
     notes = []
     if unread:
         notes.append(

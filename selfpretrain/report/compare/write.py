@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from selfpretrain.config import Settings
-from selfpretrain.files import explain_write_errors, make_folder, remove_leftovers, to_stem, write_bytes
-from selfpretrain.numbers import format_counted, format_signed
+from selfpretrain.files import explain_write_errors, make_folder, replace_files, to_stem
+from selfpretrain.numbers import format_counted, format_score, format_signed
 from selfpretrain.report.blocks import Block, Notes, Sentence, Table, Title
 from selfpretrain.report.columns import (
     NA,
@@ -41,12 +41,7 @@ def write_comparison(settings: Settings, console: Console) -> Path:
     content = format_files(blocks)
     make_folder(folder)
     with explain_write_errors(folder), FileLock(f"{folder}.lock"):
-        remove_leftovers(folder)
-        for path in folder.iterdir():  # of a table that has nothing to show any more
-            if path.suffix in (".csv", ".tex") and path.name not in content:
-                path.unlink()
-        for name, data in content.items():
-            write_bytes(folder / name, data)
+        replace_files(folder, content)
     print_report(blocks, console)
     console.print(Text(f"written to {folder}: {', '.join(content)}"), soft_wrap=True)
     return folder
@@ -84,18 +79,23 @@ def _list_evidence(comparison: Comparison) -> list[str]:
         f"{name}: {report.folder}, study {report.summary['name']}, {format_counted(len(report.cells), 'cell')}"
         for name, report in zip(NAMES, comparison.reports, strict=True)
     ]
-    alpha = 1 - float(comparison.reports[0].summary["confidence"])
+    alpha = 1 - _find_confidence(comparison)
     paired = [cell for cell in comparison.cells if cell.difference]
     clear = [cell for cell in paired if cell.difference and cell.difference.is_clear(alpha)]
     if paired:
         lines.append(
-            f"differences with an interval, by predictions: {len(paired)} of {len(comparison.cells)}, clear (Holm-corrected) "
-            f"{len(clear)}"
+            f"differences with an interval, by predictions: {len(paired)} of {len(comparison.cells)}, clear "
+            f"(Holm-corrected p below {format_score(alpha, 2)}) {len(clear)}"
         )
     same = sum(cell.rests_on.startswith(SAME) for cell in comparison.cells)
     if same:
         lines.append(f"the same runs in both: {format_counted(same, 'cell')}")
     return lines
+
+
+def _find_confidence(comparison: Comparison) -> float:
+    """Of the differences: the larger of the two."""
+    return max(float(report.summary["confidence"]) for report in comparison.reports)
 
 
 def _list_reasons(cells: Sequence[CellChange]) -> list[str]:
@@ -176,7 +176,8 @@ def _explain(comparison: Comparison) -> list[str]:
     if any(cell.difference for cell in comparison.cells):
         lines.append(
             "Differences that rest on predictions: both studies' runs are compared by the seed numbers that both have and on "
-            "the same test examples, so that what these share leaves the difference; intervals are t intervals between "
+            "the same test examples, so that what these share leaves the difference; intervals are "
+            f"{_find_confidence(comparison):.0%} t intervals between "
             "the differences within seeds, with the chance of the test examples added, and p is Holm-corrected over all "
             "rows of the table. A seed number stands for the same draws (first weights, order of text, masks) as far as both "
             "studies make them alike; where they do not the interval is none the less right, only no narrower."

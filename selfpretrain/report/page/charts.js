@@ -5,6 +5,7 @@ const { charts, names, titles } = JSON.parse(document.getElementById("data").tex
 const KEYS = ["model", "task", "condition"];
 const chosen = Object.fromEntries(KEYS.map((key) => [key, new Set(names[key])]));
 const SYMBOLS = ["circle", "square", "diamond", "triangle", "star", "wye", "cross", "hexagon"];
+const MOST_SAID = 12; // lines of what a picture is said to show
 const INK = "currentColor", SOFT = "var(--soft)";
 
 const getColour = (condition) => {
@@ -77,8 +78,22 @@ function widen(values, blind) {
   return [low - margin, high + margin];
 }
 
+// lines of one colour, as those of two own_of:<task>, differ by their dashes; in order, so that a filter changes none
+const DASHES = [null, "7 3", "2 3", "9 3 2 3", "4 2"];
+const setDashes = (lines) => {
+  const seen = new Map();
+  return lines.map((line) => {
+    const colour = getComputedStyle(document.documentElement).getPropertyValue(getColour(line.condition).slice(4, -1)) || INK;
+    const place = seen.get(colour) ?? 0;
+    seen.set(colour, place + 1);
+    return { ...line, dash: line.is_dashed ? "5 3" : DASHES[place % DASHES.length] };
+  });
+};
+const drawDashed = (points, options) => d3.groups(points, (point) => point.line.dash)
+  .map(([dash, group]) => Plot.lineY(group, { ...options, ...(dash ? { strokeDasharray: dash } : {}) }));
+
 function drawLines(panel, width, chart) {
-  const lines = panel.lines.filter((line) => isChosen("condition", line.condition));
+  const lines = setDashes(panel.lines).filter((line) => isChosen("condition", line.condition));
   const points = lines.flatMap((line) => line.points.map(([x, y, low, high]) => ({ line, x, y, low, high, name: line.name ?? line.condition })));
   const stroke = (point) => getColour(point.line.condition);
   const by = { x: "x", z: "name" };
@@ -92,40 +107,39 @@ function drawLines(panel, width, chart) {
       panel.zero ? Plot.ruleY([0], { stroke: INK, strokeOpacity: .6 }) : null,
       chart.is_band ? Plot.areaY(points, { ...by, y1: "low", y2: "high", fill: stroke, fillOpacity: .14 })
         : Plot.ruleX(points, { ...by, y1: "low", y2: "high", stroke, strokeWidth: 1.4 }),
-      Plot.lineY(points.filter((point) => !point.line.is_dashed), { ...by, y: "y", stroke, strokeWidth: 1.6 }),
-      Plot.lineY(points.filter((point) => point.line.is_dashed), { ...by, y: "y", stroke, strokeWidth: 1.6, strokeDasharray: "5 3" }),
+      ...drawDashed(points, { ...by, y: "y", stroke, strokeWidth: 1.6 }),
       Plot.dot(points, { x: "x", y: "y", fill: stroke, r: 2.6 }),
       Plot.dot(rings, { x: "x", y: "y", stroke, r: 7, strokeWidth: 1.6 }),
       tip(points, { x: "x", y: "y", title: (p) => `${p.name}\n${panel.x}: ${p.x.toLocaleString("en")}\n${formatRange([p.y, p.low, p.high])}` }),
     ],
   }));
   const last = lines.filter((line) => line.points.length).map((line) => `${line.name ?? line.condition} ends at ${formatRange(line.points.at(-1).slice(1))}`);
-  return { heading: `${panel.task}, ${panel.model}`, svg, said: last, conditions: lines.map((line) => [line.condition, line.name ?? line.condition, line.is_dashed]) };
+  return { heading: `${panel.task}, ${panel.model}`, svg, said: last, conditions: lines.map((line) => [line.condition, line.name ?? line.condition, line.dash]) };
 }
 
 function drawCourses(panel, width, chart) {
-  const lines = panel.lines.filter((line) => isAny("condition", line.conditions) && isAny("task", line.tasks))
-    .map((line) => ({ ...line, steps: chart.axes[line.axis] }));
-  const toPoints = (line, values, place) => values.map((y, at) => ({ line, x: line.steps[at], y, name: `${line.name} ${place}` })).filter((point) => point.y !== null);
+  const lines = setDashes(panel.lines).filter((line) => isAny("condition", line.conditions) && isAny("task", line.tasks))
+    .map((line, index) => ({ ...line, index, steps: chart.axes[line.axis] }));
+  const toPoints = (line, values, place) => values.map((y, at) => ({ line, x: line.steps[at], y, z: `${line.index} ${place}` })).filter((point) => point.y !== null);
   const each = lines.filter((line) => line.each).flatMap((line) => line.each.flatMap((values, place) => toPoints(line, values, place)));
   const middle = lines.filter((line) => line.range).flatMap((line) => toPoints(line, line.range[1], "median").map((point, at) => ({ ...point, low: line.range[0][at], high: line.range[2][at] })));
   const stroke = (point) => getColour(point.line.condition);
-  const by = { x: "x", z: "name", stroke };
+  const by = { x: "x", z: "z", stroke };
   const describe = (p) => `${p.line.name}, ${p.line.runs} ${p.line.runs === 1 ? "run" : "runs"}\nstep ${p.x.toLocaleString("en")}: ${p.y.toPrecision(4)}` + (p.low === undefined ? "" : ` (${p.low} to ${p.high})`);
   const svg = Plot.plot(common(width, {
     height: Math.min(250, width * .55), marginLeft: 48, marginTop: 12,
     x: { label: `${panel.x} →`, ticks: Math.max(3, width / 90), tickFormat: "~s" },
     y: { label: `↑ ${panel.y}`, grid: true, nice: true, tickFormat: "~g" },
     marks: [
-      Plot.areaY(middle, { x: "x", y1: "low", y2: "high", z: "name", fill: stroke, fillOpacity: .16 }),
-      Plot.lineY([...each, ...middle], { ...by, y: "y", strokeWidth: 1.3, strokeOpacity: .85 }),
+      Plot.areaY(middle, { x: "x", y1: "low", y2: "high", z: "z", fill: stroke, fillOpacity: .16 }),
+      ...drawDashed([...each, ...middle], { ...by, y: "y", strokeWidth: 1.3, strokeOpacity: .85 }),
       Plot.dot(lines.some((line) => line.steps.length < 2) ? [...each, ...middle] : [], { x: "x", y: "y", fill: stroke, r: 2.5 }),
       tip([...each, ...middle], { x: "x", y: "y", title: describe }),
     ],
   }));
   const heading = [panel.part, panel.task, panel.model].filter(Boolean).join(", ");
   const ends = lines.map((line) => `${line.name}, ${line.runs} runs up to step ${line.steps.at(-1)}`);
-  return { heading, svg, said: ends, conditions: lines.map((line) => [line.condition, line.name]) };
+  return { heading, svg, said: ends, conditions: lines.map((line) => [line.condition, line.name, line.dash]) };
 }
 
 function drawSeeds(panel, width) {
@@ -153,7 +167,7 @@ function drawSeeds(panel, width) {
 }
 
 function drawReliability(panel, width) {
-  const lines = panel.lines.filter((line) => isChosen("condition", line.condition));
+  const lines = setDashes(panel.lines).filter((line) => isChosen("condition", line.condition));
   const points = lines.flatMap((line) => line.points.map(([x, y, share]) => ({ line, x, y, share })));
   const stroke = (point) => getColour(point.line.condition);
   const svg = Plot.plot(common(width, {
@@ -163,13 +177,13 @@ function drawReliability(panel, width) {
     r: { type: "sqrt", domain: [0, 1], range: [1.5, 9] },
     marks: [
       Plot.line([[0, 0], [1, 1]], { stroke: INK, strokeDasharray: "4 3", strokeOpacity: .6, clip: true }),
-      Plot.lineY(points, { x: "x", y: "y", z: (point) => point.line.condition, stroke, strokeOpacity: .6 }),
+      ...drawDashed(points, { x: "x", y: "y", z: (point) => point.line.condition, stroke, strokeOpacity: .6 }),
       Plot.dot(points, { x: "x", y: "y", r: "share", fill: stroke, stroke: "var(--page)" }),
       tip(points, { x: "x", y: "y", title: (p) => `${p.line.condition}\nconfidence ${formatScore(p.x)}, right ${formatScore(p.y)}\n${formatScore(p.share)} of the predictions` }),
     ],
   }));
   const said = lines.map((line) => `${line.condition}: ${line.points.map(([x, y]) => `${formatScore(y)} at ${formatScore(x)}`).join(", ")}`);
-  return { heading: `${panel.task}, ${panel.model}: ${panel.part}`, svg, said, conditions: lines.map((line) => [line.condition, line.condition]) };
+  return { heading: `${panel.task}, ${panel.model}: ${panel.part}`, svg, said, conditions: lines.map((line) => [line.condition, line.condition, line.dash]) };
 }
 
 function drawVariance(panel, width) {
@@ -180,6 +194,8 @@ function drawVariance(panel, width) {
   const placed = rows.map((row) => ({ ...row, y: conditions.indexOf(row.condition) + (sources.indexOf(row.source) - (sources.length - 1) / 2) * .7 / sources.length }));
   const most = 3 * (d3.max(rows, (row) => row.interval[0]) || .01);
   const fill = (row) => getColour(row.condition);
+  const beyond = placed.filter((row) => row.interval[2] === null || row.interval[2] > most);
+  const describe = (row) => `${formatRange(row.interval)}${row.is_negative ? ", estimated below 0" : ""}`;
   const svg = Plot.plot(common(width, {
     height: 46 + conditions.length * (8 + 13 * sources.length), marginLeft: left, marginTop: 6, marginRight: 12,
     x: { domain: [0, most], label: `${panel.x} →`, grid: true, ticks: Math.max(3, width / 90), tickFormat: formatTick, clamp: true },
@@ -188,11 +204,12 @@ function drawVariance(panel, width) {
     marks: [
       Plot.axisY(conditions.map((_, place) => place), { tickFormat: (place) => shorten(conditions[place], left), tickSize: 0, label: null }),
       Plot.ruleY(placed, { x1: (row) => row.interval[1], x2: (row) => row.interval[2] ?? most, y: "y", stroke: fill, strokeOpacity: .55, clip: "frame" }),
+      Plot.text(beyond, { x: most, y: "y", text: () => "▸", fill, dx: 5, fontSize: 11 }),
       Plot.dot(placed, { x: (row) => row.interval[0], y: "y", r: 4, symbol: (row) => SYMBOLS[sources.indexOf(row.source) % SYMBOLS.length], fill }),
-      tip(placed, { x: (row) => row.interval[0], y: "y", title: (row) => `${row.condition}: ${row.source}\n${formatRange(row.interval)}` }),
+      tip(placed, { x: (row) => row.interval[0], y: "y", title: (row) => `${row.condition}: ${row.source}\n${describe(row)}` }),
     ],
   }));
-  const said = rows.map((row) => `${row.condition}, ${row.source}: ${formatRange(row.interval)}`);
+  const said = rows.map((row) => `${row.condition}, ${row.source}: ${describe(row)}`);
   return { heading: `${panel.task}, ${panel.model}`, svg, said, conditions: [], symbols: sources.map((name, place) => [SYMBOLS[place % SYMBOLS.length], name]) };
 }
 
@@ -203,15 +220,16 @@ function drawPanel(place, panel, chart, title) {
   drawn.svg.querySelectorAll("style").forEach((style) => style.remove()); // page.css has it; the policy allows no other
   drawn.svg.querySelectorAll("[aria-label]").forEach((group) => group.removeAttribute("aria-label")); // the picture has one
   drawn.svg.setAttribute("role", "img");
-  drawn.svg.setAttribute("aria-label", `${title}: ${drawn.heading}. ${drawn.said.slice(0, 12).join("; ")}`);
+  const more = drawn.said.length > MOST_SAID ? `; and ${drawn.said.length - MOST_SAID} more, in the tables` : "";
+  drawn.svg.setAttribute("aria-label", `${title}: ${drawn.heading}. ${drawn.said.slice(0, MOST_SAID).join("; ")}${more}`);
   place.replaceChildren(make("h4", {}, drawn.heading), drawn.svg, ...(drawn.note ? [make("p", { class: "note" }, drawn.note)] : []));
   return drawn;
 }
 
 function writeLegend(place, drawn) {
-  const swatches = new Map(drawn.flatMap((each) => each.conditions.map(([condition, name, dashed]) => [name, [condition, dashed]])));
+  const swatches = new Map(drawn.flatMap((each) => each.conditions.map(([condition, name, dash]) => [name, [condition, dash]])));
   const symbols = new Map(drawn.flatMap((each) => [...(each.models ?? []).map((model) => [model, getSymbol(model)]), ...(each.symbols ?? []).map(([symbol, name]) => [name, symbol])]));
-  const line = ([name, [condition, dashed]]) => toSwatch(name, `M0,7H22`, { stroke: getColour(condition), "stroke-width": 3, ...(dashed ? { "stroke-dasharray": "5 3" } : {}) });
+  const line = ([name, [condition, dash]]) => toSwatch(name, `M0,7H22`, { stroke: getColour(condition), "stroke-width": 3, ...(dash ? { "stroke-dasharray": dash } : {}) });
   const symbol = ([name, shape]) => toSwatch(name, d3.symbol(d3[`symbol${shape[0].toUpperCase()}${shape.slice(1)}`] ?? d3.symbolCircle, 60)(), { fill: INK, transform: "translate(11,7)" });
   place.replaceChildren(...[...swatches].map(line), ...(symbols.size > 1 ? [...symbols].map(symbol) : []));
 }

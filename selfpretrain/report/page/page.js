@@ -1,5 +1,6 @@
 "use strict";
-// The page's filters, matrices and copy buttons, and when its charts are drawn. Without it the tables tell the same.
+// The page's filters, matrices and copy buttons, and when its charts are drawn. Without it the tables tell the same, of
+// a training's curves their ends alone.
 
 // filters: what is chosen stands in the fragment, after the section, as #scores&model=a,b
 
@@ -8,6 +9,8 @@ const isChosen = (key, value) => {
   return chosen[key].has(name) || !names[key].includes(name);
 };
 const isAny = (key, values) => !values.length || values.some((value) => isChosen(key, value));
+
+const isShown = (each) => isChosen("model", each.model) && isAny("condition", each.conditions ?? [each.condition]) && isAny("task", each.tasks ?? []);
 
 function readFragment() {
   const parts = location.hash.slice(1).split("&");
@@ -92,7 +95,8 @@ function startChart(figure) {
   const chart = charts[figure.dataset.chart], place = figure.querySelector(".panels");
   let isSeen = false;
   const draw = () => {
-    const panels = chart.panels.filter((panel) => (!panel.model || isChosen("model", panel.model)) && (!panel.task || isChosen("task", panel.task)));
+    const panels = chart.panels.filter((panel) => (!panel.model || isChosen("model", panel.model)) && (!panel.task || isChosen("task", panel.task))
+      && [...(panel.rows ?? []), ...(panel.lines ?? [])].some(isShown));
     const places = panels.map(() => make("div", { class: "panel" }));
     place.replaceChildren(...places);
     const drawn = panels.map((panel, index) => drawPanel(places[index], panel, chart, titles[figure.dataset.chart]));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -94,11 +95,11 @@ class Writer:
         if data["kind"] == "matrix":
             return Part(section, _render("matrix", figure, data, self.list_places))
         heading = figure.title[:1].upper() + figure.title[1:]
-        return Part(section, _render("chart", figure, heading) if data["panels"] else "")
+        return Part(section, _render("chart", figure, heading, data["note"]) if data["panels"] else "")
 
     def write_table(self, table: Table) -> Part:
         if table.name == "settings":  # to be copied
-            lines = "\n".join(map("=".join, table.rows))
+            lines = "\n".join(shlex.quote("=".join(row)) for row in table.rows)
             return Part(
                 MADE, _render("folded", table, _render("copyable", table.name, "as a command has them", lines)), 2
             )

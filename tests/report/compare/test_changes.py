@@ -122,6 +122,18 @@ def test_without_predictions_there_are_two_intervals_and_why(pair, change, reaso
     assert cells[OWN].difference is None and cells[OWN].delta == pytest.approx(0.2)
 
 
+def test_of_two_confidences_the_larger_holds_either_way_round(pair):
+    add_alike(pair)
+    for name, confidence in (("A", 0.5), ("B", 0.99)):
+        pair.report(name, confidence=confidence)
+    one, other = (
+        compare(read_reports(given, "nowhere"), "nowhere")
+        for given in (pair.given, ",".join(pair.given.split(",")[::-1]))
+    )
+    (there, back) = (found.cells[0].difference.delta for found in (one, other))
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+
+
 def test_equal_runs_that_are_gone_are_said_to_be_equal(pair):
     for name in "AB":
         pair[name].add("own", [0.6, 0.7])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 from selfpretrain.config import ReportConfig, RuntimeConfig, Settings
+from selfpretrain.files import FILE_LIST
 from selfpretrain.report.compare.write import write_comparison
 
 
@@ -55,6 +57,7 @@ def test_the_same_reports_give_the_same_bytes_and_nothing_old_stays(both, tmp_pa
     folder, _ = write(both, tmp_path / "runs")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "gone.csv").write_text("of before")
+    (folder / FILE_LIST).write_text(json.dumps([*json.loads((folder / FILE_LIST).read_text()), "gone.csv"]))
     write(both, tmp_path / "runs")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

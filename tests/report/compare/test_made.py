@@ -55,6 +55,16 @@ def test_settings_stored_with_the_runs(pair):
     assert "init" not in made and "finetune.given" not in made and notes == []
 
 
+def test_what_some_cells_differ_in_is_not_said_of_all(pair):
+    """none is the same runs on both sides, of whose settings nothing is read."""
+    for name, rate in (("A", 1e-3), ("B", 2e-3)):
+        pair[name].add("none", [0.5, 0.5]).add("own", [0.6, 0.6])
+        pair.report(name, shared=("none",))
+        write_settings(pair, name, 100, rate)
+    made, _ = list_pair(pair)
+    assert made["finetune.peak_lr"] == ("0.001", "0.002", "topics, tiny, own")
+
+
 def test_settings_that_are_not_there_are_noted(pair):
     for name in "AB":
         pair[name].add("none", [0.5, 0.5]).add("own", [0.6, 0.6])
