@@ -58,7 +58,7 @@ def write_report(plan: StudyPlan, console: Console, overrides: Sequence[str]) ->
 def save_report(summary: Summary, blocks: Sequence[Block], folder: Path) -> list[Path]:
     """Write the OUTPUTS, a CSV and LaTeX per table, plots in all of their forms, facts.json and summary.json.
 
-    Equal summaries give equal bytes. What differs between equal studies (times, machines) is in facts.json, in the CSV files
+    Equal summaries give equal bytes. What differs between equal studies (times, and of runs machines) is in facts.json, in the CSV files
     of tables that say so, and in marked parts of report.html (:func:`selfpretrain.report.page.cut_differing`).
     """
     content = format_files(blocks)

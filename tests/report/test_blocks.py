@@ -104,7 +104,8 @@ def test_no_output_leaves_a_block_out(output, summary):
         output([*blocks, Quotation("Is it enough?")])
 
 
-def test_a_sentence_has_a_tone_only_where_something_was_learned(summary):
+def test_a_sentence_has_a_tone_only_where_something_was_learned(fake_study):
+    summary = summarize(fake_study.add("none", [0.5, 0.5]).add("own", [0.9, 0.9]).add("bookwiki", [0.7, 0.7]).finish())
     (sentence,) = [block for block in build_blocks(summary) if isinstance(block, Sentence)]
     assert sentence.tone == "good" and sentence.verdict.endswith("better than BookWiki.")
     for entry in summary.entries:

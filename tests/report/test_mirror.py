@@ -68,6 +68,14 @@ def mirrored(fake_study, monkeypatch, tmp_path):
     return mirror_blocks
 
 
+def test_a_table_that_is_cut_is_there_in_all_its_parts():
+    rows = tuple((f"condition {row}", ".500 [.400, .600]", ".010") for row in range(200))
+    table = replace(TABLE, rows=rows, csv_rows=rows)
+    files = [Path(f"{stem}.tex") for stem in format_tabulars(table)]
+    assert len(files) > 1
+    assert {*choose_files([table], [*files, Path("other.tex")], {})} == {path.name for path in files}
+
+
 def test_tables_summary_and_files(mirrored):
     recorder, card, line = mirrored(Title("Study demo"), TABLE, Figure("scores", "", dict))
     assert (card.id, card.job_type, card.group, card.name, card.history) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from selfpretrain.report.blocks import Facts, Notes, build_blocks
 from selfpretrain.report.latex import format_latex
@@ -77,7 +78,11 @@ def test_the_notes_use_the_phrases(summary):
 
 def test_equal_studies_cite_alike(fake_study):
     fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8])
-    one, other = (build_blocks(summarize(fake_study.finish(citations=list(used)))) for used in (USED, USED[::-1]))
+    summaries = [summarize(fake_study.finish()) for _ in range(2)]
+    one, other = (
+        build_blocks(replace(each, citations=list(used)))
+        for each, used in zip(summaries, (USED, USED[::-1]), strict=True)
+    )
     assert format_references(one) == format_references(other)
 
 
