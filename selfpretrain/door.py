@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -91,6 +91,8 @@ def load_study_file(path: Path) -> DictConfig:
         raise UserError(
             f"study={path} holds no settings; write study: and what it compares, or have selfpretrain init do it"
         )
+    if "defaults" in config and not isinstance(config._get_node("defaults"), ListConfig):
+        raise UserError(f"study={path}: defaults is no list; write it as in the files that selfpretrain init writes")
     return config
 
 

@@ -31,6 +31,7 @@ class Damaged(UserError):
         super().__init__(f"{path} is damaged ({reason}); delete {cure or path} and run the command again")
 
 
+LONGEST_STEM = 150  # bytes; file systems take 255, with what is added to it
 FILE_LIST = ".files.json"  # which files of a folder are ours
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|new)")  # the names under which files and folders are written
 
@@ -181,8 +182,12 @@ def new_folder(path: Path, noted: str = "") -> Iterator[Path]:
 
 
 def to_stem(name: str) -> str:
-    """A name as part of a file's: what might not be allowed there becomes an underscore."""
-    return "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+    """A name as part of a file's: what might not be allowed there becomes an underscore, and a long one is cut."""
+    stem = "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+    if len(os.fsencode(stem)) <= LONGEST_STEM:
+        return stem
+    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{os.fsencode(stem)[: LONGEST_STEM - 9].decode(errors='ignore')}-{digest}"
 
 
 def build_folder(

@@ -18,14 +18,22 @@ COLUMNS = ("task.text", "task.label", "task.options", "task.corpus_columns", "ta
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)  # Hydra's own, for sweeps
 # settings that hold text, and whether null unsets each
+# whose keys are the user's own; Hydra takes new ones behind ++ alone
+MAPPINGS = tuple(key for key, field, _ in iter_settings(Settings()) if field.type.startswith("dict["))
+RESOURCES = "hydra.sweeper.resources."
 TEXTS = {key: field.type != "str" for key, field, _ in iter_settings(Settings()) if field.type in ("str", "str | None")}
 
 
 def quote_override(override: str, is_sweep: bool = False) -> str:
-    """``task.path=my file.csv`` -> ``task.path='my file.csv'``; what holds no text comes back as it is."""
+    """``task.path=my file.csv`` -> ``task.path='my file.csv'``, and ``++`` before new keys of a mapping; all else comes back as
+    it is.
+    """
     key, equals, value = override.partition("=")
     name = key.lstrip("+")
-    if not equals or not (name in TEXTS or name in COLUMNS):
+    if equals and (name.startswith((RESOURCES, *(f"{mapping}." for mapping in MAPPINGS))) or name in MAPPINGS):
+        return f"++{name}={value}"
+    is_file = name == "study" and value.endswith(".yaml")
+    if not equals or not (name in TEXTS or name in COLUMNS or is_file):
         return override
     if is_sweep and _FUNCTION.fullmatch(value):
         return override
@@ -79,6 +87,8 @@ def unquote(text: str) -> str:
 
 def to_typed(override: str) -> str:
     """An override as a user would type it, before the shell's own quotes."""
+    if override.startswith("++") and quote_override(override[2:]) == override:
+        return override[2:]
     key, equals, value = override.partition("=")
     if equals and value.startswith("'") and _QUOTED.fullmatch(value):
         typed = f"{key}={unquote(value)}"

@@ -74,7 +74,7 @@ class Relay:
         resume = "allow" if message["goes_on"] and mode == "online" else None
         run = self.wandb.init(**arguments, mode=mode, resume=resume, reinit="create_new", settings=settings)
         self.runs[message["run"]] = run
-        for folder in earlier:
+        for folder in earlier if mode in ("online", "offline") else ():  # else nothing stands in their place
             if folder != Path(run.dir).parent:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,7 +9,7 @@ import pytest
 
 from selfpretrain import files
 from selfpretrain.config import UserError
-from selfpretrain.files import FILE_LIST, replace_files, write_bytes
+from selfpretrain.files import FILE_LIST, replace_files, to_stem, write_bytes
 
 
 def fail_with(number):
@@ -160,3 +160,9 @@ def test_a_kill_between_two_files_leaves_none_unknown(tmp_path, monkeypatch):
     (tmp_path / "b.csv").write_text("2")  # as far as it came
     replace_files(tmp_path, {"c.csv": b"3"})
     assert {path.name for path in tmp_path.iterdir()} == {"c.csv", FILE_LIST}
+
+
+def test_a_long_name_is_cut_and_stays_its_own():
+    one, other = to_stem("é" * 300 + "1"), to_stem("é" * 300 + "2")
+    assert one != other and max(len(os.fsencode(name)) for name in (one, other)) <= 150
+    assert to_stem("a b/c.d-e_f") == "a_b_c.d-e_f"

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +55,49 @@ def read_files(folder):
         "scores.csv",
     )
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.name in names}
+
+
+def test_told_to_end_the_processes_save_and_end(tiny, local, tmp_path):
+    """SIGTERM reaches the command alone; its processes are at a training that would last for hours."""
+    settings = [*tiny, *local(), "pretrain.total_steps=1000000", "runtime.log_every=1", "runtime.num_threads=1"]
+    command = [sys.executable, "-m", "selfpretrain", "study", *settings, "hydra/launcher=local_cores"]
+    study = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        runs = wait_for(lambda: list((tmp_path / "runs" / "pretrain").glob("*/metrics.jsonl")))
+        study.terminate()
+        _, said = study.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(study.pid, signal.SIGKILL)
+    assert study.returncode == 75, said
+    assert [run.parent for run in runs if list(run.parent.glob("checkpoints/step_*/state.json"))]
+    assert b"the same command continues" in said
+
+
+def wait_for(look, seconds=180):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it did not begin"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["hydra/launcher=local_cores", "hydra.launcher.processes=x"], "processes=x is no number"),
+        (["hydra/launcher=local_gpus", "hydra.launcher.gpus=x"], "hydra.launcher.gpus=x, and the GPUs"),
+        (["hydra/launcher=local_gpus", "hydra.launcher.gpus=[a]"], "hydra.launcher.gpus=['a'], and the GPUs"),
+        pytest.param(["hydra/launcher=ray", "hydra.launcher.task.num_gpus=x"], "num_gpus=x is no number", marks=needs_ray),
+        (["hydra/launcher=slurm", "hydra.sweeper.resources.corpus.timout_min=1"], "corpus.timout_min: the launcher has no such"),
+        (["hydra/launcher=ray", "hydra.sweeper.resources.fintune.address=x"], "fintune: there is no such stage; allowed: corpus,"),
+    ],
+)  # fmt: skip
+def test_settings_of_a_launcher_that_cannot_be(study, given, line):
+    outcome = study("refused", *given)
+    assert outcome.code == 2 and line in outcome.err and outcome.err.count("\n") == 1
 
 
 def test_the_same_study_by_any_launcher(study, tmp_path):

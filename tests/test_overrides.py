@@ -79,3 +79,24 @@ def test_the_command_of_a_report_can_be_pasted_back():
     given = [quote_override(override) for override in typed]
     pasted = shlex.split(shlex.join(map(to_typed, given)))
     assert [quote_override(override) for override in pasted] == given
+
+
+def test_mappings_take_keys_of_the_user():
+    given = "study.models_of={local: [roberta_tiny]}"
+    assert quote_override(given) == f"++{given}" and to_typed(f"++{given}") == given
+    settings = compose_settings(
+        "study", [quote_override(given), quote_override("task.finetune={roberta: {epochs: 3}}")]
+    )
+    assert settings.study.models_of == {"local": ["roberta_tiny"]} and settings.task.finetune == {
+        "roberta": {"epochs": 3}
+    }
+    assert quote_override("hydra.sweeper.resources.corpus.mem_gb=3") == "++hydra.sweeper.resources.corpus.mem_gb=3"
+    assert quote_override("finetune.epochs=3") == "finetune.epochs=3"
+
+
+@pytest.mark.parametrize("name", ["it's.yaml", "日本.yaml", "a#b.yaml", "p[1].yaml", "a,b.yaml", "a b.yaml"])
+def test_a_study_file_of_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("study: {name: mine}")
+    assert compose_settings("study", [quote_override(f"study={name}")]).study.name == "mine"
+    assert quote_override("study=quickstart") == "study=quickstart"

@@ -102,12 +102,12 @@ def helper(monkeypatch):
     end_helper()
 
 
-def start(folder, run_id="abc"):
+def start(folder, run_id="abc", mode="offline"):
     run = folder / "pretrain" / run_id
     run.mkdir(parents=True, exist_ok=True)
     config = {"condition": "own", "settings": {"pretrain": {"peak_lr": 1e-3}}}
     card = RunCard(run_id, "pretrain", "study", f"cell {run_id}", config, run, run / "metrics.jsonl")
-    return build_tracker(TrackingConfig(name="wandb", mode="offline"), card)
+    return build_tracker(TrackingConfig(name="wandb", mode=mode), card)
 
 
 KILLED = """
@@ -172,6 +172,16 @@ def test_what_was_sent_stays(tmp_path):
     assert len([*tmp_path.rglob("run-abc.wandb")]) == 2 and sent.folder.exists()
 
 
+def test_what_was_not_sent_stays_where_nothing_takes_its_place(tmp_path, monkeypatch):
+    start(tmp_path).finish()
+    end_helper()
+    (unsent,) = read_runs(tmp_path).values()
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    start(tmp_path, mode="auto").finish()
+    end_helper()
+    assert unsent.folder.exists()
+
+
 def test_a_table_and_files(tmp_path):
     (tmp_path / "report.md").write_text("# Study")
     (tmp_path / "encoder").mkdir()
@@ -194,9 +204,11 @@ def test_a_table_and_files(tmp_path):
 
 
 def test_a_study(command, tiny, local, tmp_path):
-    """Every run by its own id, to be grouped by what the study varies; the report is a run, too, and has no text of the data."""
+    """Every run by its own id, to be grouped by what the study varies; the report is a run, too, and has no text of the data,
+    nor the columns, classes and place of a user's own file.
+    """
     secret = "cat horse mouse 4242"
-    rows = [{"id": str(n), "body": f"{secret} {n}", "topic": "ab"[n % 2]} for n in range(60)]
+    rows = [{"id": str(n), "body": f"{secret} {n}", "topic": ("class_of_mine", "other")[n % 2]} for n in range(60)]
     more = ["study.name=demo", "study.pretrain_seeds=2", "tracking=wandb", "tracking.mode=offline"]
     asked = ["tracking.checkpoints=true", "runtime.log_every=1", "study.num_replicates=200"]
     outcome = command("study", *local(rows), *tiny, *more, *asked)
@@ -218,7 +230,10 @@ def test_a_study(command, tiny, local, tmp_path):
     check_report(runs[report])
     for told in runs.values():
         for file in (path for path in told.folder.rglob("*") if path.is_file()):
-            assert secret.encode() not in file.read_bytes(), file
+            content = file.read_bytes()
+            assert secret.encode() not in content, file
+            if told.run.run_id == report or "model" not in str(file):  # models have the task that they are of
+                assert not any(word in content for word in (b"class_of_mine", b"topic", b"x.csv")), file
 
 
 def check_cells(cells):

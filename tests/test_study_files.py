@@ -40,6 +40,7 @@ def test_a_name_without_an_ending_is_a_preset(here):
 @pytest.mark.parametrize(("text", "parts"), [
     ("study: {name: [\n", ["mine.yaml, line 2: ", "correct it"]),
     ("- a\n", ["mine.yaml holds no settings"]),
+    ("defaults: 3\nstudy: {name: a}\n", ["mine.yaml: defaults is no list"]),
     ("stduy: {name: a}\n", ["mine.yaml: setting stduy: ", "did you mean 'study'?"]),
     ("study: {nmae: a}\n", ["mine.yaml: setting study.nmae: ", "did you mean 'name'?"]),
     (None, ["study=mine.yaml is no file here", "quickstart", "selfpretrain init writes"]),
@@ -50,3 +51,15 @@ def test_what_is_wrong_with_a_file_is_one_line(command, here, text, parts):
     outcome = command("plan", "study=mine.yaml")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome
     assert all(part in outcome.err for part in parts), outcome.err
+
+
+@pytest.mark.parametrize("given", ["task.label=other", "task=agnews"])
+def test_a_setting_that_no_task_of_the_study_has_is_refused(command, here, given):
+    (here / "mine.yaml").write_text("study: {name: mine, tasks: [sst2]}\n")
+    outcome = command("plan", "study=mine.yaml", given)
+    assert (outcome.code, outcome.out) == (2, "") and outcome.err.startswith(f"selfpretrain: {given} would change nothing: ")
+
+
+def test_detect_without_power_is_refused(command, here):
+    outcome = command("plan", "study=quickstart", "detect=.1")
+    assert (outcome.code, outcome.out) == (2, "") and "set power=.8, too" in outcome.err

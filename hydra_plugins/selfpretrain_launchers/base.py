@@ -30,6 +30,9 @@ class ProcessLauncher(Launcher):
 
         return self.run([build(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)])
 
+    def stop(self) -> None:
+        """The command is told to end; by default jobs are left to whoever carries them out."""
+
     def run(self, works: list[Work]) -> list[JobReturn]:
         """Carry these out, each once; an error of a process that ends without a result is raised."""
         raise NotImplementedError

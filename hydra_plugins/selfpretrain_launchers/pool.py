@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
@@ -32,6 +36,10 @@ class PoolLauncher(ProcessLauncher):
         from selfpretrain.config import UserError
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if not (self.processes is None or isinstance(self.processes, int)):
+            raise UserError(
+                f"hydra.launcher.processes={self.processes} is no number; allowed: at least 1, or null: one for each core"
+            )
         self.chosen = None if self.gpus is None else choose_gpus(self.gpus)
         self.slots = len(self.chosen) if self.chosen else cpu_count() if self.processes is None else self.processes
         if self.slots < 1:
@@ -39,7 +47,16 @@ class PoolLauncher(ProcessLauncher):
                 f"hydra.launcher.processes={self.slots} is not allowed; allowed: at least 1, or null: one for each core"
             )
         self.threads = max(1, cpu_count() // self.slots)
-        self.folder = Path(mkdtemp(prefix="selfpretrain-gpus-")) if self.chosen else None
+        self.folder = find_lock_folder() if self.chosen else None
+
+    def stop(self) -> None:
+        """Tell the processes to save and end; this one then ends with them, and not with their jobs."""
+        from joblib.externals.loky import reusable_executor
+
+        executor = reusable_executor._executor  # of all stages, if any job was begun
+        for number in list(getattr(executor, "_processes", None) or ()):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGTERM)
 
     def run(self, works: list[Work]) -> list[JobReturn]:
         from joblib.externals.loky import get_reusable_executor
@@ -52,6 +69,14 @@ class PoolLauncher(ProcessLauncher):
         return [future.result() for future in [executor.submit(work) for work in works]]
 
 
+@functools.cache
+def find_lock_folder() -> Path:
+    """One for all stages, since they share the processes."""
+    folder = TemporaryDirectory(prefix="selfpretrain-gpus-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def choose_gpus(gpus: Sequence[int] | str) -> list[int]:
     """The numbers of the GPUs to use. Raises UserError for what is not there."""
     import torch
@@ -59,7 +84,10 @@ def choose_gpus(gpus: Sequence[int] | str) -> list[int]:
     from selfpretrain.config import UserError
 
     number = torch.cuda.device_count()
-    chosen = list(range(number)) if gpus == "all" else [int(gpu) for gpu in gpus]
+    try:
+        chosen = list(range(number)) if gpus == "all" else [int(gpu) for gpu in gpus]
+    except ValueError:
+        chosen = []
     if not chosen or not set(chosen) <= set(range(number)):
         there = f"0 to {number - 1}" if number else "none; hydra/launcher=local_cores goes without"
         raise UserError(

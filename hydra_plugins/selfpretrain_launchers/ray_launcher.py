@@ -30,6 +30,8 @@ class RayLauncher(ProcessLauncher):
         connect(self.address)
         there = load_ray().cluster_resources()
         for name, resource in AMOUNTS.items():
+            if not isinstance(self.task.get(name, 0), int | float):
+                raise UserError(f"hydra.launcher.task.{name}={self.task[name]} is no number")
             if self.task.get(name, 0) > there.get(resource, 0):
                 raise UserError(
                     f"hydra/launcher=ray: a job asks for {name}={self.task[name]:g}, and the cluster has "

@@ -20,10 +20,27 @@ class StudySweeper(Sweeper):
     def __init__(self, resources: dict[str, dict[str, Any]] | None = None):
         self.resources = resources or {}
 
+    def check(self, launcher: DictConfig) -> None:
+        """Raises UserError for a stage or a setting of the launcher that there is not."""
+        from selfpretrain.config import UserError
+
+        for stage, settings in self.resources.items():
+            if stage not in STAGES:
+                raise UserError(
+                    f"hydra.sweeper.resources.{stage}: there is no such stage; allowed: {', '.join(STAGES)}"
+                )
+            for name in settings:
+                if name not in launcher:
+                    allowed = ", ".join(str(key) for key in launcher if key != "_target_")
+                    raise UserError(
+                        f"hydra.sweeper.resources.{stage}.{name}: the launcher has no such setting; allowed: {allowed}"
+                    )
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
         self.config = config
+        self.check(config.hydra.launcher)
         self.launchers = {}
         for stage in STAGES:
             own = config.copy()
@@ -54,7 +71,12 @@ class StudySweeper(Sweeper):
 
         own = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
         slots = getattr(self.launchers["finetune"], "slots", None) if is_elsewhere else 1
-        plan = run_study(own, list(arguments), Crew(launch, slots, in_thread=is_elsewhere))
+        try:
+            plan = run_study(own, list(arguments), Crew(launch, slots, in_thread=is_elsewhere))
+        except (KeyboardInterrupt, SystemExit):
+            for launcher in self.launchers.values():
+                getattr(launcher, "stop", bool)()  # other people's have none
+            raise
         write_report(plan, Terminal(), arguments)
         end_study(plan)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from selfpretrain.report.blocks import Block, Facts, Figure, Notes, Sentence, Ta
 from selfpretrain.report.columns import NA
 from selfpretrain.report.findings import Summary
 from selfpretrain.report.latex_tables import strip_part
+from selfpretrain.report.record_tables import SETTINGS
 from selfpretrain.tracking import Artifact, RunCard, build_tracker
 
 if TYPE_CHECKING:
     from selfpretrain.study.plan import StudyPlan
 
+LOCAL = "local"  # the loader of a file of the user's own
 TOLD = (Title, Sentence, Table, Figure, Notes, Facts)  # kinds of block that hold numbers and names, no example's text
 
 
@@ -43,17 +46,34 @@ def mirror_report(
     tracker = build_tracker(
         plan.settings.tracking, RunCard(run_id, "report", plan.study.name, folder.name, config, folder)
     )
-    told = [block for block in blocks if isinstance(block, TOLD)]
+    own = {name for name, task in plan.tasks.items() if task.loader == LOCAL}
+    told = [_leave_out_files(block, own) if own else block for block in blocks if isinstance(block, TOLD)]
     for table in told:
         if isinstance(table, Table) and not table.is_detail:
             tracker.add_table(table.name, table.csv_header, list_values(table))
     tracker.summarize(summarize_cells(summary))
     stored = choose_files(told, files, outputs)
-    if len(told) < len(blocks):
+    left_out = ["the texts of examples"] if len(told) < len(blocks) else []
+    left_out += [f"the command, the settings and the data of {', '.join(sorted(own))}"] if own else []
+    if left_out:
         stored |= write_documents(told, make_folder(folder / "wandb" / "without_texts"), outputs)
+        stored.pop(f"{SETTINGS}.csv", None)
     tracker.add_files(Artifact(folder.name, "report", stored))
     tracker.finish(0)
-    return "W&B has the report without the texts of examples" if len(told) < len(blocks) else ""
+    return f"W&B has the report without {' and without '.join(left_out)}" if left_out else ""
+
+
+def _leave_out_files(block: Block, own: Collection[str]) -> Block:
+    """Without where files of the user's own lie, and what columns and classes they have."""
+    if isinstance(block, Table) and block.name == SETTINGS:
+        return replace(block, rows=(), csv_rows=())
+    if not isinstance(block, Facts):
+        return block
+    names = {"command", *(f"data of {name}" for name in own)}
+    facts, lasting = (
+        {key: fact for key, fact in each.items() if key not in names} for each in (block.facts, block.lasting)
+    )
+    return replace(block, facts=facts, lasting=lasting)
 
 
 def choose_files(blocks: Sequence[Block], files: Sequence[Path], outputs: Mapping[str, object]) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from selfpretrain.report.records import COURSES, Records, RunRecord
 from selfpretrain.runs.results import ABSENT, MISSING, RUNNING
 
 JOULES_PER_KWH = 3.6e6
+SETTINGS = "settings"  # the table's name
 
 
 def build_chart_tables(summary: Summary) -> list[Table]:
@@ -195,7 +196,7 @@ def _fill_ends(values: Iterable[float | None]) -> Cell:
 def _build_setting_table(records: Records) -> Table:
     columns: dict[str, Cell] = {"setting": ("setting",), "value": ("value",)}
     rows: list[list[Cell]] = [[_same(key), _same(value)] for key, value in records.settings.items()]
-    return build_table("settings", "Settings that are not at their defaults", columns, rows, (2, 0))
+    return build_table(SETTINGS, "Settings that are not at their defaults", columns, rows, (2, 0))
 
 
 # what differs between equal studies

@@ -79,6 +79,10 @@ def guess_columns(task: TaskConfig, table: Table) -> tuple[TaskConfig, dict[str,
 
     Raises UserError where the file has but one column, or none that looks like a text, or like a label.
     """
+    if len(table.columns) < 2 and table.twice:
+        raise UserError(
+            f"{table.name} has two columns named {min(table.twice)!r}; rename one of them: every column needs a name of its own"
+        )
     if len(table.columns) < 2:
         split = (
             ", or set task.delimiter=<character> if it holds several" if table.form.startswith(("CSV", "TSV")) else ""

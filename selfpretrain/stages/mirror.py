@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfpretrain.config import Settings, TaskConfig
+from selfpretrain.config import Settings
 from selfpretrain.hashing import to_plain
 from selfpretrain.runs.folder import RunFolder, read_starts
 from selfpretrain.runs.identity import get_pretrain_seeds
@@ -49,21 +49,41 @@ def open_tracker(run: RunFolder, settings: Settings, caption: Caption, columns: 
 def choose_columns(settings: Settings) -> dict[str, Any]:
     """Flat values that runs are told apart and grouped by."""
     seeds = {f"{name}_seed": seed for name, seed in get_pretrain_seeds(settings.seeds).items()}
-    return {"model": settings.model.preset, "init": settings.init, "pretrain_seed": settings.seeds.seed, **seeds}
+    return {
+        "model": settings.model.preset,
+        "init": name_start(settings.init),
+        "pretrain_seed": settings.seeds.seed,
+        **seeds,
+    }
 
 
 def describe_settings(settings: Settings, stage: str) -> dict[str, Any]:
     """The sections that decide a stage's result; of a user's own file not where it lies, nor its columns and classes."""
     sections = {name: to_plain(getattr(settings, name)) for name in SECTIONS[stage]}
+    sections["init"] = name_start(settings.init)
     if "task" in sections:
-        sections["task"] = describe_task(settings.task)
+        sections["task"] = describe_task(sections["task"])
+    if "corpus" in sections:
+        parts = sections["corpus"].get("parts") or []
+        sections["corpus"]["parts"] = [
+            {**part, "task": describe_task(part["task"])} if isinstance(part.get("task"), dict) else part
+            for part in parts
+        ]
+    for name in ("corpus", "tokenizer"):
+        if sections.get(name, {}).get("path"):
+            sections[name]["path"] = Path(sections[name]["path"]).name
     return sections
 
 
-def describe_task(task: TaskConfig) -> dict[str, Any]:
+def describe_task(task: Mapping[str, Any]) -> dict[str, Any]:
     """A task's settings, those of a user's own file without what is the user's."""
-    described: dict[str, Any] = to_plain(task)
-    return {name: value for name, value in described.items() if task.loader != "local" or name in OF_A_FILE}
+    return {name: value for name, value in task.items() if task.get("loader") != "local" or name in OF_A_FILE}
+
+
+def name_start(init: str) -> str:
+    """Of a folder its name alone."""
+    kind, _, place = init.partition(":")
+    return f"{kind}:{Path(place).name}" if place and Path(place).exists() else init
 
 
 def name_scores(metric: str | None, scores: Mapping[str, float | None]) -> dict[str, float]:

@@ -34,6 +34,8 @@ def print_preview(plan: StudyPlan, console: Console) -> None:
     settings = plan.settings
     if settings.power is None and settings.components is not None:
         raise UserError("components says what scores vary by, for power; set power=.8, too, or leave it out")
+    if settings.power is None and settings.detect != type(settings).detect:
+        raise UserError("detect is the difference that power is for; set power=.8, too, or leave it out")
     known = find_known(plan) if settings.power is not None else {}
     costs, waves = Costs(plan), list_once(dict(plan.iter_waves()))
     estimate = estimate_seconds(plan, costs)

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from selfpretrain.config import Settings, UserError
 from selfpretrain.door import compose_settings, open_config
 from selfpretrain.endings import FAILED, Terminal, explain
+from selfpretrain.overrides import to_typed
 from selfpretrain.runs import budget
 from selfpretrain.runs.folder import Busy
 from selfpretrain.study import ranks
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 
 
 def build_plan(settings: Settings, overrides: Sequence[str]) -> StudyPlan:
-    """The plan of the study these command-line overrides describe."""
+    """The plan of the study these command-line overrides describe.
+
+    UserError for a setting of a task where a preset or a file names the tasks, none of which it would be of.
+    """
+    idle = next((to_typed(o) for o in overrides if o.startswith(("task=", "task."))), None)
+    if settings.study.tasks and idle and not any(o.startswith("study.tasks=") for o in overrides):
+        raise UserError(
+            f"{idle} would change nothing: this study names its tasks with their settings in study.tasks; change them there, "
+            "or give study.tasks=[...]"
+        )
     chosen = [o for o in overrides if not o.startswith("model=")]
     study = settings.study
     # several tasks on a command line have no common name

@@ -47,9 +47,9 @@ def _read_entry(entry: Any, settings: Settings) -> TaskConfig:
             f"your own {OWN_FILE}"
         )
     name, path = str(fields["name"]), fields.get("path")
-    if path is not None:
-        _check_name(name, path)
     try:
+        if path is not None:
+            check_name(name, path)
         card = load_task_card(local.CARD if path is not None else name)
         task = complete_task(to_dataclass({**to_plain(card), **fields}, TaskConfig))
         check(dataclasses.replace(settings, task=task))
@@ -59,14 +59,12 @@ def _read_entry(entry: Any, settings: Settings) -> TaskConfig:
     return task
 
 
-def _check_name(name: str, path: Any) -> None:
-    """What a user's file may be called."""
+def check_name(name: str, path: Any) -> None:
+    """UserError for what a user's file may not be called."""
     if name in list_cards("task") and name != local.CARD:
-        raise UserError(
-            f"study.tasks: {name} is the name of a card, and {path} another file; call it otherwise: {OWN_FILE}"
-        )
+        raise UserError(f"{name} is the name of a card, and {path} another file; call it otherwise: {OWN_FILE}")
     if not NAME.fullmatch(name):
-        raise UserError(f"study.tasks has the name {name!r}; allowed: letters, digits, _ . and -")
+        raise UserError(f"{path} has the name {name!r}; allowed: letters, digits, _ . and -")
 
 
 def read_tasks(

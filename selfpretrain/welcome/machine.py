@@ -204,6 +204,14 @@ def look_at_memory() -> Finding:
     return Finding(NOTE if few else OK, "memory", seen, "end other programs, or take a smaller model=" if few else "")
 
 
+def _read_cached(file: Path) -> int:
+    """Bytes of files that a control group keeps in memory, and gives up for programs."""
+    if not file.is_file():
+        return 0
+    lines = (line.split() for line in file.read_text().splitlines())
+    return max((int(value) for name, value in lines if name in ("inactive_file", "total_inactive_file")), default=0)
+
+
 def read_memory() -> tuple[int | None, int | None]:
     """Bytes in all and free: of the machine, or of the control group if it has fewer; None where nothing is known."""
     if not MEMINFO.is_file():
@@ -216,6 +224,7 @@ def read_memory() -> tuple[int | None, int | None]:
     ):
         try:
             most, now = int((CGROUP / limit).read_text()), int((CGROUP / used).read_text())
+            now -= _read_cached((CGROUP / limit).with_name("memory.stat"))
         except (OSError, ValueError):
             continue
         if most < min(total, NO_LIMIT):

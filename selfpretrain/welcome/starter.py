@@ -29,6 +29,7 @@ from selfpretrain.sources.guess import guess_columns
 from selfpretrain.sources.labelled import SPLITS, TaskData
 from selfpretrain.sources.tables import FORMATS, read_table
 from selfpretrain.sources.tasks import load_task, make_key_of
+from selfpretrain.study.tasks import check_name
 
 IMBALANCED = 0.75  # share of the largest class from which always saying it looks good by accuracy
 MODEL, EFFORT = "roberta_tiny", "quick"
@@ -81,8 +82,10 @@ def read_arguments(arguments: Sequence[str]) -> Settings:
         raise UserError(
             f"{wrong}; give one, {', '.join(FORMATS)}, with a row for each example: selfpretrain init x.csv"
         )
-    name = make_name(paths[0].partition("=")[2])
-    return compose_settings("study", ["task=local", f"study.name={name}", *map(quote_override, words)])
+    name = f"study.name={make_name(paths[0].partition('=')[2])}"
+    given = compose_settings("study", ["task=local", *map(quote_override, (name, *words))])
+    check_name(given.study.name, given.task.path)  # it is the task's, too
+    return given
 
 
 def make_name(path: str) -> str:
@@ -176,7 +179,8 @@ def write_study(name: str, task: TaskConfig, reasons: dict[str, str], data: Task
         "",
         *list_commands(f"{name}.yaml"),
         "",
-        "Any line can be overridden on the command line, as in study.pretrain_seeds=5; selfpretrain settings lists all there is.",
+        "Any line but those of study.tasks can be overridden on the command line, as in study.pretrain_seeds=5; selfpretrain "
+        "settings lists all there is.",
     ]
     general = choose_general("auto")
     return "\n".join(

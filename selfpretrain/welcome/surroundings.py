@@ -109,6 +109,10 @@ def look_at_wandb() -> Finding:
         return Finding(NOTE, "wandb", f"{seen}, {mode} by WANDB_MODE", "unset WANDB_MODE")
     if os.environ.get("WANDB_API_KEY") or has_login(os.environ.get("WANDB_BASE_URL") or WANDB):
         return Finding(OK, "wandb", f"{seen}, logged in")
+    if mode == "online":
+        return Finding(
+            NOTE, "wandb", f"{seen}, online by WANDB_MODE and not logged in; tracking=wandb would fail", "wandb login"
+        )
     return Finding(NOTE, "wandb", f"{seen}, not logged in; tracking=wandb writes offline folders", "wandb login")
 
 

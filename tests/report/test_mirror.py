@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from selfpretrain.config import Settings, StudyConfig, TrackingConfig
+from selfpretrain.config import Settings, StudyConfig, TaskConfig, TrackingConfig
 from selfpretrain.report import mirror
-from selfpretrain.report.blocks import Figure, Title
+from selfpretrain.report.blocks import Facts, Figure, Title
 from selfpretrain.report.columns import Table
-from selfpretrain.report.mirror import list_values, mirror_report
+from selfpretrain.report.latex_tables import format_tabulars
+from selfpretrain.report.mirror import choose_files, list_values, mirror_report
 from selfpretrain.report.summary import summarize
 
 TABLE = Table(
@@ -49,15 +52,16 @@ def mirrored(fake_study, monkeypatch, tmp_path):
     """``mirrored(blocks)``: the run of a report made of them, its card, and the line for the reader."""
     fake_study.add("none", [0.6, 0.6]).add("own", [0.8, 0.8]).add("bookwiki", [0.8, 0.8])
     folder = tmp_path / "demo-0123abcd"
-    outputs = {"report.md": lambda blocks: " ".join(type(block).__name__ for block in blocks)}
+    outputs = {"report.md": lambda blocks: " ".join(type(block).__name__ + str(vars(block)) for block in blocks)}
     plan = SimpleNamespace(
-        study=StudyConfig(name="demo", models=["tiny"]), tasks={"topics": None}, conditions={"none": None, "own": None},
+        study=StudyConfig(name="demo", models=["tiny"]), tasks={"topics": TaskConfig(name="topics")}, conditions={"none": None, "own": None},
         settings=Settings(tracking=TrackingConfig(name="wandb")),
     )  # fmt: skip
 
-    def mirror_blocks(*blocks):
+    def mirror_blocks(*blocks, is_own=False):
         folder.mkdir(exist_ok=True)
-        names = ["report.md", "scores.csv", "scores.png", "examples.csv", "facts.json", "summary.json"]
+        plan.tasks["topics"] = TaskConfig(name="topics", loader="local" if is_own else "mirror")
+        names = ["report.md", "settings.csv", "scores.csv", "scores.png", "examples.csv", "facts.json", "summary.json"]
         files = [folder / name for name in names]
         files[0].write_text(outputs["report.md"](blocks))
         recorder, cards = Recorder(), []
@@ -94,9 +98,29 @@ def test_texts_stay_here(mirrored):
     recorder, _, line = mirrored(Title("Study demo"), TABLE, Texts())
     (artifact,) = recorder.artifacts
     assert "examples.csv" not in artifact.files
-    assert artifact.files["report.md"].read_text() == "Title Table"
+    assert re.findall(r"(\w+)\{", artifact.files["report.md"].read_text()) == ["Title", "Table"]
     assert "without the texts" in line
 
 
 def test_numbers_are_numbers_and_columns_of_one_kind():
     assert list_values(TABLE) == [["own", 0.5, None], ["none", 0.25, 0.04], ["bookwiki", None, None]]
+
+
+def test_of_a_users_own_file_neither_command_nor_data_nor_settings_are_told(mirrored):
+    facts = {"command": "selfpretrain study task.path=/home/me/x.csv", "data of topics": "guilty: 3", "torch": "2.13"}
+    settings = Table(
+        "settings",
+        "",
+        ("setting", "value"),
+        (("task.label", "verdict"),),
+        2,
+        0,
+        ("setting", "value"),
+        (("task.label", "verdict"),),
+    )
+    recorder, _, line = mirrored(Title("Study demo"), TABLE, settings, Facts(facts, facts), is_own=True)
+    (artifact,) = recorder.artifacts
+    written = artifact.files["report.md"].read_text()
+    assert "torch" in written and not any(word in written for word in ("/home/me", "guilty", "verdict"))
+    assert "settings.csv" not in artifact.files and "scores.csv" in artifact.files
+    assert line == "W&B has the report without the command, the settings and the data of topics"

@@ -85,6 +85,8 @@ def test_what_is_said_stays():
 
 
 def test_one_column_or_no_text():
+    with pytest.raises(UserError, match=r"two columns named 'text'; rename one"):
+        guess_columns(TaskConfig(name="x"), Table("x.csv", {"label": CLASSES}, NUM, "CSV", frozenset({"text"})))
     with pytest.raises(UserError, match=r"one column only, 'text'.*task\.delimiter"):
         guess(text=LONG)
     with pytest.raises(UserError, match=r"no column looks like a text.*task\.text=<column> of 'a', 'label'"):

@@ -7,10 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from selfpretrain.config import RuntimeConfig, SeedConfig, Settings, TaskConfig, TrackingConfig
+from selfpretrain.config import CorpusConfig, RuntimeConfig, SeedConfig, Settings, TaskConfig, TrackingConfig
+from selfpretrain.hashing import to_plain
 from selfpretrain.runs.folder import open_run
 from selfpretrain.stages import mirror
-from selfpretrain.stages.mirror import Caption, describe_task, name_scores, open_tracker, share_seconds, store_weights
+from selfpretrain.stages.mirror import (
+    Caption,
+    choose_columns,
+    describe_settings,
+    describe_task,
+    name_scores,
+    open_tracker,
+    share_seconds,
+    store_weights,
+)
 
 
 @pytest.fixture
@@ -68,7 +78,21 @@ def test_a_users_file_is_not_described(tmp_path, cards):
         assert not any(word in told for word in ("secret", "letter", "verdict", "guilty"))
     kept = {"name": "mine", "loader": "local", "label_kind": "class", "metric": "accuracy"}
     assert cards[0].config["settings"]["task"] == kept
-    assert describe_task(TaskConfig(name="agnews", label_names=["world"]))["label_names"] == ["world"]
+    assert describe_task(to_plain(TaskConfig(name="agnews", label_names=["world"])))["label_names"] == ["world"]
+
+
+def test_nor_is_one_in_a_mix_or_a_folder_that_a_run_starts_from(tmp_path):
+    task = TaskConfig(name="mine", loader="local", path="/home/me/secret.csv", label="verdict", label_names=["guilty"])
+    start = tmp_path / "private" / "encoder"
+    start.mkdir(parents=True)
+    settings = Settings(
+        init=f"hf:{start}", corpus=CorpusConfig(source="mix", parts=[{"source": "own"}, {"task": to_plain(task)}])
+    )
+    settings.tokenizer.path = settings.corpus.path = str(start)
+    told = json.dumps(describe_settings(settings, "pretrain")) + json.dumps(choose_columns(settings))
+    assert not any(word in told for word in ("secret", "verdict", "guilty", "private"))
+    assert '"hf:encoder"' in told and '"mine"' in told and '"source": "own"' in told
+    assert choose_columns(Settings(init="run:abc@20"))["init"] == "run:abc@20"
 
 
 def test_scores_seconds_and_weights(tmp_path):

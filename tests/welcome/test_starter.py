@@ -82,6 +82,14 @@ def test_columns_of_any_name(started, name):
     assert find_task().text == [name]
 
 
+@pytest.mark.parametrize("name", ["2024_05", "1e5", "true", "null"])
+def test_files_of_any_name(command, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / f"{name}.csv", make_rows())
+    assert command("init", f"{name}.csv").code == 0
+    assert yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["study"]["name"] == name
+
+
 def test_the_user_s_word_counts(started, tmp_path):
     outcome = started(make_rows(), "task.text=[title,body]", "task.test_fraction=.3", "study.name=mine")
     assert outcome.code == 0 and "text: title, body (as you said)" in outcome.out
@@ -114,6 +122,8 @@ ROWS = make_rows()
     (["reviews.csv", "task.label=topics"], ROWS, ["no column 'topics'"]),
     (["reviews.csv"], [{"body": row["body"]} for row in ROWS], ["one column only, 'body'"]),
     (["reviews.csv"], [{"body": row["body"], "title": row["title"]} for row in ROWS], ["no column looks like a label", "task.label="]),
+    *((["reviews.csv", f"study.name={name}"], ROWS, [f"has the name {name!r}; allowed: letters"]) for name in ("", "a b", "a=b", "a/b")),
+    (["reviews.csv", "study.name=agnews"], ROWS, ["agnews is the name of a card"]),
     (["reviews.csv"], ROWS[:20], ["has 20 rows", "at least 50"]),
 ])  # fmt: skip
 def test_wrong_input_is_one_line(command, tmp_path, monkeypatch, arguments, rows, parts):

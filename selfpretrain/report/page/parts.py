@@ -13,6 +13,7 @@ from markupsafe import Markup
 from selfpretrain.report.blocks import Examples, Facts, Figure, Functions, Notes, Sentence, Table, Title
 from selfpretrain.report.page.examples import format_examples
 from selfpretrain.report.page.sections import ANSWERS, EXAMPLES, MADE, NOTES, find_section
+from selfpretrain.report.record_tables import SETTINGS
 
 BEGIN, END = "<!--differs-->", "<!--/differs-->"  # around what differs between equal studies
 OF_A_RUN = ("commit", "machine", "mixed")  # facts that equal studies need not share, as VOLATILE_FACTS
@@ -98,7 +99,7 @@ class Writer:
         return Part(section, _render("chart", figure, heading, data["note"]) if data["panels"] else "")
 
     def write_table(self, table: Table) -> Part:
-        if table.name == "settings":  # to be copied
+        if table.name == SETTINGS:  # to be copied
             lines = "\n".join(shlex.quote("=".join(row)) for row in table.rows)
             return Part(
                 MADE, _render("folded", table, _render("copyable", table.name, "as a command has them", lines)), 2
