@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.selfpretrain_launchers.base import ProcessLauncher, Work
 
+STOP_SECONDS = 60
 AMOUNTS = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # of a task, as a cluster calls them
 
 
@@ -19,6 +21,7 @@ class RayLauncher(ProcessLauncher):
     """
 
     def __init__(self, address: str | None = None, task: dict[str, Any] | None = None):
+        self.begun: list[Any] = []  # tasks
         self.address, self.task = address, {key: value for key, value in (task or {}).items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -43,8 +46,30 @@ class RayLauncher(ProcessLauncher):
 
         ray = load_ray()
         remote = ray.remote(**self.task)(_call)
-        return ray.get([remote.remote(work) for work in works])
+        begun = [remote.remote(work, os.getcwd()) for work in works]
+        self.begun += begun
+        return ray.get(begun)
+
+    def stop(self) -> None:
+        """Tell the tasks to save and end, as Ctrl-C would, and wait for it: they die with this process."""
+        from selfpretrain.cluster import load_ray
+
+        ray = load_ray()
+        for task in self.begun:
+            ray.cancel(task)
+        if self.begun:
+            ray.wait(self.begun, num_returns=len(self.begun), timeout=STOP_SECONDS)
 
 
-def _call(work: Work) -> JobReturn:
-    return work()
+def _call(work: Work, folder: str) -> JobReturn:
+    """In the command's folder, which all machines see, since paths may be relative to it."""
+    from selfpretrain.config import UserError
+
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UserError(f"hydra/launcher=ray: a machine of the cluster does not see {folder} ({error.strerror})") from None
+    try:
+        return work()
+    except SystemExit as stop:  # which Ray would take for a fault of the worker, and print so
+        raise RuntimeError(str(getattr(stop, "message", f"ended with {stop.code}"))) from None
