@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -112,7 +113,7 @@ def hash_text(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def test_charts_have_their_data_and_every_number_stands_in_a_table(shown, study):
+def test_charts_have_their_data_and_scores_stand_in_a_table_too(shown, study):
     reader = Reader(shown)
     (data,) = [json.loads(text) for kind, text in reader.scripts if kind == "application/json"]
     assert data["names"] == {
@@ -136,6 +137,13 @@ def test_charts_have_their_data_and_every_number_stands_in_a_table(shown, study)
     for tag in ("caption", "th"):
         assert reader.find(tag)
     assert all(found["scope"] in ("row", "col") for found in reader.find("th"))
+
+
+def test_settings_are_copied_as_a_shell_takes_them(study):
+    settings = {"study.tasks": '["rte", "mrpc"]', "task.path": '"my file.csv"', "study.pretrain_seeds": "5"}
+    reader = Reader(format_page(build_blocks(study, replace(RECORDS, settings=settings))))
+    (text,) = (text for text in reader.shown if "study.tasks=" in text)
+    assert shlex.split(text) == [f"{key}={value}" for key, value in settings.items()]
 
 
 def test_verdicts_come_first_and_headings_make_steps(shown):
