@@ -57,7 +57,9 @@ def test_what_is_wrong_with_a_file_is_one_line(command, here, text, parts):
 def test_a_setting_that_no_task_of_the_study_has_is_refused(command, here, given):
     (here / "mine.yaml").write_text("study: {name: mine, tasks: [sst2]}\n")
     outcome = command("plan", "study=mine.yaml", given)
-    assert (outcome.code, outcome.out) == (2, "") and outcome.err.startswith(f"selfpretrain: {given} would change nothing: ")
+    assert (outcome.code, outcome.out) == (2, "") and outcome.err.startswith(
+        f"selfpretrain: {given} would change nothing: "
+    )
 
 
 def test_detect_without_power_is_refused(command, here):

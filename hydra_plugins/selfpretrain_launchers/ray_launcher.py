@@ -68,7 +68,9 @@ def _call(work: Work, folder: str) -> JobReturn:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise UserError(f"hydra/launcher=ray: a machine of the cluster does not see {folder} ({error.strerror})") from None
+        raise UserError(
+            f"hydra/launcher=ray: a machine of the cluster does not see {folder} ({error.strerror})"
+        ) from None
     try:
         return work()
     except SystemExit as stop:  # which Ray would take for a fault of the worker, and print so

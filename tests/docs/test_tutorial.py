@@ -51,3 +51,9 @@ def test_what_it_shows_is_what_the_report_says():
     assert shown
     found = [number for text in shown for number in re.findall(r"[+-]?\.\d{3}", text)]
     assert len(found) > 10 and set(found) <= numbers
+
+
+def test_it_names_the_commit_of_its_report():
+    report = (ROOT / "docs" / "tutorial" / "report.md").read_text(encoding="utf-8")
+    (commit,) = re.findall(r"^- commit: ([0-9a-f]{10})$", report, re.MULTILINE)
+    assert f"commit {commit}" in PAGE
