@@ -52,10 +52,11 @@ def test_an_address_where_no_cluster_answers_is_one_line(monkeypatch):
 
 
 @pytest.fixture
-def started_elsewhere():
+def started_elsewhere(monkeypatch):
     """The address of a cluster that was started in another folder, by somebody with another environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # nobody's token is looked for
     environment = {name: value for name, value in os.environ.items() if not name.startswith(cluster.TAKEN_ALONG)}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # a socket's path is short
         words = [f"--port={port}", "--num-cpus=1", "--include-dashboard=false", "--object-store-memory=80000000"]
@@ -65,8 +66,8 @@ def started_elsewhere():
             wait_for_port(port)
             yield f"127.0.0.1:{port}"
         finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            head.wait(60)
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
 
 
 def wait_for_port(port):
@@ -89,5 +90,5 @@ def test_tasks_of_a_cluster_see_the_command_s_folder_and_what_steers_a_run_but_n
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     names = ("SELFPRETRAIN_DATA", "HF_TOKEN", "WANDB_API_KEY")
     with cluster.connected(started_elsewhere):
-        (found,) = RayLauncher().run([lambda: [os.getcwd(), *map(os.environ.get, names)]])
+        (found,) = RayLauncher(task={"num_cpus": 1}).run([lambda: [os.getcwd(), *map(os.environ.get, names)]])
     assert found == [str(tmp_path), "mirror", None, None]
