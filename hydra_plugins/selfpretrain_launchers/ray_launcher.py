@@ -54,11 +54,12 @@ class RayLauncher(ProcessLauncher):
         """Tell the tasks to save and end, as Ctrl-C would, and wait for it: they die with this process."""
         from selfpretrain.cluster import load_ray
 
+        if not self.begun:
+            return
         ray = load_ray()
         for task in self.begun:
             ray.cancel(task)
-        if self.begun:
-            ray.wait(self.begun, num_returns=len(self.begun), timeout=STOP_SECONDS)
+        ray.wait(self.begun, num_returns=len(self.begun), timeout=STOP_SECONDS)
 
 
 def _call(work: Work, folder: str) -> JobReturn:
