@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Options, Row, compute_spread
+from selfpretrain.devices import BF16_FLAGS, read_cpu_fact
 from selfpretrain.files import make_folder, read_json, write_json, write_text
 from selfpretrain.runs.folder import describe_machine
 
@@ -26,13 +27,17 @@ HEADER = ("work", "peer", "unit", "ours", "peer's", "times better", "peak MiB, o
 
 
 def name_machine(device: str) -> tuple[str, str]:
-    """The machine in words, and as the name of a file: its GPU, or its processor and number of cores."""
+    """The machine in words, and as the name of a file: its GPU, or its processor with what multiplies bf16 in it, and cores.
+
+    Makers give processors of several generations one name.
+    """
     if device == "cuda":
         import torch
 
         words = torch.cuda.get_device_name()
     else:
-        words = describe_machine().partition(", ")[2]
+        flags = sorted(BF16_FLAGS & {*read_cpu_fact("flags").split()})
+        words = describe_machine().partition(", ")[2] + (f" with {' and '.join(flags)}" if flags else "")
     return words, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 

@@ -20,6 +20,7 @@ SURROUNDINGS = {
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "describe_machine", lambda: "Linux, 2 cores of Some CPU (R) @ 3.0")
+    monkeypatch.setattr(record, "read_cpu_fact", lambda _: "fpu avx2")
 
 
 def write(folder: Path, benchmark: str, row: Row) -> tuple[list[dict], str]:
@@ -80,3 +81,10 @@ def test_surroundings_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"([0-9a-f]{7,}\+?)?", found["commit"])
     assert {"python", "torch", "numpy"} <= set(found["versions"])
     assert record.describe_surroundings(Options(threads=2), "")["threads"] == "2"
+
+
+def test_processors_of_one_name_are_told_apart(monkeypatch):
+    monkeypatch.setattr(record, "read_cpu_fact", lambda _: "fpu avx512_bf16 amx_bf16")
+    words, slug = record.name_machine("cpu")
+    assert words == "2 cores of Some CPU (R) @ 3.0 with amx_bf16 and avx512_bf16"
+    assert slug.endswith("with_amx_bf16_and_avx512_bf16")
