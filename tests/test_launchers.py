@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import reusable_executor
 
 from hydra_plugins.selfpretrain_launchers import pool, slurm
 from selfpretrain.config import UserError
@@ -39,8 +40,10 @@ def study(local, tiny, command, tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_cluster():
-    """Each test finds none of an earlier one's."""
+    """Each test finds none of an earlier one's, and leaves no processes."""
     yield
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(kill_workers=True)
     if HAS_RAY:
         importlib.import_module("ray").shutdown()
 
