@@ -60,7 +60,7 @@ def mirror_report(
         stored.pop(f"{SETTINGS}.csv", None)
     tracker.add_files(Artifact(folder.name, "report", stored))
     tracker.finish(0)
-    return f"W&B has the report without {' and without '.join(left_out)}" if left_out else ""
+    return f"the tracker's report is without {' and '.join(left_out)}" if left_out else ""
 
 
 def _leave_out_files(block: Block, own: Collection[str]) -> Block:

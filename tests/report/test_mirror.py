@@ -123,4 +123,4 @@ def test_of_a_users_own_file_neither_command_nor_data_nor_settings_are_told(mirr
     written = artifact.files["report.md"].read_text()
     assert "torch" in written and not any(word in written for word in ("/home/me", "guilty", "verdict"))
     assert "settings.csv" not in artifact.files and "scores.csv" in artifact.files
-    assert line == "W&B has the report without the command, the settings and the data of topics"
+    assert line == "the tracker's report is without the command, the settings and the data of topics"
