@@ -53,11 +53,12 @@ def mirror_report(
             tracker.add_table(table.name, table.csv_header, list_values(table))
     tracker.summarize(summarize_cells(summary))
     stored = choose_files(told, files, outputs)
+    if own:
+        stored.pop(f"{SETTINGS}.csv", None)
     left_out = ["the texts of examples"] if len(told) < len(blocks) else []
     left_out += [f"the command, the settings and the data of {', '.join(sorted(own))}"] if own else []
     if left_out:
         stored |= write_documents(told, make_folder(folder / "wandb" / "without_texts"), outputs)
-        stored.pop(f"{SETTINGS}.csv", None)
     tracker.add_files(Artifact(folder.name, "report", stored))
     tracker.finish(0)
     return f"the tracker's report is without {' and '.join(left_out)}" if left_out else ""
