@@ -57,6 +57,7 @@ def started_elsewhere(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # nobody's token is looked for
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 240)  # a busy machine
     environment = {name: value for name, value in os.environ.items() if not name.startswith(cluster.TAKEN_ALONG)}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # a socket's path is short
         words = [f"--port={port}", "--num-cpus=1", "--include-dashboard=false", "--object-store-memory=80000000"]
