@@ -17,10 +17,10 @@ from selfpretrain.config import Settings, iter_settings
 COLUMNS = ("task.text", "task.label", "task.options", "task.corpus_columns", "task.label_names")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.S)  # Hydra's own, for sweeps
-# settings that hold text, and whether null unsets each
-# whose keys are the user's own; Hydra takes new ones behind ++ alone
+# settings whose keys are the user's own; Hydra takes new ones behind ++ alone
 MAPPINGS = tuple(key for key, field, _ in iter_settings(Settings()) if field.type.startswith("dict["))
 RESOURCES = "hydra.sweeper.resources."
+# settings that hold text, and whether null unsets each
 TEXTS = {key: field.type != "str" for key, field, _ in iter_settings(Settings()) if field.type in ("str", "str | None")}
 
 

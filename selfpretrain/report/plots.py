@@ -288,10 +288,9 @@ def _draw_bins(axes: Axes, reliability: Reliability, colour: str) -> None:
 
 def draw_cross(cross: Cross, summary: Summary) -> dict[str, bytes]:
     """The cross-task matrix as a heat map; a star marks gains whose corrected p is below alpha."""
-    title = f"{cross.model}: {name_unit(cross.unit, summary.baseline)} \n{explain_star(summary)}"
-    values = np.array(
-        [[get_value(cell, cross.unit) for cell in row] for row in cross.cells], float
-    )  # NaN where there is none
+    title = f"{cross.model}: {name_unit(cross.unit, summary.baseline)}\n{explain_star(summary)}"
+    # NaN where there is none
+    values = np.array([[get_value(cell, cross.unit) for cell in row] for row in cross.cells], float)
     (low, high), palette = find_ends(cross), "cividis" if cross.unit == "score" else "PuOr"
     with _open_style():
         size = (max(5.2, 2.6 + 0.95 * len(cross.tasks)), 1.7 + 0.62 * len(cross.texts))

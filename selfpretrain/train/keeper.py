@@ -27,9 +27,8 @@ class Diverged(RuntimeError):
     """The loss stopped being a finite number."""
 
 
-Begun = list[
-    dict[str, dict[str, float]]
-]  # of a line of metrics that is not written yet, what each rank has summed so far
+# of a line of metrics that is not written yet, what each rank has summed so far
+Begun = list[dict[str, dict[str, float]]]
 
 
 @dataclass
